@@ -1,0 +1,277 @@
+"""The contract a variant fulfils.
+
+A variant is a token mixer: it owns everything between residual stream in and residual stream out.
+Most subclass `MultiHeadAttention` and write `attend` alone; the harness then owns the query, key,
+value and output projections, the same for every entry.
+
+Dimensions: B batch, N query length, M key length, H heads, E head width, D model width = H E.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict, Unpack
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from cab.errors import Unsupported
+from cab.settings import parse_settings
+from cab.taxonomy import Pattern, VariantCard
+
+State = Any
+"""What a decoding variant carries from token to token: any nesting of tensors."""
+
+
+class Geometry(TypedDict):
+    """How a slot constructs the variant that fills it.
+
+    max_length is the longest sequence that the module will meet, as queries or as keys.
+    grid is (height, width) where the tokens are a picture in raster order, else None.
+    """
+
+    dim: int
+    heads: int
+    pattern: Pattern
+    max_length: int
+    grid: NotRequired[tuple[int, int] | None]
+
+
+class Attention(nn.Module):
+    """A token mixer for one of the patterns that its card names.
+
+    Subclasses register with `@register_variant`, which sets `card`, and may replace `Config` with
+    a frozen dataclass of their own hyper-parameters.
+
+    Raises:
+        Unsupported: a pattern or grid that the card does not offer.
+        ValueError: sizes that cannot be, such as heads that do not divide dim.
+    """
+
+    card: ClassVar[VariantCard]
+
+    @dataclass(frozen=True)
+    class Config:
+        """No hyper-parameters."""
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__()
+        self.dim, self.heads = geometry["dim"], geometry["heads"]
+        self.pattern = Pattern(geometry["pattern"])
+        self.max_length, self.grid = geometry["max_length"], geometry.get("grid")
+        self.config = type(self).Config() if config is None else config
+        self._check_geometry()
+
+    def _check_geometry(self) -> None:
+        if self.pattern not in self.card.patterns:
+            offered = ", ".join(self.card.patterns)
+            raise Unsupported(
+                f"{self.card.name} does not offer the pattern {self.pattern} "
+                f"({self.pattern.title}); its card offers {offered}."
+            )
+        if self.card.needs_grid and self.grid is None:
+            raise Unsupported(f"{self.card.name} mixes pictures and needs a grid of tokens.")
+        if self.dim % self.heads:
+            raise ValueError(f"heads = {self.heads} do not divide dim = {self.dim}.")
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Mix the stream x, or read the context into it.
+
+        Args:
+            x: the query stream.
+            context: keys and values for the cross patterns, None for the self patterns.
+            key_padding_mask: True marks keys to ignore (positions of x in the self patterns).
+                Padded positions may hold anything, NaN included.
+        """
+        raise NotImplementedError
+
+    @property
+    def decodes(self) -> bool:
+        """Whether this module can answer token by token (`initial_state` and `step`)."""
+        return self.pattern.causal and type(self).step is not Attention.step
+
+    def initial_state(
+        self,
+        batch: int,
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> State:
+        """Return the state before the first token; in CC it has read the whole context."""
+        raise Unsupported(f"{self.card.name} does not decode token by token.")
+
+    def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
+        """Answer one token: what `forward` gives at this position, and the state after it."""
+        raise Unsupported(f"{self.card.name} does not decode token by token.")
+
+
+def build_attention(
+    attention: type[Attention], options: dict[str, Any], **geometry: Unpack[Geometry]
+) -> Attention:
+    """Construct a variant with `options` for its Config; unknown options raise with a hint."""
+    config = parse_settings(attention.Config, options, f"variant {attention.card.name}")
+    return attention(config, **geometry)
+
+
+def zero_padding(
+    x: Float[Tensor, "B N D"], key_padding_mask: Bool[Tensor, "B N"] | None
+) -> Float[Tensor, "B N D"]:
+    """Zero the padded positions. Not a product with the mask: 0 x NaN is NaN."""
+    return x if key_padding_mask is None else x.masked_fill(key_padding_mask[:, :, None], 0.0)
+
+
+def read_source(
+    pattern: Pattern,
+    x: Float[Tensor, "B N D"],
+    context: Float[Tensor, "B M D"] | None,
+    key_padding_mask: Bool[Tensor, "B K"] | None,
+) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B K D"]]:
+    """Return (queries, source of keys and values) with padding zeroed.
+
+    Raises:
+        ValueError: a cross pattern without a context, or a self pattern with one.
+    """
+    if pattern.cross != (context is not None):
+        raise ValueError(
+            f"Pattern {pattern} ({pattern.title}) "
+            + ("needs a context." if pattern.cross else "takes no context.")
+        )
+    if context is not None:
+        return x, zero_padding(context, key_padding_mask)
+    x = zero_padding(x, key_padding_mask)
+    return x, x
+
+
+class MultiHeadAttention(Attention):
+    """The common case: the harness projects to heads and back, the variant writes `attend`."""
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        self.head_width = self.dim // self.heads
+        self.query = nn.Linear(self.dim, self.dim, bias=False)
+        self.key = nn.Linear(self.dim, self.dim, bias=False)
+        self.value = nn.Linear(self.dim, self.dim, bias=False)
+        self.output = nn.Linear(self.dim, self.dim, bias=False)
+
+    def attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B H N E"]:
+        """Mix per head. q is not yet scaled. `self.pattern` says who may see whom."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Project to heads, attend, project back. See `Attention.forward`."""
+        x, source = read_source(self.pattern, x, context, key_padding_mask)
+        mixed = self.attend(
+            self.split_heads(self.query(x)),
+            self.split_heads(self.key(source)),
+            self.split_heads(self.value(source)),
+            key_padding_mask=key_padding_mask,
+        )
+        return self.output(self.merge_heads(mixed))  # type: ignore[no-any-return]
+
+    def split_heads(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N E"]:
+        """Cut the model width into heads."""
+        return x.unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
+
+    def merge_heads(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B N D"]:
+        """Undo `split_heads`."""
+        return x.transpose(1, 2).flatten(-2)
+
+
+class DecodingAttention(MultiHeadAttention):
+    """A multi-head variant that decodes: it writes `absorb` and `recall` beside `attend`."""
+
+    def absorb(
+        self,
+        state: State,
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> State:
+        """Return the state after reading keys and values; `state` is None at the start."""
+        raise NotImplementedError
+
+    def recall(self, q: Float[Tensor, "B H 1 E"], state: State) -> Float[Tensor, "B H 1 E"]:
+        """Answer one query from the state."""
+        raise NotImplementedError
+
+    def initial_state(
+        self,
+        batch: int,
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> State:
+        """Return the state before the first token. See `Attention.initial_state`."""
+        if not self.pattern.causal:
+            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.title}) does not decode.")
+        if context is None:
+            context = self.key.weight.new_zeros(batch, 0, self.dim)
+        context = zero_padding(context, key_padding_mask)
+        k, v = self.split_heads(self.key(context)), self.split_heads(self.value(context))
+        return self.absorb(None, k, v, key_padding_mask)
+
+    def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
+        """Read the token into the state (CS only), then answer it. See `Attention.step`."""
+        token = x[:, None]
+        if not self.pattern.cross:
+            k, v = self.split_heads(self.key(token)), self.split_heads(self.value(token))
+            state = self.absorb(state, k, v)
+        mixed = self.recall(self.split_heads(self.query(token)), state)
+        return self.output(self.merge_heads(mixed))[:, 0], state
+
+
+class KeyValueCache(NamedTuple):
+    """The decode state of attention that keeps every key: 2 M E elements per head."""
+
+    k: Float[Tensor, "B H M E"]
+    v: Float[Tensor, "B H M E"]
+    key_padding_mask: Bool[Tensor, "B M"]
+
+
+class CachedAttention(DecodingAttention):
+    """A variant that decodes by keeping all keys and values and attending with one query.
+
+    In CS its `attend` must take N <= M, where the queries are the last N of the M positions.
+    """
+
+    def absorb(
+        self,
+        state: KeyValueCache | None,
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> KeyValueCache:
+        """Append to the cache."""
+        if key_padding_mask is None:
+            key_padding_mask = k.new_zeros(k.shape[0], k.shape[2], dtype=torch.bool)
+        if state is None:
+            return KeyValueCache(k, v, key_padding_mask)
+        return KeyValueCache(
+            torch.cat((state.k, k), dim=2),
+            torch.cat((state.v, v), dim=2),
+            torch.cat((state.key_padding_mask, key_padding_mask), dim=1),
+        )
+
+    def recall(
+        self, q: Float[Tensor, "B H 1 E"], state: KeyValueCache
+    ) -> Float[Tensor, "B H 1 E"]:
+        """Attend to the whole cache."""
+        return self.attend(q, state.k, state.v, key_padding_mask=state.key_padding_mask)

@@ -1,0 +1,1 @@
+"""Networks with attention slots: plain PyTorch, one file each, the same for every variant."""

@@ -1,0 +1,49 @@
+"""A GPT-2-style language model (Radford et al., 2019): one causal self-attention slot a layer."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cab.backbones.layers import Layer, LearnedPositions
+from cab.backbones.slots import Slots, Width
+from cab.taxonomy import Pattern
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of the decoder; `positions` adds learned positions to the embeddings."""
+
+    width: Width
+    vocabulary: int
+    length: int
+    positions: bool = True
+
+
+class Decoder(nn.Module):
+    """Token logits from the tokens so far. Slot: decoder_self (CS)."""
+
+    def __init__(self, config: DecoderConfig, slots: Slots) -> None:
+        super().__init__()
+        width = config.width
+        self.embedding = nn.Embedding(config.vocabulary, width.dim)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.positions = (
+            LearnedPositions(config.length, width.dim) if config.positions else nn.Identity()
+        )
+        self.layers = nn.ModuleList(
+            Layer(
+                width,
+                slots.fill("decoder_self", Pattern.CS, width, config.length),
+            )
+            for _ in range(width.layers)
+        )
+        self.norm = nn.LayerNorm(width.dim)
+        self.head = nn.Linear(width.dim, config.vocabulary, bias=False)
+
+    def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B N V"]:
+        """Return logits of the next token at every position."""
+        x = self.positions(self.embedding(tokens))
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x))  # type: ignore[no-any-return]

@@ -1,0 +1,97 @@
+"""The encoder-decoder Transformer (Vaswani et al., 2017, arXiv 1706.03762) from frames to tokens."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from cab.backbones.layers import Layer, LearnedPositions
+from cab.backbones.slots import Slots, Width
+from cab.taxonomy import Pattern
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig:
+    """Sizes: source frames of `features` numbers, a target vocabulary, the longest of each."""
+
+    width: Width
+    features: int
+    vocabulary: int
+    source_length: int
+    target_length: int
+
+
+class EncoderDecoder(nn.Module):
+    """Token logits given a source. Slots: encoder_self (NS), decoder_self (CS), cross (CC)."""
+
+    def __init__(self, config: EncoderDecoderConfig, slots: Slots) -> None:
+        super().__init__()
+        width = config.width
+        longest = max(config.source_length, config.target_length)
+
+        self.embed_source = nn.Linear(config.features, width.dim)
+        self.embed_target = nn.Embedding(config.vocabulary, width.dim)
+        self.source_positions = LearnedPositions(config.source_length, width.dim)
+        self.target_positions = LearnedPositions(config.target_length, width.dim)
+        self.encoder = nn.ModuleList(
+            Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest))
+            for _ in range(width.layers)
+        )
+        self.decoder = nn.ModuleList(
+            Layer(
+                width,
+                slots.fill("decoder_self", Pattern.CS, width, longest),
+                slots.fill("cross", Pattern.CC, width, longest),
+            )
+            for _ in range(width.layers)
+        )
+        self.source_norm = nn.LayerNorm(width.dim)
+        self.norm = nn.LayerNorm(width.dim)
+        self.head = nn.Linear(width.dim, config.vocabulary)
+
+    def encode(
+        self, source: Float[Tensor, "B M F"], source_padding: Bool[Tensor, "B M"]
+    ) -> Float[Tensor, "B M D"]:
+        """Return the memory that the decoder reads."""
+        memory = self.source_positions(self.embed_source(source))
+        for layer in self.encoder:
+            memory = layer(memory, padding=source_padding)
+        return self.source_norm(memory)  # type: ignore[no-any-return]
+
+    def decode(
+        self,
+        memory: Float[Tensor, "B M D"],
+        source_padding: Bool[Tensor, "B M"],
+        tokens: Int[Tensor, "B N"],
+    ) -> Float[Tensor, "B N V"]:
+        """Return logits of the next token at every target position."""
+        x = self.target_positions(self.embed_target(tokens))
+        for layer in self.decoder:
+            x = layer(x, memory, context_padding=source_padding)
+        return self.head(self.norm(x))  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        source: Float[Tensor, "B M F"],
+        source_padding: Bool[Tensor, "B M"],
+        tokens: Int[Tensor, "B N"],
+    ) -> Float[Tensor, "B N V"]:
+        """Return logits for teacher forcing."""
+        return self.decode(self.encode(source, source_padding), source_padding, tokens)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        source: Float[Tensor, "B M F"],
+        source_padding: Bool[Tensor, "B M"],
+        first: int,
+        steps: int,
+    ) -> Int[Tensor, "B T"]:
+        """Return `steps` tokens per source, each the likeliest after those before it."""
+        memory = self.encode(source, source_padding)
+        tokens = torch.full((source.shape[0], 1), first, device=source.device)
+        for _ in range(steps):
+            logits = self.decode(memory, source_padding, tokens)
+            tokens = torch.cat((tokens, logits[:, -1:].argmax(dim=-1)), dim=1)
+        return tokens[:, 1:]

@@ -1,0 +1,67 @@
+"""An Informer-style forecaster (Zhou et al., 2021, arXiv 2012.07436): all steps in one pass.
+
+The encoder reads the history; the decoder starts from its last steps followed by empty ones, one
+for each step to forecast, and fills these at once. Informer's distilling is left out: it shortens
+the sequence, and the length is what is being measured.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cab.backbones.layers import Layer, LearnedPositions
+from cab.backbones.slots import Slots, Width
+from cab.taxonomy import Pattern
+
+
+@dataclass(frozen=True)
+class ForecasterConfig:
+    """Sizes: channels, steps of history, known last steps given to the decoder, steps ahead."""
+
+    width: Width
+    channels: int
+    history: int
+    label: int
+    horizon: int
+
+
+class Forecaster(nn.Module):
+    """A forecast of every channel. Slots: encoder_self (NS), decoder_self (CS), cross (NC)."""
+
+    def __init__(self, config: ForecasterConfig, slots: Slots) -> None:
+        super().__init__()
+        self.config = config
+        width, decoded = config.width, config.label + config.horizon
+        longest = max(config.history, decoded)
+
+        self.embed_history = nn.Linear(config.channels, width.dim)
+        self.embed_label = nn.Linear(config.channels, width.dim)
+        self.history_positions = LearnedPositions(config.history, width.dim)
+        self.decoder_positions = LearnedPositions(decoded, width.dim)
+        self.encoder = nn.ModuleList(
+            Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest)) for _ in range(width.layers)
+        )
+        self.decoder = nn.ModuleList(
+            Layer(
+                width,
+                slots.fill("decoder_self", Pattern.CS, width, longest),
+                slots.fill("cross", Pattern.NC, width, longest),
+            )
+            for _ in range(width.layers)
+        )
+        self.norm = nn.LayerNorm(width.dim)
+        self.head = nn.Linear(width.dim, config.channels)
+
+    def forward(self, history: Float[Tensor, "B N C"]) -> Float[Tensor, "B T C"]:
+        """Return the next T = horizon steps."""
+        memory = self.history_positions(self.embed_history(history))
+        for layer in self.encoder:
+            memory = layer(memory)
+        known = self.embed_label(history[:, history.shape[1] - self.config.label :])
+        ahead = known.new_zeros(known.shape[0], self.config.horizon, known.shape[2])
+        x = self.decoder_positions(torch.cat((known, ahead), dim=1))
+        for layer in self.decoder:
+            x = layer(x, memory)
+        return self.head(self.norm(x[:, self.config.label :]))  # type: ignore[no-any-return]

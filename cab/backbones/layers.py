@@ -1,0 +1,98 @@
+"""The parts that all backbones share: the pre-norm layer, the short convolution, positions.
+
+Dimensions: B batch, N length, M context length, D model width.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from cab.attention import Attention, zero_padding
+from cab.backbones.slots import Width
+
+
+class ShortConvolution(nn.Module):
+    """A residual depthwise convolution over a few neighbours, before attention's projections.
+
+    Recall is learned minutes sooner with it; it is the same for every entry, as in the later
+    protocol of zoology (Arora et al., 2024, arXiv 2402.18668). Causal, or symmetric.
+    """
+
+    def __init__(self, dim: int, kernel: int, causal: bool) -> None:
+        super().__init__()
+        self.kernel, self.causal = kernel, causal
+        self.convolution = nn.Conv1d(dim, dim, kernel, groups=dim)
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Return x plus its convolution."""
+        reach = self.kernel - 1
+        left = reach if self.causal else reach // 2
+        padded = F.pad(x.mT, (left, reach - left))
+        return x + self.convolution(padded).mT
+
+
+class Layer(nn.Module):
+    """A pre-norm transformer layer: self attention, cross attention, feed-forward, each optional.
+
+    Every part reads the normalised stream and adds to it.
+    """
+
+    def __init__(
+        self,
+        width: Width,
+        self_attention: Attention | None = None,
+        cross_attention: Attention | None = None,
+    ) -> None:
+        super().__init__()
+        dim = width.dim
+        self.self_attention, self.cross_attention = self_attention, cross_attention
+        self.convolution: ShortConvolution | None = None
+        if self_attention is not None:
+            self.self_norm = nn.LayerNorm(dim)
+            if width.short_convolution:
+                self.convolution = ShortConvolution(
+                    dim, width.short_convolution, self_attention.pattern.causal
+                )
+        if cross_attention is not None:
+            self.cross_norm = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, width.expansion * dim),
+            nn.GELU(),
+            nn.Linear(width.expansion * dim, dim),
+        )
+        self.dropout = nn.Dropout(width.dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        padding: Bool[Tensor, "B N"] | None = None,
+        context_padding: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return the stream after the layer; the masks are True where there is padding."""
+        if self.self_attention is not None:
+            normed = zero_padding(self.self_norm(x), padding)
+            if self.convolution is not None:
+                normed = self.convolution(normed)
+            x = x + self.dropout(self.self_attention(normed, key_padding_mask=padding))
+        if self.cross_attention is not None:
+            read = self.cross_attention(
+                self.cross_norm(x), context, key_padding_mask=context_padding
+            )
+            x = x + self.dropout(read)
+        return x + self.dropout(self.feed_forward(x))
+
+
+class LearnedPositions(nn.Module):
+    """Adds one learned vector per position."""
+
+    def __init__(self, length: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(length, dim) * 0.02)
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Return x plus the first N position vectors."""
+        return x + self.table[: x.shape[1]]

@@ -1,0 +1,29 @@
+"""The errors that CAB explains to its user; everything else is a defect and keeps its traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CabError(Exception):
+    """Something the user can mend: the message says what is wrong, where, and what to do.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class UnknownName(CabError):
+    """A name that is not registered; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+        super().__init__(f"There is no {kind} called {name!r}. {hint}")
+
+
+class Unsupported(CabError):
+    """A combination that a variant does not offer (pattern, grid, mask, device), with the reason.
+
+    Raised instead of any silent fallback; inside a cell it becomes the outcome `unsupported`.
+    """

@@ -1,0 +1,96 @@
+"""Bring a data set to this machine: download, check, put in place; nothing half-done is left."""
+
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from cab.data import DataSet, checksum, inspect
+from cab.errors import CabError
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes so far, bytes in all or 0 if unknown)."""
+
+
+def fetch(data_set: DataSet, directory: Path, progress: Progress = lambda done, total: None) -> str:
+    """Download a data set into `directory` unless a verified copy is there; say what was done.
+
+    An interrupted download leaves NAME.part behind and the next call goes on from it, where the
+    server allows. Files of the user's are never replaced.
+
+    Raises:
+        CabError: the address cannot be reached, or the checksum of what came is wrong.
+    """
+    state, sentence = inspect(data_set, directory)
+    if state == "verified":
+        return sentence
+    if state == "wrong":
+        raise CabError(sentence)
+    folder = directory / data_set.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CabError(f"{folder} cannot be written: {error}. Choose another --data-dir.") from None
+    part = folder / f"{data_set.name}.part"
+    _download(data_set.address, part, progress)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as scratch:
+        unpacked = _unpack(data_set, part, Path(scratch))
+        found = checksum(unpacked)
+        if found != data_set.sha256:
+            part.unlink()
+            raise CabError(
+                f"What {data_set.address} sent is not data set {data_set.name}: its sha256 is "
+                f"{found}, it should be {data_set.sha256}. It was put aside, nothing else changed."
+            )
+        target = folder / PurePosixPath(data_set.files).parent
+        target.mkdir(parents=True, exist_ok=True)
+        for path in unpacked:
+            path.replace(target / path.name)
+    part.unlink(missing_ok=True)
+    return f"Data set {data_set.name} was fetched to {folder} and verified."
+
+
+def _download(address: str, part: Path, progress: Progress) -> None:
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            resumed = response.status == 206
+            done = done if resumed else 0
+            length = int(response.headers.get("Content-Length") or 0)
+            total = done + length if length else 0
+            with part.open("ab" if resumed else "wb") as file:
+                while block := response.read(1 << 16):
+                    file.write(block)
+                    done += len(block)
+                    progress(done, total)
+            if done < total:
+                raise ConnectionError(f"the connection ended after {done:,} of {total:,} bytes")
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # the part is complete already
+            return
+        raise CabError(f"{address} answered {error.code} {error.reason}.") from None
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise CabError(
+            f"{address} cannot be reached ({reason}). What came so far is kept in {part}; run the "
+            f"same command again, or copy the data set by hand and point CAB_DATA at it."
+        ) from None
+
+
+def _unpack(data_set: DataSet, part: Path, scratch: Path) -> list[Path]:
+    """Return the wanted files, in C order, below `scratch`."""
+    if not data_set.member:
+        name = PurePosixPath(data_set.files).name
+        return [Path(shutil.copy(part, scratch / name))]
+    wanted = PurePosixPath(data_set.files)
+    with tarfile.open(part) as archive:
+        for member in archive:
+            inside = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            if member.isfile() and inside.match(str(wanted)):
+                member.name = inside.name
+                archive.extract(member, scratch, filter="data")
+    return sorted(scratch.iterdir(), key=lambda path: path.name)

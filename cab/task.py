@@ -1,0 +1,119 @@
+"""The contract a task fulfils.
+
+A task draws batches from its data with an explicit generator, builds a backbone whose slots the
+harness fills, and measures one value per example. Everything that changes a result stands in the
+profile's `Recipe`, which is hashed into the key of every cell.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cab.backbones.slots import Slots
+from cab.seeding import generator
+from cab.taxonomy import TaskCard
+
+Batch = dict[str, Tensor]
+"""Named tensors whose first dimension is the example."""
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How a cell is optimised: AdamW on a one-cycle schedule, the same for every entry."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    gradient_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError("steps and batch_size must be at least 1")
+        if not 0 < self.warmup < 1:
+            raise ValueError("warmup must be a fraction between 0 and 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything about one task in one profile that changes its result.
+
+    data and model are frozen dataclasses of the task and of its backbone. valid_examples and
+    test_examples are counts; evaluations is how often validation is measured along the way.
+    """
+
+    data: Any
+    model: Any
+    train: Training
+    valid_examples: int
+    test_examples: int
+    evaluation_batch: int = 250
+    evaluations: int = 4
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, for records and keys."""
+        return dataclasses.asdict(self)
+
+
+class Task(ABC):
+    """One benchmark task; subclasses register with `@register_task`, which sets `card`.
+
+    Args:
+        recipe: one of `recipes`, perhaps with changed training settings.
+        data_dir: where the files of `card.data` are, already verified.
+    """
+
+    card: ClassVar[TaskCard]
+    recipes: ClassVar[Mapping[str, Recipe]]
+
+    def __init__(self, recipe: Recipe, data_dir: Path | None = None) -> None:
+        self.recipe = recipe
+        self.data_dir = data_dir
+
+    @abstractmethod
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Draw `count` examples of a split. Splits share no example."""
+
+    @abstractmethod
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the backbone, with its attention taken from `slots`."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the training loss, a scalar."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return metrics, each with one value per example (B,); their means are reported."""
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the scored metric of predictors that need no training, one value per example."""
+        return {}
+
+    def tokens(self, batch: Batch) -> int:
+        """How many tokens of the query stream a batch holds, for throughput."""
+        return batch["inputs"].shape[0] * batch["inputs"].shape[1]
+
+    def examples(self, split: Split) -> Batch:
+        """The fixed examples of validation or test: the same for every variant and seed."""
+        count = self.recipe.valid_examples if split == "valid" else self.recipe.test_examples
+        return self.draw(split, count, generator(self.card.name, self.card.version, split))
+
+
+def slice_batch(batch: Batch, start: int, stop: int) -> Batch:
+    """Return examples start to stop."""
+    return {name: value[start:stop] for name, value in batch.items()}
+
+
+def choose(count: int, population: int, generator: torch.Generator) -> Tensor:
+    """Draw indices below `population`, with replacement."""
+    return torch.randint(population, (count,), generator=generator)

@@ -1,0 +1,160 @@
+"""The words of the benchmark: attention patterns, domains, families, and the cards that use them.
+
+The taxonomy {noncausal, causal} x {self, cross} is that of CAB (Zhang et al., 2023,
+arXiv 2210.07661).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class Pattern(StrEnum):
+    """Who may see whom: the query stream x against itself (self) or a context (cross)."""
+
+    NS = "ns"
+    CS = "cs"
+    NC = "nc"
+    CC = "cc"
+
+    @property
+    def causal(self) -> bool:
+        """Output t never depends on x[> t]. In CC the whole context stays visible."""
+        return self in (Pattern.CS, Pattern.CC)
+
+    @property
+    def cross(self) -> bool:
+        """Keys and values come from a context, not from the query stream."""
+        return self in (Pattern.NC, Pattern.CC)
+
+    @property
+    def title(self) -> str:
+        """The pattern in words."""
+        return f"{'causal' if self.causal else 'noncausal'} {'cross' if self.cross else 'self'}"
+
+
+class Domain(StrEnum):
+    """What kind of ability a task measures; each task file lives in the folder of its domain."""
+
+    LONG_RANGE = "long_range"
+    RETRIEVAL = "retrieval"
+    VISION = "vision"
+    SPEECH = "speech"
+    LANGUAGE = "language"
+
+
+class Family(StrEnum):
+    """How a mechanism mixes tokens; each variant file lives in the folder of its family."""
+
+    CONTROL = "control"
+    SOFTMAX = "softmax"
+    SPARSE = "sparse"
+    LINEAR = "linear"
+    RECURRENT = "recurrent"
+    HYBRID = "hybrid"
+    CONVOLUTIONAL = "convolutional"
+    FEATURE_MAP = "feature_map"
+
+
+Role = Literal["entry", "reference", "identity", "control"]
+"""entry: ranked; reference: fills the other slots and defines score 1; identity: the reference's
+function by another implementation (their spread is the noise band); control: no real attention."""
+
+
+def parse_patterns(text: str) -> tuple[Pattern, ...]:
+    """Read `"ns cs"` into patterns, in the order of the taxonomy."""
+    named = [Pattern(word) for word in text.split()]
+    return tuple(pattern for pattern in Pattern if pattern in named)
+
+
+@dataclass(frozen=True)
+class VariantCard:
+    """What a variant says of itself; `cab check` holds it to every claim.
+
+    patterns are all that it supports, extended those of them that go beyond its paper. time and
+    memory are growth in N (sequence length), d (head width) and the variant's own symbols.
+    state is the formula of the decode state in elements per head, if it decodes.
+    """
+
+    name: str
+    family: Family
+    patterns: tuple[Pattern, ...]
+    summary: str
+    paper: str = ""
+    year: int | None = None
+    arxiv: str = ""
+    time: str = ""
+    memory: str = ""
+    state: str = ""
+    exact: bool = False
+    role: Role = "entry"
+    extended: tuple[Pattern, ...] = ()
+    needs_grid: bool = False
+    fixed_length: bool = False
+    published_defaults: str = ""
+
+    @classmethod
+    def from_keywords(cls, **keywords: object) -> "VariantCard":
+        """Build a card from the decorator's keywords (patterns as text such as "ns cs")."""
+        for key in ("patterns", "extended"):
+            if key in keywords:
+                keywords[key] = parse_patterns(str(keywords[key]))
+        return cls(**{**keywords, "family": Family(str(keywords["family"]))})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Necessity:
+    """The measured proof that a task needs attention, in one profile.
+
+    margin is what the reference must keep over the best control, in the metric's own unit;
+    measured holds the test means that were seen, per control, over `seeds` seeds.
+    """
+
+    margin: float
+    seeds: int
+    measured: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What a task says of itself.
+
+    metric is the one that is scored; chance its value for a guess; length the tokens that the
+    pattern under test mixes in `quick`. diagnostic names the profiles in which controls come too
+    near the reference, so that results are shown and not scored.
+    """
+
+    name: str
+    domain: Domain
+    pattern: Pattern
+    summary: str
+    backbone: str
+    metric: str
+    higher_is_better: bool
+    version: int
+    length: str
+    chance: float | None = None
+    data: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+    diagnostic: tuple[str, ...] = ()
+    necessity: Mapping[str, Necessity] = field(default_factory=dict)
+
+    @classmethod
+    def from_keywords(cls, **keywords: object) -> "TaskCard":
+        """Build a card from the decorator's keywords (literals only)."""
+        necessity = keywords.pop("necessity", {})
+        assert isinstance(necessity, dict)
+        return cls(
+            **{  # type: ignore[arg-type]
+                **keywords,
+                "domain": Domain(str(keywords["domain"])),
+                "pattern": Pattern(str(keywords["pattern"])),
+                "necessity": {profile: Necessity(**proof) for profile, proof in necessity.items()},
+            }
+        )
+
+    def scored_in(self, profile: str) -> bool:
+        """Whether results of this profile count towards a score."""
+        return profile in self.necessity and profile not in self.diagnostic

@@ -1,0 +1,1 @@
+"""Linear attention: sums of key-value outer products, read by queries."""

@@ -1,0 +1,1 @@
+"""The published leaderboard: its templates and renderer stand here."""

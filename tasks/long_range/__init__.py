@@ -1,0 +1,1 @@
+"""Tasks over long inputs whose parts depend on each other."""

@@ -1,0 +1,1 @@
+"""Controls: what a task gives without attention."""

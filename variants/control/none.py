@@ -1,0 +1,48 @@
+"""No mixing: the control that says what a task gives without attention."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cab.attention import Attention, State, read_source
+from cab.registry import register_variant
+
+
+@register_variant(
+    name="none",
+    family="control",
+    patterns="ns cs nc cc",
+    summary="the identity on the query stream: no token sees another, and no context is read",
+    role="control",
+    time="N d",
+    memory="N d",
+    state="0",
+)
+class NoAttention(Attention):
+    r"""Return the stream as it came: :math:`y_t = x_t`, whatever the context holds."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return x, with the padding of the self patterns zeroed."""
+        queries, _ = read_source(self.pattern, x, context, key_padding_mask)
+        return queries
+
+    def initial_state(
+        self,
+        batch: int,
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> State:
+        """Return the empty state."""
+        return ()
+
+    def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
+        """Return the token as it came."""
+        return x, state
+
+

@@ -1,0 +1,1 @@
+"""Attention through kernel features and low rank."""

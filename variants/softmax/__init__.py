@@ -1,0 +1,1 @@
+"""Softmax over all pairs, and implementations of it."""

@@ -1,0 +1,1 @@
+"""Attention to a chosen few of the pairs."""
