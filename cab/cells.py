@@ -1,0 +1,175 @@
+"""Cells: variant x task x profile x settings x seed, and the plan of those that are to run."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cab
+from cab.attention import Attention
+from cab.errors import CabError
+from cab.profiles import Profile
+from cab.registry import Registry
+from cab.settings import parse_settings
+from cab.sources import source_hash
+from cab.task import Recipe, Task, Training
+from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard
+
+TRAINING_PREFIX = "train."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to run. Its key hashes all that changes its result."""
+
+    variant: VariantCard
+    source_hash: str
+    config: Mapping[str, Any]
+    options: Mapping[str, Any]
+    task: TaskCard
+    profile: Profile
+    recipe: Recipe
+    changed: Mapping[str, Any]
+    seed: int
+    include: tuple[Path, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The content key: equal for equal source, task version, settings and seed."""
+        content = {
+            "variant": self.variant.name,
+            "source": self.source_hash,
+            "config": dict(self.config),
+            "task": self.task.name,
+            "task_version": self.task.version,
+            "profile": self.profile.name,
+            "recipe": self.recipe.as_dict(),
+            "seed": self.seed,
+            "cab": cab.__version__.split(".")[0],
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def title(self) -> str:
+        """The cell in words, for progress and errors."""
+        return f"{self.variant.name} on {self.task.name} ({self.task.pattern}), seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to run; empty selections mean everything that the variant supports."""
+
+    variants: Sequence[str]
+    profile: Profile
+    seeds: int = 1
+    tasks: Sequence[str] = ()
+    patterns: Sequence[Pattern] = ()
+    domains: Sequence[Domain] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    include: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells to run, task by task, and a sentence for each task that was left out."""
+
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...]
+
+
+def plan(
+    request: Request, variants: Registry[VariantCard], tasks: Registry[TaskCard]
+) -> Plan:
+    """Expand a request into cells.
+
+    Raises:
+        CabError: an unknown name or setting, or a pattern, asked for by name, that the variant
+            does not offer.
+    """
+    chosen = _choose_tasks(request, tasks)
+    training = {
+        key.removeprefix(TRAINING_PREFIX): value
+        for key, value in request.options.items()
+        if key.startswith(TRAINING_PREFIX)
+    }
+    options = {k: v for k, v in request.options.items() if not k.startswith(TRAINING_PREFIX)}
+    cells: list[Cell] = []
+    left_out: list[str] = []
+    for name in dict.fromkeys(request.variants):
+        entry = variants.entry(name)
+        attention = variants.load(name)
+        assert issubclass(attention, Attention)
+        config = parse_settings(attention.Config, options, f"variant {name}")
+        values, defaults = dataclasses.asdict(config), dataclasses.asdict(attention.Config())
+        shared = {
+            "variant": entry.card,
+            "source_hash": source_hash(entry.path),
+            "config": values,
+            "options": {k: v for k, v in values.items() if v != defaults[k]},
+            "profile": request.profile,
+            "include": request.include,
+        }
+        for card in chosen:
+            if card.pattern not in entry.card.patterns:
+                left_out.append(_refuse(request, entry.card, card))
+                continue
+            recipe, changed = _recipe(tasks.load(card.name), request.profile, training)
+            cells.extend(
+                Cell(**shared, task=card, recipe=recipe, changed=changed, seed=seed)
+                for seed in range(request.seeds)
+            )
+    return Plan(tuple(cells), tuple(left_out))
+
+
+def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
+    named = [tasks.card(name) for name in dict.fromkeys(request.tasks)] or tasks.cards()
+    chosen = [
+        card
+        for card in named
+        if card.pattern in (request.patterns or Pattern)
+        and card.domain in (request.domains or Domain)
+    ]
+    if not chosen:
+        raise CabError(
+            "No task fits the selection: "
+            + "; ".join(f"{c.name} is {c.pattern}, {c.domain}" for c in named)
+            + ". Widen --task, --pattern or --domain."
+        )
+    return chosen
+
+
+def _refuse(request: Request, variant: VariantCard, task: TaskCard) -> str:
+    sentence = (
+        f"{variant.name} does not offer {task.pattern} ({task.pattern.title}), which "
+        f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
+    )
+    if task.name in request.tasks or task.pattern in request.patterns:
+        raise CabError(sentence)
+    return sentence
+
+
+def _recipe(
+    task: type, profile: Profile, training: Mapping[str, str]
+) -> tuple[Recipe, dict[str, Any]]:
+    assert issubclass(task, Task)
+    if profile.name not in task.recipes:
+        raise CabError(f"Task {task.card.name} has no recipe for profile {profile.name}.")
+    recipe = task.recipes[profile.name]
+    own = dataclasses.asdict(recipe.train)
+    owner = f"the training of {task.card.name} (train.*)"
+    train = parse_settings(Training, {**own, **training}, owner)
+    changed = {
+        TRAINING_PREFIX + key: value
+        for key, value in dataclasses.asdict(train).items()
+        if value != own[key]
+    }
+    return dataclasses.replace(recipe, train=train), changed
+
+
+def data_needed(cells: Iterable[Cell]) -> list[str]:
+    """The data sets that some cells need, each once."""
+    return list(dict.fromkeys(name for cell in cells for name in cell.task.data))

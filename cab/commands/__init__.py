@@ -1,0 +1,1 @@
+"""The command line: one module per verb. Heavy imports happen inside the functions."""

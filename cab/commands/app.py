@@ -1,0 +1,54 @@
+"""The `cab` program."""
+
+import sys
+
+import typer
+
+import cab
+from cab.commands import data, doctor, index, info, list_, new, output, run, show
+from cab.errors import CabError
+
+app = typer.Typer(
+    name="cab",
+    help="CAB, the Comprehensive Attention Benchmark.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("list")(list_.list_)
+app.command("info")(info.info)
+app.command("run")(run.run)
+app.command("show")(show.show)
+app.command("index")(index.index)
+app.command("doctor")(doctor.doctor)
+app.add_typer(data.app, name="data")
+app.add_typer(new.app, name="new")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cab {cab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """CAB, the Comprehensive Attention Benchmark."""
+
+
+def main() -> None:
+    """Run the program; errors that the user can mend exit with 2 and without a traceback."""
+    try:
+        app()
+    except CabError as error:
+        output.fail(str(error))
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

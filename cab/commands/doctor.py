@@ -1,0 +1,95 @@
+"""`cab doctor`: is this machine ready?"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import DEFAULT_STORE, DataDir, Json, Store
+from cab.data import DATA_SETS, data_directory, inspect
+from cab.environment import cpu_model, installed_version, usable_cores
+from cab.errors import CabError
+from cab.registry import discover_tasks, discover_variants
+
+REQUIRED = ("torch", "numpy", "pydantic", "accelerate", "jaxtyping", "scikit-learn", "filelock")
+WANTED = ("triton", "mlflow", "datasets", "soundfile", "pandas", "lm-eval")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; only a `problem` keeps CAB from running."""
+
+    state: Literal["ok", "note", "problem"]
+    what: str
+    detail: str
+
+
+def doctor(store: Store = DEFAULT_STORE, data_dir: DataDir = None, json: Json = False) -> None:
+    """Look at packages, device, data and store. Exit 1 if something keeps CAB from running."""
+    findings = [*_packages(), *_device(), *_registry(), *_data(data_dir), _store(store)]
+    if json:
+        output.print_json(findings)
+    else:
+        rows = [(one.state, one.what, one.detail) for one in findings]
+        output.print_table("cab doctor", ("", "what", "found"), rows)
+    if any(one.state == "problem" for one in findings):
+        raise typer.Exit(1)
+
+
+def _packages() -> Iterator[Finding]:
+    for name in (*REQUIRED, *WANTED):
+        version = installed_version(name)
+        if version is not None:
+            yield Finding("ok", name, version)
+        elif name in REQUIRED:
+            yield Finding("problem", name, f"not installed; run `pip install {name}`")
+        else:
+            yield Finding("note", name, "not installed; what needs it will say so")
+
+
+def _device() -> Iterator[Finding]:
+    yield Finding("ok", "processor", f"{cpu_model()}, {usable_cores()} cores to use")
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("problem", "device", f"torch does not import: {error}")
+        return
+    if torch.cuda.is_available():
+        yield Finding("ok", "device", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
+    else:
+        yield Finding("ok", "device", f"cpu, {torch.get_num_threads()} threads; no CUDA device")
+
+
+def _registry() -> Iterator[Finding]:
+    try:
+        variants, tasks = discover_variants(), discover_tasks()
+    except CabError as error:
+        yield Finding("problem", "registry", str(error))
+        return
+    yield Finding("ok", "variants", ", ".join(variants.names()))
+    yield Finding("ok", "tasks", ", ".join(tasks.names()))
+    for problem in (*variants.problems, *tasks.problems):
+        yield Finding("note", "plug-in", problem)
+
+
+def _data(data_dir: Path | None) -> Iterator[Finding]:
+    directory = data_directory(data_dir)
+    for data_set in DATA_SETS.values():
+        state, sentence = inspect(data_set, directory)
+        yield Finding("ok" if state == "verified" else "note", data_set.name, sentence)
+
+
+def _store(store: Path) -> Finding:
+    folder = store
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.absolute().parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding("problem", "store", f"{store} cannot be written: {error}")
+    return Finding("ok", "store", f"{store.resolve()} can be written")

@@ -1,0 +1,49 @@
+"""`cab index`: bring MLflow in line with the records."""
+
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+from cab.commands import output
+from cab.commands.options import DEFAULT_STORE, Json, Store
+
+
+def index(
+    store: Store = DEFAULT_STORE,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="Default: mlflow.db in the store."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Make the MLflow index hold the store's records, all of them and no others.
+
+    Exit 1 if a file of the store is no record; it is named and left as it is.
+    """
+    from cab.records import RecordStore
+    from cab.tracking import Tracking
+    from cab.tracking import index as index_records
+
+    records, problems = RecordStore(store).load()
+    for problem in problems:
+        output.warn(problem)
+    shown = track(
+        records,
+        description="Indexing",
+        console=output.err,
+        disable=not output.err.is_terminal,
+    )
+    tracking = Tracking.of_store(store, tracking_uri)
+    done = index_records(shown, tracking, complete=True)
+    if json:
+        output.print_json({**output.plain(done), "uri": tracking.uri, "problems": problems})
+    else:
+        output.out.print(
+            f"{len(records)} records in {tracking.uri}: {done.added} added, {done.replaced} "
+            f"replaced, {done.present} there already, {done.removed} runs without a record removed.",
+            markup=False,
+            soft_wrap=True,
+        )
+    if problems:
+        raise typer.Exit(1)

@@ -1,0 +1,79 @@
+"""`cab info`: one variant, task, profile or data set in full."""
+
+import dataclasses
+import inspect
+from typing import Annotated, Any
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import Include, Json
+from cab.data import DATA_SETS
+from cab.errors import UnknownName
+from cab.profiles import PROFILES
+from cab.registry import Registry, discover_tasks, discover_variants
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A variant, task, profile or data set.")],
+    include: Include = None,
+    json: Json = False,
+) -> None:
+    """Show everything that is known of one variant, task, profile or data set."""
+    variants, tasks = discover_variants(tuple(include or ())), discover_tasks()
+    if name in variants.entries:
+        facts = _variant(variants, name)
+    elif name in tasks.entries:
+        facts = _task(tasks, name)
+    elif name in PROFILES:
+        facts = {"kind": "profile", **output.plain(PROFILES[name])}
+    elif name in DATA_SETS:
+        facts = {"kind": "data set", **output.plain(DATA_SETS[name])}
+    else:
+        known = [*variants.entries, *tasks.entries, *PROFILES, *DATA_SETS]
+        raise UnknownName("variant, task, profile or data set", name, known)
+    if json:
+        return output.print_json(facts)
+    description = facts.pop("description", "")
+    output.print_table(name, ("", ""), _rows(facts))
+    if description:
+        output.out.print(description, markup=False)
+
+
+def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows.extend(_rows(value, f"{prefix}{key}."))
+        elif value not in (None, "", [], ()):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((prefix + key, text))
+    return rows
+
+
+def _card(registry: Registry[Any], name: str) -> dict[str, Any]:
+    entry = registry.entry(name)
+    return {"kind": registry.kind, **output.plain(entry.card), "file": str(entry.path)}
+
+
+def _variant(registry: Registry[Any], name: str) -> dict[str, Any]:
+    loaded: Any = registry.load(name)
+    settings = {
+        field.name: {"type": str(getattr(field.type, "__name__", field.type)),
+                     "default": output.plain(field.default)}
+        for field in dataclasses.fields(loaded.Config)
+    }
+    return {
+        **_card(registry, name),
+        "settings": settings,
+        "description": inspect.getdoc(loaded) or "",
+    }
+
+
+def _task(registry: Registry[Any], name: str) -> dict[str, Any]:
+    loaded: Any = registry.load(name)
+    return {
+        **_card(registry, name),
+        "recipes": {profile: output.plain(one) for profile, one in loaded.recipes.items()},
+        "description": inspect.getdoc(loaded) or "",
+    }

@@ -1,0 +1,258 @@
+"""`cab run`: the main job."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import DEFAULT_STORE, DataDir, Include, Json, Store
+from cab.data import data_directory, get_data_set, inspect
+from cab.errors import CabError
+from cab.profiles import get_profile
+from cab.registry import discover_tasks, discover_variants
+from cab.settings import split_assignments
+from cab.taxonomy import Domain, Pattern
+
+if TYPE_CHECKING:
+    from cab.cells import Cell, Plan
+    from cab.execution import Finished
+
+INTERRUPTED = 130
+
+
+class Device(StrEnum):
+    """Where cells run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class TrackingKind(StrEnum):
+    """Whether records are also indexed."""
+
+    MLFLOW = "mlflow"
+    NONE = "none"
+
+
+def run(
+    variant: Annotated[list[str], typer.Option(help="A variant to run. Repeatable.")],
+    task: Annotated[list[str] | None, typer.Option(help="Only this task. Repeatable.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Only these patterns: ns, cs, nc, cc (or a,b).")
+    ] = None,
+    domain: Annotated[list[Domain] | None, typer.Option(help="Only this domain.")] = None,
+    profile: Annotated[str, typer.Option(help="smoke or quick.")] = "quick",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A variant's setting, or train.SETTING, as KEY=VALUE."),
+    ] = None,
+    include: Include = None,
+    device: Annotated[Device, typer.Option(help="Where cells run.")] = Device.AUTO,
+    store: Store = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    tracking: Annotated[
+        TrackingKind, typer.Option(help="Index records in MLflow, or leave that to `cab index`.")
+    ] = TrackingKind.MLFLOW,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="Default: mlflow.db in the store."),
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds per cell, instead of the profile's.")
+    ] = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(min=0.1, help="GiB per cell, instead of the profile's.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run cells that are done again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Train and test variants on tasks, one process per cell, and store a record of each.
+
+    What is done already is not run again, so an interrupted run goes on where it was. Exit 1 if
+    a cell ended in error, 2 for a usage error, 130 after Ctrl-C.
+    """
+    limits = {"time_limit": time_limit, "memory_limit": memory_limit}
+    size = replace(get_profile(profile), **{k: v for k, v in limits.items() if v is not None})
+    files = tuple(path.resolve() for path in include or ())
+    variants, tasks = discover_variants(files), discover_tasks()
+    for name in variant:
+        variants.entry(name)
+    for problem in (*variants.problems, *tasks.problems):
+        output.warn(problem)
+
+    from cab.cells import Request, plan
+    from cab.records import RecordStore
+
+    request = Request(
+        variants=variant,
+        profile=size,
+        seeds=seeds,
+        tasks=task or (),
+        patterns=_patterns(pattern or []),
+        domains=domain or (),
+        options=split_assignments(set_ or []),
+        include=files,
+    )
+    planned = plan(request, variants, tasks)
+    records = RecordStore(store)
+    if dry_run:
+        return _show_plan(planned, records, json)
+    chosen_device = _device(device)
+    directory = data_directory(data_dir)
+    cells, without_data = _with_data(planned.cells, records, directory, bool(task), force)
+    left_out = [*planned.left_out, *without_data]
+    for sentence in left_out:
+        output.warn(sentence)
+
+    from cab.commands.progress import RunProgress
+    from cab.commands.show import print_lines, table
+    from cab.execution import Runner
+    from cab.tracking import LiveIndex, Tracking
+
+    live = LiveIndex(Tracking.of_store(store, tracking_uri))
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with RunProgress(cells) as progress:
+            runner = Runner(records, directory, chosen_device, progress, force)
+            if tracking == TrackingKind.MLFLOW:
+                runner.on_record = live.add
+            finished = runner.run(cells)
+        live.close()
+    except KeyboardInterrupt:
+        output.say("Interrupted. Records of finished cells are kept; the same command goes on.")
+        raise typer.Exit(INTERRUPTED) from None
+    if live.problem:
+        output.warn(f"MLflow took no record ({live.problem}). `cab index` catches up.")
+
+    done = [one.record for one in finished if one.record is not None]
+    if json:
+        output.print_json(_document(finished, left_out, records))
+    else:
+        names = {record.task.name for record in done}
+        every = [r for r in records.load()[0] if r.task.profile == profile and r.task.name in names]
+        print_lines(table(every, variants, tasks, profile, set(variant)), profile)
+        _close(finished, records, tracking == TrackingKind.MLFLOW)
+    if any(one.record is None or one.record.status == "error" for one in finished):
+        raise typer.Exit(1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _patterns(given: Sequence[str]) -> tuple[Pattern, ...]:
+    words = [word.strip().lower() for text in given for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in list(Pattern):
+            raise CabError(f"There is no pattern {word!r}; the patterns are {', '.join(Pattern)}.")
+    return tuple(map(Pattern, words))
+
+
+def _device(wanted: Device) -> Any:
+    import torch
+
+    if wanted == Device.CPU:
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == Device.CUDA:
+        raise CabError("--device cuda: PyTorch sees no CUDA device here. `cab doctor` says more.")
+    return "cpu"
+
+
+def _with_data(
+    cells: Sequence["Cell"], records: Any, directory: Any, named: bool, force: bool
+) -> tuple[list["Cell"], list[str]]:
+    """Drop the cells whose data is not here; if the user named tasks, that is an error instead.
+
+    Data is looked at only for cells that have no record yet.
+    """
+    needed = {
+        name
+        for cell in cells
+        if force or not records.path(cell.key).exists()
+        for name in cell.task.data
+    }
+    problems = {}
+    for name in sorted(needed):
+        state, sentence = inspect(get_data_set(name), directory)
+        if state == "wrong" or (state == "missing" and named):
+            raise CabError(sentence)
+        if state == "missing":
+            problems[name] = sentence
+    left_out = []
+    for name, sentence in problems.items():
+        tasks = sorted({cell.task.name for cell in cells if name in cell.task.data})
+        left_out.append(f"{', '.join(tasks)} is left out. {sentence}")
+    kept = [
+        cell
+        for cell in cells
+        if not problems.keys() & set(cell.task.data) or records.path(cell.key).exists()
+    ]
+    return kept, left_out
+
+
+def _show_plan(planned: "Plan", records: Any, json: bool) -> None:
+    cells = [
+        {
+            "variant": cell.variant.name,
+            "task": cell.task.name,
+            "pattern": cell.task.pattern,
+            "seed": cell.seed,
+            "key": cell.key,
+            "done": records.path(cell.key).exists(),
+        }
+        for cell in planned.cells
+    ]
+    if json:
+        return output.print_json({"cells": cells, "left_out": planned.left_out})
+    for sentence in planned.left_out:
+        output.warn(sentence)
+    rows = [[*map(str, list(one.values())[:5]), "done" if one["done"] else "to run"] for one in cells]
+    output.print_table("Plan", ("variant", "task", "pattern", "seed", "key", "state"), rows)
+
+
+def _document(finished: Sequence["Finished"], left_out: list[str], records: Any) -> dict[str, Any]:
+    cells = []
+    for one in finished:
+        cell, record = one.cell, one.record
+        cells.append(
+            {
+                "key": cell.key,
+                "variant": cell.variant.name,
+                "task": cell.task.name,
+                "pattern": cell.task.pattern,
+                "profile": cell.profile.name,
+                "seed": cell.seed,
+                "state": one.state,
+                "status": record.status if record else None,
+                "message": record.message if record else one.problem,
+                "test": record.model_dump(mode="json")["metrics"]["test"] if record else {},
+                "record": str(records.path(cell.key)),
+            }
+        )
+    return {"store": str(records.root), "cells": cells, "left_out": left_out}
+
+
+def _close(finished: Sequence["Finished"], records: Any, tracked: bool) -> None:
+    ran = sum(one.state == "ran" for one in finished)
+    already = sum(one.state == "already done" for one in finished)
+    blocked = len(finished) - ran - already
+    if finished and already == len(finished):
+        output.say(f"Nothing to do: all {already} cells are done. --force runs them again.")
+    else:
+        more = f", {blocked} could not be run" if blocked else ""
+        output.say(f"{ran} cells ran, {already} were done already{more}.")
+    output.say(f"Records: {records.folder}")
+    if tracked and (records.root / "mlflow.db").exists():
+        database = records.root / "mlflow.db"
+        output.say(f"Browse: {sys.executable} -m mlflow ui --backend-store-uri sqlite:///{database}")

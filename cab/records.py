@@ -1,0 +1,280 @@
+"""The result record: what one cell gave, as a checked JSON file.
+
+Records are the truth; MLflow and every table are made from them. A record is named by its cell's
+key, written beside its place, flushed and renamed, so that a reader sees all of it or none.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cab.errors import CabError
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "oom", "timeout", "diverged", "unsupported", "error"]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Estimate(_Part):
+    """A mean over n examples, with its standard error."""
+
+    value: Finite
+    standard_error: Finite = Field(ge=0)
+    n: int = Field(ge=1)
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Estimate":
+        """Estimate the mean of independent values.
+
+        Raises:
+            ValueError: a value is not finite.
+        """
+        n = len(values)
+        mean = math.fsum(values) / n
+        variance = math.fsum((value - mean) ** 2 for value in values) / max(1, n - 1)
+        return cls(value=mean, standard_error=math.sqrt(variance / n), n=n)
+
+
+Estimates = Mapping[str, Estimate]
+
+
+class CurvePoint(_Part):
+    """Where training stood: the mean loss since the last point, and validation if measured."""
+
+    step: int
+    loss: Finite
+    valid: Mapping[str, Finite] = {}
+
+
+class VariantInfo(_Part):
+    """Which mechanism: config is complete, options are what was set off its defaults."""
+
+    name: str
+    source_hash: str
+    config: Mapping[str, Any]
+    options: Mapping[str, Any]
+    parameters: int | None = None
+
+
+class TaskInfo(_Part):
+    """Which task, and a fingerprint of the validation and test examples it drew."""
+
+    name: str
+    version: int
+    profile: str
+    pattern: str
+    domain: str
+    metric: str
+    higher_is_better: bool
+    scored: bool
+    data_fingerprint: str | None = None
+
+
+class Settings(_Part):
+    """The recipe that ran, complete, and what of it was set off the task's own."""
+
+    recipe: Mapping[str, Any]
+    changed: Mapping[str, Any]
+
+
+class Metrics(_Part):
+    """Means over the examples of validation and of test, by metric."""
+
+    valid: Estimates = {}
+    test: Estimates = {}
+
+
+class Cost(_Part):
+    """What a cell took.
+
+    seconds is the time in training steps alone, total_seconds that of the whole cell. peak_bytes
+    is the process's largest resident memory (on CUDA: the largest allocation). flops is the
+    count of all training steps, by formula of the matrix products that ran.
+    """
+
+    seconds: Finite | None = None
+    setup_seconds: Finite | None = None
+    evaluation_seconds: Finite | None = None
+    total_seconds: Finite
+    steps: int | None = None
+    tokens: int | None = None
+    peak_bytes: int | None = None
+    flops: int | None = None
+    backbone_parameters: int | None = None
+
+
+class Environment(_Part):
+    """Where a cell ran."""
+
+    device: str
+    accelerator: str
+    cpu: str
+    cores: int
+    threads: int
+    platform: str
+    python: str
+    torch: str
+    triton: str | None
+    cab: str
+
+
+class Provenance(_Part):
+    """How a cell came to run. invocation is shared by the cells of one command."""
+
+    invocation: str
+    command: str
+    git_revision: str | None
+    git_dirty: bool | None
+    started: datetime
+    ended: datetime
+
+
+class Record(_Part):
+    """The outcome of one cell: variant x task x profile x settings x seed."""
+
+    schema_version: Literal[1] = 1
+    key: str = Field(pattern=r"^[0-9a-f]{32}$")
+    variant: VariantInfo
+    task: TaskInfo
+    seed: int
+    settings: Settings
+    status: Status
+    message: str = ""
+    metrics: Metrics = Metrics()
+    shortcuts: Estimates = {}
+    curve: tuple[CurvePoint, ...] = ()
+    cost: Cost
+    environment: Environment
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _metrics_fit_status(self) -> "Record":
+        if (self.status == "ok") != bool(self.metrics.test):
+            raise ValueError(f"status {self.status} does not go with the test metrics given")
+        return self
+
+    def to_json(self) -> str:
+        """The canonical text: sorted keys, two spaces, a final newline."""
+        data = self.model_dump(mode="json")
+        return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+class RecordStore:
+    """The records of one folder, a file each: <store>/records/<key>.json."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "records"
+
+    def path(self, key: str) -> Path:
+        """Where the record of a key stands."""
+        return self.folder / f"{key}.json"
+
+    def read(self, key: str) -> Record | None:
+        """Return the record of a key, or None if there is none.
+
+        Raises:
+            CabError: there is a file, and it is not a record that this version reads.
+        """
+        path = self.path(key)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CabError(f"{path} cannot be read: {error}. It was left as it is.") from None
+        return parse_record(text, path)
+
+    def write(self, record: Record) -> Path:
+        """Put a record in its place, all of it or nothing.
+
+        Raises:
+            CabError: the folder cannot be written, or a file that is no record stands there.
+        """
+        path = self.path(record.key)
+        self.read(record.key)  # a foreign file in this place is not overwritten
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=self.folder, prefix=".writing-", delete=False, encoding="utf-8"
+            ) as file:
+                try:
+                    file.write(record.to_json())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.replace(file.name, path)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+        except OSError as error:
+            raise CabError(f"The record {path} could not be written: {error}.") from None
+        return path
+
+    def scan(self) -> Iterator[Record | CabError]:
+        """Yield every record in the order of names; a file that is none comes as its error."""
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                record = self.read(path.stem)
+            except CabError as error:
+                yield error
+                continue
+            if record is not None:
+                yield record
+
+    def load(self) -> tuple[list[Record], list[str]]:
+        """Return all records, and a sentence for each file that is none."""
+        records, problems = [], []
+        for item in self.scan():
+            if isinstance(item, Record):
+                records.append(item)
+            else:
+                problems.append(str(item))
+        return records, problems
+
+
+def parse_record(text: str, path: Path) -> Record:
+    """Read a record's text.
+
+    Raises:
+        CabError: it is cut short, foreign, or of a newer schema; the message says which.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError:
+        raise CabError(
+            f"{path} is not a whole JSON document; it was skipped and left as it is. If a run "
+            f"was cut off, delete it and run again."
+        ) from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise CabError(
+            f"{path} has schema version {version}; this version of CAB reads {SCHEMA_VERSION}. "
+            f"It was skipped and left as it is. Upgrade CAB to read it."
+        )
+    try:
+        record = Record.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise CabError(
+            f"{path} is not a CAB record ({where}: {first['msg']}, and "
+            f"{error.error_count() - 1} more); it was skipped and left as it is."
+        ) from None
+    if record.key != path.stem:
+        raise CabError(
+            f"{path} holds the record of another key, {record.key}; it was skipped and left as "
+            f"it is. Rename it {record.key}.json."
+        )
+    return record

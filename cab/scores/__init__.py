@@ -1,0 +1,1 @@
+"""Scores: pure functions from records to tables, each with its definition."""

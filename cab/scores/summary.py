@@ -1,0 +1,157 @@
+"""Means over seeds with their intervals, and scores between control and reference.
+
+A row is one entry (a variant with its settings) on one task of one profile and version.
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cab.records import Record
+from cab.taxonomy import TaskCard
+
+IntervalSource = Literal["seeds", "test examples"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry's result on a task.
+
+    mean is over seeds, interval the half-width of its 95 % interval: Student's t over seeds, or,
+    with one seed, 1.96 standard errors over the test examples (which leaves out what another
+    seed would change). Both are None when no seed ended well; outcomes counts how all ended.
+    """
+
+    entry: str
+    variant: str
+    task: str
+    version: int
+    profile: str
+    pattern: str
+    metric: str
+    higher_is_better: bool
+    scored: bool
+    mean: float | None
+    interval: float | None
+    interval_source: IntervalSource | None
+    seeds: int
+    outcomes: Mapping[str, int]
+    shortcuts: Mapping[str, float]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row's place between control (0) and reference (1), with a 95 % half-width."""
+
+    value: float
+    interval: float
+
+
+def entry_label(record: Record) -> str:
+    """The variant's name, with what was set off its defaults or off the recipe."""
+    changed = {**record.variant.options, **record.settings.changed}
+    if not changed:
+        return record.variant.name
+    settings = ", ".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    return f"{record.variant.name} ({settings})"
+
+
+def summarise(records: Iterable[Record]) -> list[Row]:
+    """Group records into rows, sorted by profile, task and entry.
+
+    Where several source hashes of one entry are stored, the one that ran last is shown: results
+    of different sources never share a row.
+    """
+    groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
+    for record in records:
+        task = record.task
+        groups[task.profile, task.name, task.version, entry_label(record)].append(record)
+    return [_row(groups[key]) for key in sorted(groups)]
+
+
+def _row(records: list[Record]) -> Row:
+    newest = max(records, key=lambda record: record.provenance.ended)
+    records = [r for r in records if r.variant.source_hash == newest.variant.source_hash]
+    task = newest.task
+    done = [record for record in records if record.status == "ok"]
+    values = [record.metrics.test[task.metric].value for record in done]
+    mean = interval = source = seconds = None
+    if done:
+        mean = statistics.fmean(values)
+        seconds = statistics.fmean([record.cost.total_seconds for record in done])
+        interval = 1.96 * done[0].metrics.test[task.metric].standard_error
+        source = "test examples"
+        if len(values) > 1:
+            interval = student_t95(len(values) - 1) * statistics.stdev(values)
+            interval /= math.sqrt(len(values))
+            source = "seeds"
+    outcomes: dict[str, int] = defaultdict(int)
+    for record in records:
+        outcomes[record.status] += 1
+    return Row(
+        entry=entry_label(newest),
+        variant=newest.variant.name,
+        task=task.name,
+        version=task.version,
+        profile=task.profile,
+        pattern=task.pattern,
+        metric=task.metric,
+        higher_is_better=task.higher_is_better,
+        scored=task.scored,
+        mean=mean,
+        interval=interval,
+        interval_source=source,  # type: ignore[arg-type]
+        seeds=len(done),
+        outcomes=dict(outcomes),
+        shortcuts={name: one.value for name, one in done[0].shortcuts.items()} if done else {},
+        seconds=seconds,
+    )
+
+
+def student_t95(degrees: int) -> float:
+    """The two-sided 95 % quantile of Student's t distribution."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, degrees))
+
+
+def score(row: Row, reference: Row, control: Row, task: TaskCard) -> Score | None:
+    """Return (mean - control) / (reference - control), oriented so that more is better.
+
+    The control is the better of the task's chance level and the `none` row. None where a mean is
+    missing, or the reference is not above the control. The interval carries the three means'
+    own intervals through to first order, as if they were independent.
+    """
+    if row.mean is None or reference.mean is None or control.mean is None:
+        return None
+    assert row.interval is not None
+    assert reference.interval is not None
+    assert control.interval is not None
+    if row.entry == reference.entry:
+        return Score(1.0, 0.0)
+    sign = 1 if row.higher_is_better else -1
+    floor, floor_interval = control.mean, control.interval
+    if task.chance is not None and sign * task.chance > sign * floor:
+        floor, floor_interval = task.chance, 0.0
+    span = sign * (reference.mean - floor)
+    if span <= 0:
+        return None
+    if row.entry == control.entry:
+        return Score(sign * (row.mean - floor) / span, 0.0 if floor == row.mean else
+                     row.interval / span)
+    value = sign * (row.mean - floor) / span
+    spread = math.hypot(
+        row.interval, reference.interval * value, floor_interval * (1 - value)
+    )
+    return Score(value, spread / span)
+
+
+def rows_of_task(rows: Sequence[Row], task: str, profile: str) -> dict[str, Row]:
+    """The newest version's rows of a task, by entry."""
+    found = [row for row in rows if row.task == task and row.profile == profile]
+    newest = max((row.version for row in found), default=0)
+    return {row.entry: row for row in found if row.version == newest}

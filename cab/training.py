@@ -1,0 +1,112 @@
+"""The one training loop: AdamW, one-cycle schedule, clipped gradients, seeded batches."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from cab.records import CurvePoint, Estimate
+from cab.seeding import generator
+from cab.task import Batch, Task, slice_batch
+
+CURVE_POINTS = 50
+"""How many losses a curve keeps, at most."""
+
+Report = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+
+class DivergedError(Exception):
+    """The loss or a metric stopped being finite."""
+
+
+@dataclass
+class Trained:
+    """What training did: the curve, seconds in training steps, tokens seen."""
+
+    curve: list[CurvePoint] = field(default_factory=list)
+    valid: dict[str, Estimate] = field(default_factory=dict)
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    tokens: int = 0
+
+
+def train(task: Task, model: nn.Module, accelerator: Accelerator, seed: int, report: Report) -> Trained:
+    """Train a model by the task's recipe; batches depend on task and seed, not on the variant.
+
+    Raises:
+        DivergedError: the loss is no longer finite, with the step.
+    """
+    recipe = task.recipe.train
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=recipe.warmup
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    batches = generator(task.card.name, task.card.version, "train", seed)
+    valid = task.examples("valid")
+    result = Trained()
+    every = math.ceil(recipe.steps / CURVE_POINTS)
+    evaluate_every = math.ceil(recipe.steps / task.recipe.evaluations)
+    losses: list[torch.Tensor] = []
+    for step in range(1, recipe.steps + 1):
+        started = time.perf_counter()
+        batch = _to_device(task.draw("train", recipe.batch_size, batches), accelerator)
+        model.train()
+        loss = task.loss(model, batch)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+        result.tokens += task.tokens(batch)
+        last = step == recipe.steps
+        measure = last or step % evaluate_every == 0
+        # Reading the loss waits for the device, so it is read once per curve point.
+        mean = torch.stack(losses).mean().item() if measure or step % every == 0 else None
+        result.seconds += time.perf_counter() - started
+        if mean is not None:
+            if not math.isfinite(mean):
+                raise DivergedError(f"the training loss was not finite by step {step}")
+            losses.clear()
+            if measure:
+                started = time.perf_counter()
+                result.valid = evaluate(task, model, valid, accelerator)
+                result.evaluation_seconds += time.perf_counter() - started
+            values = {name: one.value for name, one in result.valid.items()} if measure else {}
+            result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
+        report(step, recipe.steps)
+    return result
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task, model: nn.Module, examples: Batch, accelerator: Accelerator
+) -> dict[str, Estimate]:
+    """Measure a model on examples, in batches; return each metric's mean and standard error.
+
+    Raises:
+        DivergedError: a metric is not finite.
+    """
+    model = accelerator.unwrap_model(model).eval()
+    count, size = len(next(iter(examples.values()))), task.recipe.evaluation_batch
+    values: dict[str, list[float]] = {}
+    for start in range(0, count, size):
+        batch = _to_device(slice_batch(examples, start, start + size), accelerator)
+        for name, each in task.evaluate(model, batch).items():
+            values.setdefault(name, []).extend(each.double().cpu().tolist())
+    for name, each in values.items():
+        if not all(map(math.isfinite, each)):
+            raise DivergedError(f"the metric {name} is not finite")
+    return {name: Estimate.of(each) for name, each in values.items()}
+
+
+def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
+    return {name: value.to(accelerator.device) for name, value in batch.items()}

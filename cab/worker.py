@@ -1,0 +1,208 @@
+"""What happens inside a cell's own process: build, train, validate, test; say how it ended."""
+
+import gc
+import hashlib
+import resource
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from cab.attention import Attention, build_attention
+from cab.backbones.slots import Slots
+from cab.cells import Cell
+from cab.environment import describe
+from cab.errors import Unsupported
+from cab.records import CurvePoint, Environment, Estimate, Estimates, Metrics, Status
+from cab.registry import discover_tasks, discover_variants
+from cab.seeding import derive_seed, generator
+from cab.task import Batch, Task
+from cab.training import DivergedError, Report, evaluate, train
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell and where to run it."""
+
+    cell: Cell
+    data_dir: Path
+    device: str
+
+
+@dataclass
+class Outcome:
+    """What a cell gave, as far as it came; the parent makes a record of it."""
+
+    status: Status = "error"
+    message: str = ""
+    metrics: Metrics = field(default_factory=Metrics)
+    shortcuts: Estimates = field(default_factory=dict)
+    curve: list[CurvePoint] = field(default_factory=list)
+    cost: dict[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    data_fingerprint: str | None = None
+    environment: Environment | None = None
+
+
+def work(job: Job, connection: Connection) -> None:
+    """Run a job and send ("progress", (done, all)) messages, then ("outcome", Outcome).
+
+    The parent handles Ctrl-C; if the parent is gone, sending fails and this process ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    last_sent = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last_sent
+        now = time.monotonic()
+        if now - last_sent > 0.2 or done == total:
+            last_sent = now
+            connection.send(("progress", (done, total)))
+
+    try:
+        outcome = run(job, report)
+        connection.send(("outcome", outcome))
+    except BrokenPipeError:
+        pass  # nobody is left to tell
+
+
+def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
+    """Run a job in this process; every failure of the cell's own becomes an outcome."""
+    outcome = Outcome()
+    limit_memory(job.cell.profile.memory_limit)
+    try:
+        _run(job, outcome, report)
+        outcome.status = "ok"
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the variant may raise anything
+        outcome.status, outcome.message = classify(error, job.cell.profile.memory_limit)
+    outcome.cost["peak_bytes"] = _peak_bytes(job.device)
+    return outcome
+
+
+def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
+    """Name the outcome that an exception stands for, and say it in a sentence."""
+    text = str(error)
+    if isinstance(error, Unsupported):
+        return "unsupported", text
+    if isinstance(error, DivergedError):
+        return "diverged", text
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "not enough memory" in text
+    ):
+        return "oom", f"more memory was asked for than there is (limit {memory_limit:g} GiB): {text}"
+    own = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return "error", f"{type(error).__name__}: {text}{where}"
+
+
+def limit_memory(gib: float) -> None:
+    """Bound this process's own data, so that an oversized cell fails alone and is told so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = int(gib * GIB)
+    if hard == resource.RLIM_INFINITY or wanted < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def _run(job: Job, outcome: Outcome, report: Report) -> None:
+    started = time.perf_counter()
+    cell = job.cell
+    accelerator = Accelerator(cpu=job.device == "cpu")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    outcome.environment = describe(str(accelerator.device), torch.get_num_threads())
+    task = _build_task(job)
+    slots = _slots(cell)
+    # The global generator seeds initialisation and dropout; this process runs this cell alone.
+    torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
+    model = task.build(slots)
+    outcome.parameters = _parameters(slots.under_test())
+    outcome.cost["backbone_parameters"] = _parameters([model]) - outcome.parameters
+    test = task.examples("test")
+    outcome.data_fingerprint = fingerprint(task.examples("valid"), test)
+    outcome.cost["flops"] = _step_flops(task, model) * cell.recipe.train.steps
+    model = model.to(accelerator.device)
+    outcome.cost["setup_seconds"] = time.perf_counter() - started
+
+    trained = train(task, model, accelerator, cell.seed, report)
+    outcome.curve = trained.curve
+    outcome.cost |= {
+        "seconds": trained.seconds,
+        "steps": cell.recipe.train.steps,
+        "tokens": trained.tokens,
+    }
+    started = time.perf_counter()
+    measured = evaluate(task, model, test, accelerator)
+    outcome.metrics = Metrics(valid=trained.valid, test=measured)
+    outcome.shortcuts = {
+        name: Estimate.of(values.double().tolist()) for name, values in task.shortcuts(test).items()
+    }
+    outcome.cost["evaluation_seconds"] = (
+        trained.evaluation_seconds + time.perf_counter() - started
+    )
+
+
+def _build_task(job: Job) -> Task:
+    task_class = discover_tasks().load(job.cell.task.name)
+    assert issubclass(task_class, Task)
+    return task_class(job.cell.recipe, job.data_dir)
+
+
+def _slots(cell: Cell) -> Slots:
+    variants = discover_variants(cell.include)
+    reference = next(card.name for card in variants.cards() if card.role == "reference")
+
+    def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
+        attention = variants.load(name)
+        assert issubclass(attention, Attention)
+        return lambda **geometry: build_attention(attention, options, **geometry)
+
+    return Slots(
+        cell.task.pattern,
+        factory(cell.variant.name, dict(cell.options)),
+        factory(reference, {}),
+    )
+
+
+def _parameters(modules: list[Any]) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def _step_flops(task: Task, model: torch.nn.Module) -> int:
+    """Count one training step's matrix products on two examples, and scale to the batch."""
+    batch = task.draw("train", 2, generator("flops"))
+    # The fused CPU kernel has no formula of its own, so it is unfolded for the count.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        task.loss(model, batch).backward()
+    model.zero_grad(set_to_none=True)
+    return int(counter.get_total_flops()) * task.recipe.train.batch_size // 2
+
+
+def fingerprint(*batches: Batch) -> str:
+    """Hash examples, so that a changed data set or generator shows."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        for name in sorted(batch):
+            digest.update(name.encode() + str(tuple(batch[name].shape)).encode())
+            digest.update(batch[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _peak_bytes(device: str) -> int:
+    gc.collect()
+    if device != "cpu" and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
