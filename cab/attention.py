@@ -66,7 +66,7 @@ class Attention(nn.Module):
             offered = ", ".join(self.card.patterns)
             raise Unsupported(
                 f"{self.card.name} does not offer the pattern {self.pattern} "
-                f"({self.pattern.title}); its card offers {offered}."
+                f"({self.pattern.words}); its card offers {offered}."
             )
         if self.card.needs_grid and self.grid is None:
             raise Unsupported(f"{self.card.name} mixes pictures and needs a grid of tokens.")
@@ -138,7 +138,7 @@ def read_source(
     """
     if pattern.cross != (context is not None):
         raise ValueError(
-            f"Pattern {pattern} ({pattern.title}) "
+            f"Pattern {pattern} ({pattern.words}) "
             + ("needs a context." if pattern.cross else "takes no context.")
         )
     if context is not None:
@@ -184,7 +184,7 @@ class MultiHeadAttention(Attention):
             self.split_heads(self.value(source)),
             key_padding_mask=key_padding_mask,
         )
-        return self.output(self.merge_heads(mixed))  # type: ignore[no-any-return]
+        return self.output(self.merge_heads(mixed))
 
     def split_heads(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N E"]:
         """Cut the model width into heads."""
@@ -221,7 +221,7 @@ class DecodingAttention(MultiHeadAttention):
     ) -> State:
         """Return the state before the first token. See `Attention.initial_state`."""
         if not self.pattern.causal:
-            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.title}) does not decode.")
+            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.words}) does not decode.")
         if context is None:
             context = self.key.weight.new_zeros(batch, 0, self.dim)
         context = zero_padding(context, key_padding_mask)

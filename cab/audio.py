@@ -15,7 +15,9 @@ def mel_filters(bands: int, bins: int, sample_rate: int) -> Float[Tensor, "bands
     frequencies of a Fourier transform.
     """
     highest = 2595 * torch.log10(torch.tensor(1 + sample_rate / 2 / 700, dtype=torch.float64))
-    edges = 700 * (10 ** (torch.linspace(0, 1, bands + 2, dtype=torch.float64) * highest / 2595) - 1)
+    edges = 700 * (
+        10 ** (torch.linspace(0, 1, bands + 2, dtype=torch.float64) * highest / 2595) - 1
+    )
     frequency = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
     low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rise, fall = (frequency - low) / (peak - low), (high - frequency) / (high - peak)
@@ -23,7 +25,7 @@ def mel_filters(bands: int, bins: int, sample_rate: int) -> Float[Tensor, "bands
 
 
 def log_mel(
-    waveform: Float[Tensor, "samples"],
+    waveform: Float[Tensor, " samples"],
     *,
     sample_rate: int,
     bands: int = 40,

@@ -81,9 +81,7 @@ class Plan:
     left_out: tuple[str, ...]
 
 
-def plan(
-    request: Request, variants: Registry[VariantCard], tasks: Registry[TaskCard]
-) -> Plan:
+def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[TaskCard]) -> Plan:
     """Expand a request into cells.
 
     Raises:
@@ -105,7 +103,7 @@ def plan(
         assert issubclass(attention, Attention)
         config = parse_settings(attention.Config, options, f"variant {name}")
         values, defaults = dataclasses.asdict(config), dataclasses.asdict(attention.Config())
-        shared = {
+        shared: dict[str, Any] = {
             "variant": entry.card,
             "source_hash": source_hash(entry.path),
             "config": values,
@@ -144,7 +142,7 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
 
 def _refuse(request: Request, variant: VariantCard, task: TaskCard) -> str:
     sentence = (
-        f"{variant.name} does not offer {task.pattern} ({task.pattern.title}), which "
+        f"{variant.name} does not offer {task.pattern} ({task.pattern.words}), which "
         f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
     )
     if task.name in request.tasks or task.pattern in request.patterns:

@@ -1,4 +1,4 @@
-"""The errors that CAB explains to its user; everything else is a defect and keeps its traceback."""
+"""The errors that CAB explains to its user; anything else is a defect and keeps its trace."""
 
 import difflib
 from collections.abc import Iterable

@@ -15,7 +15,9 @@ Progress = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all or 0 if unknown)."""
 
 
-def fetch(data_set: DataSet, directory: Path, progress: Progress = lambda done, total: None) -> str:
+def fetch(
+    data_set: DataSet, directory: Path, progress: Progress = lambda done, total: None
+) -> str:
     """Download a data set into `directory` unless a verified copy is there; say what was done.
 
     An interrupted download leaves NAME.part behind and the next call goes on from it, where the
@@ -33,7 +35,9 @@ def fetch(data_set: DataSet, directory: Path, progress: Progress = lambda done, 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CabError(f"{folder} cannot be written: {error}. Choose another --data-dir.") from None
+        raise CabError(
+            f"{folder} cannot be written: {error}. Choose another --data-dir."
+        ) from None
     part = folder / f"{data_set.name}.part"
     _download(data_set.address, part, progress)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as scratch:

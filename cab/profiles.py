@@ -24,7 +24,9 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", "plumbing: a few steps of every task, never scored", False, 60, 4),
-        Profile("quick", "the embedded default: a cell takes up to a minute on 2 cores", True, 900, 8),
+        Profile(
+            "quick", "the embedded default: a cell takes up to a minute on 2 cores", True, 900, 8
+        ),
     )
 }
 

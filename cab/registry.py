@@ -102,11 +102,12 @@ class Registry(Generic[Card]):
 
     def add_package(self, package: str) -> None:
         """Add every file below an installed package, such as `cab.variants`."""
-        for root in importlib.import_module(package).__path__:
-            for path in sorted(Path(root).rglob("*.py")):
+        for folder in importlib.import_module(package).__path__:
+            root = Path(folder)
+            for path in sorted(root.rglob("*.py")):
                 if not path.name.startswith("_"):
-                    inside = path.relative_to(root).with_suffix("").parts
-                    self._add(path, ".".join((package, *inside)))
+                    relative: Path = path.relative_to(root).with_suffix("")
+                    self._add(path, ".".join((package, *relative.parts)))
 
     def add_file(self, path: Path) -> str:
         """Add one file of the user's and return the name it registers."""

@@ -29,7 +29,7 @@ class Pattern(StrEnum):
         return self in (Pattern.NC, Pattern.CC)
 
     @property
-    def title(self) -> str:
+    def words(self) -> str:
         """The pattern in words."""
         return f"{'causal' if self.causal else 'noncausal'} {'cross' if self.cross else 'self'}"
 

@@ -36,7 +36,9 @@ class Tracking:
     def of_store(cls, root: Path, uri: str | None = None) -> "Tracking":
         """The index of a store: <root>/mlflow.db unless a tracking URI is given."""
         root = root.resolve()
-        return cls(uri or f"sqlite:///{root / 'mlflow.db'}", root / "artifacts", root / "mlflow.lock")
+        return cls(
+            uri or f"sqlite:///{root / 'mlflow.db'}", root / "artifacts", root / "mlflow.lock"
+        )
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,9 @@ def _add(client: Any, record: Record, tracking: Tracking) -> None:
             source_type="cab",
             source=record.task.name,
         )
-        client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "test")])])
+        client.log_inputs(
+            run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "test")])]
+        )
     client.log_text(run_id, record.to_json(), "record.json")
     status = "FINISHED" if record.status == "ok" else "FAILED"
     client.set_terminated(run_id, status=status, end_time=ended)

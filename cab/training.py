@@ -35,7 +35,9 @@ class Trained:
     tokens: int = 0
 
 
-def train(task: Task, model: nn.Module, accelerator: Accelerator, seed: int, report: Report) -> Trained:
+def train(
+    task: Task, model: nn.Module, accelerator: Accelerator, seed: int, report: Report
+) -> Trained:
     """Train a model by the task's recipe; batches depend on task and seed, not on the variant.
 
     Raises:
@@ -102,10 +104,10 @@ def evaluate(
         batch = _to_device(slice_batch(examples, start, start + size), accelerator)
         for name, each in task.evaluate(model, batch).items():
             values.setdefault(name, []).extend(each.double().cpu().tolist())
-    for name, each in values.items():
-        if not all(map(math.isfinite, each)):
+    for name, numbers in values.items():
+        if not all(map(math.isfinite, numbers)):
             raise DivergedError(f"the metric {name} is not finite")
-    return {name: Estimate.of(each) for name, each in values.items()}
+    return {name: Estimate.of(numbers) for name, numbers in values.items()}
 
 
 def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:

@@ -102,15 +102,20 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "not enough memory" in text
     ):
-        return "oom", f"more memory was asked for than there is (limit {memory_limit:g} GiB): {text}"
-    own = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+        return (
+            "oom",
+            f"more memory was asked for than there is (limit {memory_limit:g} GiB): {text}",
+        )
+    own = [
+        f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename
+    ]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return "error", f"{type(error).__name__}: {text}{where}"
 
 
 def limit_memory(gib: float) -> None:
     """Bound this process's own data, so that an oversized cell fails alone and is told so."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     wanted = int(gib * GIB)
     if hard == resource.RLIM_INFINITY or wanted < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
@@ -146,11 +151,10 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     measured = evaluate(task, model, test, accelerator)
     outcome.metrics = Metrics(valid=trained.valid, test=measured)
     outcome.shortcuts = {
-        name: Estimate.of(values.double().tolist()) for name, values in task.shortcuts(test).items()
+        name: Estimate.of(values.double().tolist())
+        for name, values in task.shortcuts(test).items()
     }
-    outcome.cost["evaluation_seconds"] = (
-        trained.evaluation_seconds + time.perf_counter() - started
-    )
+    outcome.cost["evaluation_seconds"] = trained.evaluation_seconds + time.perf_counter() - started
 
 
 def _build_task(job: Job) -> Task:
@@ -204,5 +208,3 @@ def _peak_bytes(device: str) -> int:
     if device != "cpu" and torch.cuda.is_available() and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-

@@ -55,4 +55,4 @@ class ContextReader(nn.Module):
         memory, x = self.embed_context(context), self.embed_query(queries)
         for layer in self.layers:
             x = layer(x, memory)
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+        return self.head(self.norm(x))

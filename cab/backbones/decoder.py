@@ -46,4 +46,4 @@ class Decoder(nn.Module):
         x = self.positions(self.embedding(tokens))
         for layer in self.layers:
             x = layer(x)
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+        return self.head(self.norm(x))

@@ -1,4 +1,4 @@
-"""The encoder-decoder Transformer (Vaswani et al., 2017, arXiv 1706.03762) from frames to tokens."""
+"""The encoder-decoder Transformer (Vaswani et al., 2017, arXiv 1706.03762), frames to tokens."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ class EncoderDecoder(nn.Module):
         memory = self.source_positions(self.embed_source(source))
         for layer in self.encoder:
             memory = layer(memory, padding=source_padding)
-        return self.source_norm(memory)  # type: ignore[no-any-return]
+        return self.source_norm(memory)
 
     def decode(
         self,
@@ -69,7 +69,7 @@ class EncoderDecoder(nn.Module):
         x = self.target_positions(self.embed_target(tokens))
         for layer in self.decoder:
             x = layer(x, memory, context_padding=source_padding)
-        return self.head(self.norm(x))  # type: ignore[no-any-return]
+        return self.head(self.norm(x))
 
     def forward(
         self,

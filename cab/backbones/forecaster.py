@@ -41,7 +41,8 @@ class Forecaster(nn.Module):
         self.history_positions = LearnedPositions(config.history, width.dim)
         self.decoder_positions = LearnedPositions(decoded, width.dim)
         self.encoder = nn.ModuleList(
-            Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest)) for _ in range(width.layers)
+            Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest))
+            for _ in range(width.layers)
         )
         self.decoder = nn.ModuleList(
             Layer(
@@ -64,4 +65,4 @@ class Forecaster(nn.Module):
         x = self.decoder_positions(torch.cat((known, ahead), dim=1))
         for layer in self.decoder:
             x = layer(x, memory)
-        return self.head(self.norm(x[:, self.config.label :]))  # type: ignore[no-any-return]
+        return self.head(self.norm(x[:, self.config.label :]))

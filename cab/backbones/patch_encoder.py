@@ -43,4 +43,4 @@ class PatchEncoder(nn.Module):
         x = self.positions(self.embedding(patches))
         for layer in self.layers:
             x = layer(x)
-        return self.head(self.norm(x).mean(dim=1))  # type: ignore[no-any-return]
+        return self.head(self.norm(x).mean(dim=1))

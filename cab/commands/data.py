@@ -27,7 +27,9 @@ def list_data(data_dir: DataDir = None, json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all of them if none.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets; all of them if none.")
+    ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -59,7 +61,9 @@ def fetch(
 
 @app.command("verify")
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all of them if none.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets; all of them if none.")
+    ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:

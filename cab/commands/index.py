@@ -41,7 +41,7 @@ def index(
     else:
         output.out.print(
             f"{len(records)} records in {tracking.uri}: {done.added} added, {done.replaced} "
-            f"replaced, {done.present} there already, {done.removed} runs without a record removed.",
+            f"replaced, {done.present} there already, {done.removed} without a record removed.",
             markup=False,
             soft_wrap=True,
         )

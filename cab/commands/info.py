@@ -59,8 +59,10 @@ def _card(registry: Registry[Any], name: str) -> dict[str, Any]:
 def _variant(registry: Registry[Any], name: str) -> dict[str, Any]:
     loaded: Any = registry.load(name)
     settings = {
-        field.name: {"type": str(getattr(field.type, "__name__", field.type)),
-                     "default": output.plain(field.default)}
+        field.name: {
+            "type": str(getattr(field.type, "__name__", field.type)),
+            "default": output.plain(field.default),
+        }
         for field in dataclasses.fields(loaded.Config)
     }
     return {

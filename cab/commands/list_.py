@@ -1,6 +1,7 @@
 """`cab list`: what there is."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,7 +39,7 @@ def list_(
         data_sets(data_dir, json)
 
 
-def variants(include: tuple[typer.FileText, ...] | tuple, json: bool) -> None:  # type: ignore[type-arg]
+def variants(include: tuple[Path, ...], json: bool) -> None:
     """List variants."""
     registry = discover_variants(include)
     for problem in registry.problems:
@@ -105,9 +106,7 @@ def data_sets(data_dir: DataDir, json: bool) -> None:
     directory = data_directory(data_dir)
     rows = [(one, bool(locate(one, directory))) for one in DATA_SETS.values()]
     if json:
-        return output.print_json(
-            [{**output.plain(one), "present": there} for one, there in rows]
-        )
+        return output.print_json([{**output.plain(one), "present": there} for one, there in rows])
     output.print_table(
         f"Data sets in {directory}",
         ("name", "present", "size", "licence", "what it is"),

@@ -23,7 +23,9 @@ def group() -> None:
 @app.command("variant")
 def variant(
     name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")],
-    family: Annotated[Family, typer.Option(help="The family its mechanism belongs to.")] = Family.SOFTMAX,
+    family: Annotated[
+        Family, typer.Option(help="The family its mechanism belongs to.")
+    ] = Family.SOFTMAX,
     file: Annotated[Path | None, typer.Option("--file", help="Where to write it.")] = None,
 ) -> None:
     """Write a working variant to change, and say how to run it."""
@@ -46,5 +48,7 @@ def variant(
         raise CabError(f"{target} cannot be written: {error}.") from None
     output.say(f"Wrote {target}. It runs as it is:")
     output.out.print(
-        f"  cab run --include {target} --variant {name} --profile smoke", markup=False, soft_wrap=True
+        f"  cab run --include {target} --variant {name} --profile smoke",
+        markup=False,
+        soft_wrap=True,
     )

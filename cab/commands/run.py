@@ -72,7 +72,9 @@ def run(
         float | None, typer.Option(min=0.1, help="GiB per cell, instead of the profile's.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run cells that are done again.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan, run nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train and test variants on tasks, one process per cell, and store a record of each.
@@ -80,8 +82,12 @@ def run(
     What is done already is not run again, so an interrupted run goes on where it was. Exit 1 if
     a cell ended in error, 2 for a usage error, 130 after Ctrl-C.
     """
-    limits = {"time_limit": time_limit, "memory_limit": memory_limit}
-    size = replace(get_profile(profile), **{k: v for k, v in limits.items() if v is not None})
+    size = get_profile(profile)
+    size = replace(
+        size,
+        time_limit=time_limit or size.time_limit,
+        memory_limit=memory_limit or size.memory_limit,
+    )
     files = tuple(path.resolve() for path in include or ())
     variants, tasks = discover_variants(files), discover_tasks()
     for name in variant:
@@ -138,7 +144,9 @@ def run(
         output.print_json(_document(finished, left_out, records))
     else:
         names = {record.task.name for record in done}
-        every = [r for r in records.load()[0] if r.task.profile == profile and r.task.name in names]
+        every = [
+            r for r in records.load()[0] if r.task.profile == profile and r.task.name in names
+        ]
         print_lines(table(every, variants, tasks, profile, set(variant)), profile)
         _close(finished, records, tracking == TrackingKind.MLFLOW)
     if any(one.record is None or one.record.status == "error" for one in finished):
@@ -217,7 +225,9 @@ def _show_plan(planned: "Plan", records: Any, json: bool) -> None:
         return output.print_json({"cells": cells, "left_out": planned.left_out})
     for sentence in planned.left_out:
         output.warn(sentence)
-    rows = [[*map(str, list(one.values())[:5]), "done" if one["done"] else "to run"] for one in cells]
+    rows = [
+        [*map(str, list(one.values())[:5]), "done" if one["done"] else "to run"] for one in cells
+    ]
     output.print_table("Plan", ("variant", "task", "pattern", "seed", "key", "state"), rows)
 
 
@@ -255,4 +265,6 @@ def _close(finished: Sequence["Finished"], records: Any, tracked: bool) -> None:
     output.say(f"Records: {records.folder}")
     if tracked and (records.root / "mlflow.db").exists():
         database = records.root / "mlflow.db"
-        output.say(f"Browse: {sys.executable} -m mlflow ui --backend-store-uri sqlite:///{database}")
+        output.say(
+            f"Browse: {sys.executable} -m mlflow ui --backend-store-uri sqlite:///{database}"
+        )

@@ -141,12 +141,11 @@ def score(row: Row, reference: Row, control: Row, task: TaskCard) -> Score | Non
     if span <= 0:
         return None
     if row.entry == control.entry:
-        return Score(sign * (row.mean - floor) / span, 0.0 if floor == row.mean else
-                     row.interval / span)
+        return Score(
+            sign * (row.mean - floor) / span, 0.0 if floor == row.mean else row.interval / span
+        )
     value = sign * (row.mean - floor) / span
-    spread = math.hypot(
-        row.interval, reference.interval * value, floor_interval * (1 - value)
-    )
+    spread = math.hypot(row.interval, reference.interval * value, floor_interval * (1 - value))
     return Score(value, spread / span)
 
 

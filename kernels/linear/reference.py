@@ -1,6 +1,6 @@
 """The oracle of causal linear attention: the quadratic form, in float64.
 
-    o_t = sum_{s <= t} (q_t . k_s) v_s
+o_t = sum_{s <= t} (q_t . k_s) v_s
 """
 
 import torch

@@ -48,20 +48,20 @@ class ByteLm(Task):
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(32, Width(dim=16, heads=1, layers=1), Training(4, 8, 3e-3), 20),
-        "quick": _recipe(
-            128, Width(dim=96, heads=4, layers=3), Training(600, 32, 4e-3), 400
-        ),
+        "quick": _recipe(128, Width(dim=96, heads=4, layers=3), Training(600, 32, 4e-3), 400),
     }
 
     @cached_property
     def _text(self) -> dict[Split, Tensor]:
         assert self.data_dir is not None
-        text = torch.frombuffer(bytearray(load_text("tinyshakespeare", self.data_dir)), dtype=torch.uint8)
+        text = torch.frombuffer(
+            bytearray(load_text("tinyshakespeare", self.data_dir)), dtype=torch.uint8
+        )
         train, valid = int(len(text) * 0.9), int(len(text) * 0.95)
         return {"train": text[:train], "valid": text[train:valid], "test": text[valid:]}
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
-        """Cut random windows to train on; validation and test are cut in order, not overlapping."""
+        """Cut random windows to train on; validation and test are cut in order."""
         text, length = self._text[split], self.recipe.data.length
         starts = choose(count, len(text) - length, generator)
         if split != "train":

@@ -54,7 +54,7 @@ class MeanAttention(Attention):
             mean = values.cumsum(dim=1) / kept.cumsum(dim=1).clamp(min=1)
         else:
             mean = values.sum(dim=1, keepdim=True) / kept.sum(dim=1, keepdim=True).clamp(min=1)
-        return self.output(mean.to(values.dtype).expand_as(x))  # type: ignore[no-any-return]
+        return self.output(mean.to(values.dtype).expand_as(x))
 
     def initial_state(
         self,
@@ -65,7 +65,7 @@ class MeanAttention(Attention):
     ) -> RunningMean:
         """Return the sum over the context (CC), or the empty sum (CS)."""
         if not self.pattern.causal:
-            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.title}) does not decode.")
+            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.words}) does not decode.")
         if context is None:
             context = self.value.weight.new_zeros(batch, 0, self.dim)
         values = self.value(zero_padding(context, key_padding_mask))

@@ -44,5 +44,3 @@ class NoAttention(Attention):
     def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
         """Return the token as it came."""
         return x, state
-
-

@@ -14,7 +14,8 @@ from cab.registry import register_variant
     family="softmax",
     patterns="ns cs nc cc",
     summary="softmax attention by torch.nn.functional.scaled_dot_product_attention",
-    paper="FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness (Dao et al.)",
+    paper="FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness "
+    "(Dao et al.)",
     year=2022,
     arxiv="2205.14135",
     time="N^2 d",

@@ -35,8 +35,7 @@ class WindowAttention(DecodingAttention):
 
     @dataclass(frozen=True)
     class Config:
-        """window: a causal query sees itself and window - 1 before it, a noncausal one as many
-        after it as well."""  # noqa: D205, D209
+        """window: a causal query sees itself and window - 1 before it; else as many after it."""
 
         window: int = 16
 

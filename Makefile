@@ -1,0 +1,40 @@
+# Two commands do all set-up: `make demo` runs the main job, `make test` passes the tests.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Without an NVIDIA driver the CPU build of PyTorch is taken (0.2 GB); the default one brings
+# gigabytes of CUDA libraries. Elsewhere, say TORCH="torch==2.13.0" or any build in the range.
+TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch==2.13.0" || \
+	echo "torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu --retries 1")
+
+.PHONY: demo test test-fast lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/cab run --variant softmax --variant linear --variant none --task mqar \
+		--set train.steps=300 --store runs/demo
+	@echo "The full row of your own variant: $(BIN)/cab run --variant NAME"
+
+test: lint $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("CAB needs Python 3.11 or newer; say make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), some minutes the first time"
+	$(PIP) install $(TORCH)
+	$(PIP) install --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
