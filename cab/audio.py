@@ -25,16 +25,17 @@ def mel_filters(bands: int, bins: int, sample_rate: int) -> Float[Tensor, "bands
 
 
 def log_mel(
-    waveform: Float[Tensor, " samples"],
+    waveform: Float[Tensor, "*batch samples"],
     *,
     sample_rate: int,
     bands: int = 40,
     window: int = 256,
     hop: int = 100,
-) -> Float[Tensor, "frames bands"]:
+) -> Float[Tensor, "*batch frames bands"]:
     """The logarithm of the mel power spectrum; a waveform in [-1, 1], window and hop in samples.
 
-    Frames are centred on multiples of the hop: 1 + samples // hop of them.
+    Frames are centred on multiples of the hop, 1 + samples // hop of them. Beyond its ends a
+    waveform counts as silent, so padding it with zeros changes no frame of its own.
     """
     spectrum = torch.stft(
         waveform,

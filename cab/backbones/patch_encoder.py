@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cab.backbones.layers import Layer, LearnedPositions
+from cab.backbones.layers import GridPositions, Layer
 from cab.backbones.slots import Slots, Width
 from cab.taxonomy import Pattern
 
@@ -27,7 +27,7 @@ class PatchEncoder(nn.Module):
         super().__init__()
         width, length = config.width, config.grid[0] * config.grid[1]
         self.embedding = nn.Linear(config.patch_size, width.dim)
-        self.positions = LearnedPositions(length, width.dim)
+        self.positions = GridPositions(config.grid, width.dim)
         self.layers = nn.ModuleList(
             Layer(
                 width,

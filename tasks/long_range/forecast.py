@@ -57,7 +57,7 @@ class Forecast(Task):
             Span(24, 12), 12, Width(dim=16, heads=2, layers=1), Training(4, 8, 1e-3), 20
         ),
         "quick": _recipe(
-            Span(192, 96), 48, Width(dim=64, heads=4, layers=2), Training(500, 32, 1e-3), 300
+            Span(192, 96), 48, Width(dim=32, heads=2, layers=1), Training(400, 32, 1e-3), 250
         ),
     }
 

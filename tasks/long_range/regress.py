@@ -76,7 +76,7 @@ def _recipe(params: Waves, width: Width, training: Training, examples: int) -> R
     higher_is_better=True,
     chance=0.0,
     version=1,
-    length="64 queries, 128 samples",
+    length="32 queries, 128 samples",
     source="in the manner of What Can Transformers Learn In-Context? (Garg et al., 2022, arXiv "
     "2208.01066), with sums of sinusoids",
     licence="generated",
@@ -92,9 +92,9 @@ class Regress(Task):
             50,
         ),
         "quick": _recipe(
-            Waves(samples=128, queries=64, waves=16, frequency=8, noise=0.4),
-            Width(dim=64, heads=4, layers=3),
-            Training(1000, 64, 3e-3),
+            Waves(samples=128, queries=32, waves=16, frequency=6, noise=0.45),
+            Width(dim=64, heads=4, layers=2),
+            Training(700, 64, 4e-3),
             500,
         ),
     }

@@ -87,7 +87,7 @@ class Mqar(Task):
         "quick": _recipe(
             Recall(length=128, pairs=16, vocabulary=64),
             Width(dim=32, heads=1, layers=2, short_convolution=3),
-            Training(800, 64, 4e-3),
+            Training(500, 64, 4e-3),
             500,
         ),
     }

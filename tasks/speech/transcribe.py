@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from cab.audio import log_mel
 from cab.backbones.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.data import load_recordings
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training, choose
+from cab.task import SPLITS, Batch, Recipe, Split, Task, Training, choose
 
 SAMPLE_RATE = 8_000
-BANDS = 40
+BANDS, WINDOW, HOP = 40, 256, 100
+"""Mel bands, and samples per Fourier window and from one to the next."""
 FIRST = 10
 """The token that starts every target; tokens 0 to 9 are the digits."""
 
@@ -42,6 +44,20 @@ class Recordings(NamedTuple):
 def split_of(index: int) -> Split:
     """The official test recordings are 0 to 4; of its training ones, 5 to 7 validate."""
     return "test" if index < 5 else "valid" if index < 8 else "train"
+
+
+def hear(waveforms: list[Any], params: Strings) -> tuple[Tensor, Tensor]:
+    """Return mel tokens (R, longest, stack * BANDS) of 16-bit recordings, and their counts."""
+    kept = params.longest * params.stack * HOP + WINDOW
+    cut = [torch.from_numpy(waveform[:kept]).float() / 2**15 for waveform in waveforms]
+    frames = torch.tensor([1 + len(waveform) // HOP for waveform in cut])
+    lengths = (frames // params.stack).clamp(max=params.longest)
+    mel = [
+        log_mel(part, sample_rate=SAMPLE_RATE, bands=BANDS, window=WINDOW, hop=HOP)
+        for part in pad_sequence([*cut, torch.zeros(kept)], batch_first=True)[:-1].split(500)
+    ]
+    used = torch.cat(mel)[:, : params.longest * params.stack]
+    return used.reshape(len(cut), params.longest, params.stack * BANDS), lengths
 
 
 def _recipe(width: Width, training: Training, examples: int) -> Recipe:
@@ -83,26 +99,21 @@ class Transcribe(Task):
     @cached_property
     def _recordings(self) -> dict[Split, Recordings]:
         assert self.data_dir is not None
-        params: Strings = self.recipe.data
-        rows: dict[Split, list[tuple[Tensor, int, str]]] = {"train": [], "valid": [], "test": []}
-        for stem, waveform in load_recordings("fsdd", self.data_dir):
-            digit, speaker, index = stem.split("_")
-            frames = log_mel(torch.from_numpy(waveform) / 2**15, sample_rate=SAMPLE_RATE)
-            frames = frames[: len(frames) // params.stack * params.stack]
-            tokens = frames.reshape(-1, params.stack * BANDS)[: params.longest]
-            rows[split_of(int(index))].append((tokens, int(digit), speaker))
-        heard = torch.cat([tokens for tokens, _, _ in rows["train"]])
-        names = sorted({speaker for _, _, speaker in rows["train"]})
+        named = load_recordings("fsdd", self.data_dir)
+        tokens, lengths = hear([waveform for _, waveform in named], self.recipe.data)
+        parts = [stem.split("_") for stem, _ in named]
+        names = sorted({speaker for _, speaker, _ in parts})
+        digits = torch.tensor([int(digit) for digit, _, _ in parts])
+        speakers = torch.tensor([names.index(speaker) for _, speaker, _ in parts])
+        splits = [split_of(int(index)) for _, _, index in parts]
+        present = torch.arange(tokens.shape[1]) < lengths[:, None]
+        heard = tokens[present & torch.tensor([split == "train" for split in splits])[:, None]]
+        tokens = (tokens - heard.mean(dim=0)) / heard.std(dim=0) * present[..., None]
         recordings = {}
-        for split, kept in rows.items():
-            padded = torch.zeros(len(kept), params.longest, params.stack * BANDS)
-            for row, (tokens, _, _) in zip(padded, kept, strict=True):
-                row[: len(tokens)] = (tokens - heard.mean(dim=0)) / heard.std(dim=0)
+        for split in SPLITS:
+            rows = torch.tensor([row for row, one in enumerate(splits) if one == split])
             recordings[split] = Recordings(
-                padded,
-                torch.tensor([len(tokens) for tokens, _, _ in kept]),
-                torch.tensor([digit for _, digit, _ in kept]),
-                torch.tensor([names.index(speaker) for _, _, speaker in kept]),
+                tokens[rows], lengths[rows], digits[rows], speakers[rows]
             )
         return recordings
 

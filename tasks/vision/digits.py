@@ -55,7 +55,7 @@ class Digits(Task):
             Canvas(), _model(Width(dim=32, heads=2, layers=1)), Training(4, 16, 3e-3), 50, 50
         ),
         "quick": Recipe(
-            Canvas(), _model(Width(dim=64, heads=4, layers=3)), Training(1200, 64, 3e-3), 300, 500
+            Canvas(), _model(Width(dim=64, heads=2, layers=2)), Training(1300, 64, 2e-3), 200, 400
         ),
     }
 
@@ -68,9 +68,9 @@ class Digits(Task):
         images = torch.from_numpy(pixels).float().view(-1, 8, 8)[order] / 16
         targets = torch.from_numpy(labels).long()[order]
         cuts: dict[Split, slice] = {
-            "test": slice(0, 500),
-            "valid": slice(500, 800),
-            "train": slice(800, None),
+            "test": slice(0, 400),
+            "valid": slice(400, 600),
+            "train": slice(600, None),
         }
         return {split: (images[cut], targets[cut]) for split, cut in cuts.items()}
 

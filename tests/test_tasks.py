@@ -1,0 +1,175 @@
+"""Every task: its examples are fixed, its splits share nothing, its measures mean what they say."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from cab.attention import build_attention
+from cab.backbones.slots import Slots
+from cab.registry import discover_tasks, discover_variants
+from cab.seeding import generator
+from cab.task import SPLITS, Task
+from cab.worker import fingerprint
+
+TASKS = discover_tasks()
+DATA = os.environ.get("CAB_DATA")
+
+# sha256 of the first 100 test and the first 100 training examples, per profile. A change here
+# means a change of the task: raise its version.
+EXAMPLES = json.loads((Path(__file__).parent / "golden" / "examples.json").read_text())
+# sha256 of the quick recipe, per task and version: a recipe that changes raises the version.
+RECIPES = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text())
+
+
+def make(name: str, profile: str = "quick") -> Task:
+    card = TASKS.card(name)
+    if card.data and DATA is None:
+        pytest.skip(f"{name} needs real data: set CAB_DATA")
+    task_class = TASKS.load(name)
+    assert issubclass(task_class, Task)
+    return task_class(task_class.recipes[profile], Path(DATA) if DATA else None)
+
+
+def first_hundred(task: Task) -> str:
+    drawn = [task.draw(split, 100, generator("golden", split)) for split in ("test", "train")]
+    return fingerprint(*drawn)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick"])
+@pytest.mark.parametrize("name", TASKS.names())
+def test_the_first_examples_are_the_published_ones(name, profile):
+    version = TASKS.card(name).version
+    assert first_hundred(make(name, profile)) == EXAMPLES[f"{name} v{version} {profile}"]
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_a_recipe_changes_only_with_its_version(name):
+    recipe = TASKS.load(name).recipes["quick"].as_dict()
+    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    assert found == RECIPES[f"{name} v{TASKS.card(name).version}"]
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_equal_generators_draw_equal_examples_and_leave_the_global_one_alone(name):
+    task = make(name, "smoke")
+    before = torch.get_rng_state()
+    first, second = (task.draw("train", 9, generator("equal", 1)) for _ in range(2))
+    other = task.draw("train", 9, generator("equal", 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def rows(batch: dict[str, torch.Tensor]) -> set[str]:
+    names = sorted(batch)
+    count = len(batch[names[0]])
+    return {fingerprint({key: batch[key][row] for key in names}) for row in range(count)}
+
+
+@pytest.mark.parametrize("name", ["digits", "mqar", "regress"])
+def test_splits_share_no_example(name):
+    task = make(name)
+    drawn = {split: rows(task.draw(split, 300, generator("disjoint", split))) for split in SPLITS}
+    assert not drawn["train"] & drawn["test"]
+    assert not drawn["train"] & drawn["valid"]
+    assert not drawn["valid"] & drawn["test"]
+
+
+def test_no_digit_image_is_in_two_splits():
+    task = make("digits")
+    images = {split: rows({"image": task._images[split][0]}) for split in SPLITS}
+    assert sum(map(len, images.values())) == 1797
+    assert len(set.union(*images.values())) == 1797
+
+
+def test_digits_are_whole_and_stand_anywhere():
+    task = make("digits")
+    batch = task.draw("test", 500, generator("places"))
+    pictures = torch.nn.functional.fold(batch["inputs"].mT, 16, 2, stride=2).squeeze(1)
+    images, targets = task._images["test"]
+    assert torch.allclose(pictures.sum(dim=(1, 2)), images.sum(dim=(1, 2)))
+    assert torch.equal(batch["targets"], targets)
+    corners = [torch.nonzero(picture).amin(dim=0).tolist() for picture in pictures]
+    assert {row for row, _ in corners} >= set(range(1, 8))
+    assert {column for _, column in corners} >= set(range(1, 8))
+
+
+def test_mqar_asks_every_key_once_for_the_value_that_followed_it():
+    task = make("mqar")
+    params = task.recipe.data
+    batch = task.draw("train", 64, generator("mqar properties"))
+    for inputs, labels in zip(batch["inputs"].tolist(), batch["targets"].tolist(), strict=True):
+        keys = inputs[0 : 2 * params.pairs : 2]
+        values = inputs[1 : 2 * params.pairs : 2]
+        assert len(set(keys)) == len(set(values)) == params.pairs
+        assert all(1 <= key < params.vocabulary // 2 for key in keys)
+        assert all(params.vocabulary // 2 <= value < params.vocabulary for value in values)
+        asked = [place for place, label in enumerate(labels) if label != -100]
+        assert all(place >= 2 * params.pairs and place % 2 == 0 for place in asked)
+        answers = {inputs[place]: labels[place] for place in asked}
+        assert answers == dict(zip(keys, values, strict=True))
+        rest = [t for p, t in enumerate(inputs) if p >= 2 * params.pairs and p not in asked]
+        assert set(rest) <= {0}
+
+
+def test_mqar_queries_lean_to_the_front_as_the_power_law_says():
+    task = make("mqar")
+    asked = task.draw("train", 2000, generator("mqar slots"))["targets"] != -100
+    share = asked.float().mean(dim=0)[2 * task.recipe.data.pairs :: 2]
+    assert share[0] > 0.95
+    assert share[:10].mean() > 2 * share[-10:].mean()
+
+
+def test_regress_has_variance_one_and_noise_as_told():
+    task = make("regress")
+    batch = task.draw("train", 4000, generator("variance"))
+    assert abs(batch["targets"].square().mean() - 1) < 0.05
+    noise = task.recipe.data.noise
+    assert abs(batch["values"].square().mean() - 1 - noise**2) < 0.05
+
+
+def test_forecast_never_trains_on_a_month_it_is_tested_on():
+    task = make("forecast")
+    series = task._series
+    history = task.recipe.data.history
+    assert len(series["train"]) == 12 * 30 * 24
+    assert len(series["valid"]) == len(series["test"]) == 4 * 30 * 24 + history
+    assert torch.allclose(series["train"].mean(dim=0), torch.zeros(7), atol=1e-4)
+    assert torch.equal(series["valid"][:history], series["train"][-history:])
+
+
+def test_transcribe_hears_three_recordings_of_one_speaker():
+    task = make("transcribe")
+    recordings = task._recordings
+    assert {split: len(one.digits) for split, one in recordings.items()} == {
+        "train": 2520,
+        "valid": 180,
+        "test": 300,
+    }
+    batch = task.draw("test", 50, generator("strings"))
+    lengths = (~batch["source_padding"]).sum(dim=1)
+    for row, length in enumerate(lengths):
+        assert not batch["source_padding"][row, :length].any()
+        assert not batch["source"][row, length:].any()
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_a_metric_is_one_value_per_example_and_shortcuts_are_in_its_unit(name):
+    task = make(name, "smoke")
+    batch = task.draw("test", 11, generator("metrics"))
+    softmax = discover_variants().load("softmax")
+
+    def factory(**geometry):
+        return build_attention(softmax, {}, **geometry)
+
+    model = task.build(Slots(task.card.pattern, factory, factory)).eval()
+    with torch.no_grad():
+        metrics = task.evaluate(model, batch)
+    assert task.card.metric in metrics
+    assert all(values.shape == (11,) for values in metrics.values())
+    assert all(values.shape == (11,) for values in task.shortcuts(batch).values())
+    assert task.loss(model, batch).ndim == 0
