@@ -1,15 +1,14 @@
 """Run cells, each in its own process, with limits; write a record for every one.
 
-Processes come from a fork server that has imported torch once, so that a cell starts in
-milliseconds and what one cell does to its process no other cell sees.
+Processes come from a fork server (see `cab.fork_server`), so that a cell starts in milliseconds
+and what one cell does to its process no other cell sees.
 """
 
-import multiprocessing
 import shlex
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 from cab.cells import Cell
 from cab.environment import describe, git_state, usable_cores
 from cab.errors import CabError
+from cab.fork_server import start_fork_server
 from cab.records import Cost, Provenance, Record, RecordStore, Settings, TaskInfo, VariantInfo
 from cab.worker import Job, Outcome, work
 
@@ -64,6 +64,7 @@ class Runner:
     reporter: Reporter
     force: bool = False
     on_record: Callable[[Record], None] = lambda record: None
+    context: ForkServerContext | None = None
     invocation: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def run(self, cells: Sequence[Cell]) -> list[Finished]:
@@ -74,11 +75,10 @@ class Runner:
         """
         finished: dict[str, Finished] = {}
         waiting = list(cells)
-        context = _fork_server(cells)
         while waiting:
             busy = []
             for cell in waiting:
-                done = self._claim_and_run(cell, context)
+                done = self._claim_and_run(cell)
                 if done is None:
                     self.reporter.cell_waits(cell)
                     busy.append(cell)
@@ -90,7 +90,7 @@ class Runner:
                 time.sleep(0.5)
         return [finished[cell.key] for cell in cells]
 
-    def _claim_and_run(self, cell: Cell, context: ForkServerContext) -> Finished | None:
+    def _claim_and_run(self, cell: Cell) -> Finished | None:
         """Run a cell unless it is done; None says that another process is at it."""
         try:
             if (done := self._done(cell)) is not None:
@@ -101,7 +101,7 @@ class Runner:
             with FileLock(lock, timeout=0):
                 if (done := self._done(cell)) is not None:
                     return done
-                record = self._run_cell(cell, context)
+                record = self._run_cell(cell)
                 self.store.write(record)
                 # Whoever waits on this file looks for the record first, so it may go.
                 lock.unlink(missing_ok=True)
@@ -121,11 +121,13 @@ class Runner:
     def _to_force(self, record: Record) -> bool:
         return self.force and record.provenance.invocation != self.invocation
 
-    def _run_cell(self, cell: Cell, context: ForkServerContext) -> Record:
+    def _run_cell(self, cell: Cell) -> Record:
         self.reporter.cell_started(cell)
         started, clock = datetime.now(UTC), time.monotonic()
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(target=work, args=(Job(cell, self.data_dir, self.device), there))
+        self.context = self.context or start_fork_server()
+        here, there = self.context.Pipe(duplex=False)
+        job = Job(cell, self.data_dir, self.device)
+        process = self.context.Process(target=work, args=(job, there))
         process.start()
         there.close()
         try:
@@ -206,13 +208,3 @@ def _death(code: int | None) -> str:
             f"kernel when the machine is out of memory"
         )
     return f"the cell's process ended with status {code} before it gave a result"
-
-
-def _fork_server(cells: Iterable[Cell]) -> ForkServerContext:
-    """Return a context whose server has imported what every cell needs, and nothing else."""
-    context = multiprocessing.get_context("forkserver")
-    modules = ["cab.worker"]
-    if any(cell.task.data for cell in cells):
-        modules.append("datasets")
-    context.set_forkserver_preload(modules)
-    return context

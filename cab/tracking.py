@@ -86,7 +86,10 @@ def index(
 
 
 class LiveIndex:
-    """Indexes records in a thread of its own while cells run, so that no cell waits for it."""
+    """Indexes records in a thread of its own while cells run, so that no cell waits for it.
+
+    `start` lets the thread import MLflow and set its database up before the first record.
+    """
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
@@ -94,11 +97,16 @@ class LiveIndex:
         self._thread: threading.Thread | None = None
         self.problem = ""
 
+    def start(self) -> None:
+        """Start the thread, once."""
+        if self._thread is not None:
+            return
+        self._thread = threading.Thread(target=self._work, name="mlflow-index", daemon=True)
+        self._thread.start()
+
     def add(self, record: Record) -> None:
-        """Index a record soon. The thread starts with the first one."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="mlflow-index", daemon=True)
-            self._thread.start()
+        """Index a record soon."""
+        self.start()
         self._queue.put(record)
 
     def close(self) -> None:
@@ -108,11 +116,15 @@ class LiveIndex:
             self._thread.join()
 
     def _work(self) -> None:
+        self._try([])
         while (record := self._queue.get()) is not None:
-            try:
-                index([record], self._tracking)
-            except Exception as error:  # a failing index must not cost a result
-                self.problem = f"{type(error).__name__}: {error}"
+            self._try([record])
+
+    def _try(self, records: list[Record]) -> None:
+        try:
+            index(records, self._tracking)
+        except Exception as error:  # a failing index must not cost a result
+            self.problem = f"{type(error).__name__}: {error}"
 
 
 @contextlib.contextmanager

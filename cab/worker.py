@@ -136,7 +136,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     outcome.cost["backbone_parameters"] = _parameters([model]) - outcome.parameters
     test = task.examples("test")
     outcome.data_fingerprint = fingerprint(task.examples("valid"), test)
-    outcome.cost["flops"] = _step_flops(task, model) * cell.recipe.train.steps
+    outcome.cost["flops"] = _training_flops(task, model)
     model = model.to(accelerator.device)
     outcome.cost["setup_seconds"] = time.perf_counter() - started
 
@@ -183,14 +183,15 @@ def _parameters(modules: list[Any]) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def _step_flops(task: Task, model: torch.nn.Module) -> int:
-    """Count one training step's matrix products on two examples, and scale to the batch."""
+def _training_flops(task: Task, model: torch.nn.Module) -> int:
+    """Count one training step's matrix products on two examples, and scale to all of training."""
+    recipe = task.recipe.train
     batch = task.draw("train", 2, generator("flops"))
     # The fused CPU kernel has no formula of its own, so it is unfolded for the count.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         task.loss(model, batch).backward()
     model.zero_grad(set_to_none=True)
-    return int(counter.get_total_flops()) * task.recipe.train.batch_size // 2
+    return int(counter.get_total_flops()) * recipe.batch_size // 2 * recipe.steps
 
 
 def fingerprint(*batches: Batch) -> str:

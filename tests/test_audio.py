@@ -66,4 +66,4 @@ def test_padding_a_waveform_with_silence_changes_no_frame_of_its_own():
     wave = torch.randn(1, 1000, generator=torch.Generator().manual_seed(5))
     alone = log_mel(wave, sample_rate=8000)
     padded = log_mel(torch.nn.functional.pad(wave, (0, 700)), sample_rate=8000)
-    assert torch.equal(padded[:, : alone.shape[1]], alone)
+    assert torch.allclose(padded[:, : alone.shape[1]], alone, atol=1e-4)

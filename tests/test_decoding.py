@@ -2,18 +2,30 @@
 
 import pytest
 import torch
-from support import BATCH, CAUSAL_PAIRS, CONTEXT, DIM, HEADS, PAIRS, VARIANTS
-from support import HEAD_WIDTH as E
-from support import build, context_for, draw, relative_difference, right_padding
+from support import (
+    BATCH,
+    CAUSAL_PAIRS,
+    CONTEXT,
+    DIM,
+    HEAD_WIDTH,
+    HEADS,
+    PAIRS,
+    VARIANTS,
+    build,
+    context_for,
+    draw,
+    relative_difference,
+    right_padding,
+)
 
 from cab.errors import Unsupported
 
 STATES = {
-    "2 M E": lambda keys, options: 2 * keys * E,
-    "2 w E": lambda keys, options: 2 * options["window"] * E,
-    "E (E + 1)": lambda keys, options: E * (E + 1),
-    "E + 1/H": lambda keys, options: E + 1 / HEADS,
-    "0": lambda keys, options: 0,
+    "2 M E": lambda keys, width, options: 2 * keys * width,
+    "2 w E": lambda keys, width, options: 2 * options["window"] * width,
+    "E (E + 1)": lambda keys, width, options: width * (width + 1),
+    "E + 1/H": lambda keys, width, options: width + 1 / HEADS,
+    "0": lambda keys, width, options: 0,
 }
 """Elements per head, for the formula of each card; a new formula is added here."""
 
@@ -74,7 +86,7 @@ def test_the_state_is_as_large_as_the_card_says(name, pattern, length):
     _, state = decode(attention, draw(BATCH, length, DIM), context)
     elements = sum(part.numel() for part in tensors(state) if part.dtype != torch.bool)
     formula, keys = VARIANTS.card(name).state, CONTEXT if pattern.cross else length
-    expected = STATES[formula](keys, vars(attention.config))
+    expected = STATES[formula](keys, HEAD_WIDTH, vars(attention.config))
     assert elements / (BATCH * HEADS) == pytest.approx(expected)
 
 

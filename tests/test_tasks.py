@@ -1,4 +1,4 @@
-"""Every task: its examples are fixed, its splits share nothing, its measures mean what they say."""
+"""Every task: its examples are fixed, its splits share nothing, its measures are per example."""
 
 import hashlib
 import json

@@ -6,6 +6,7 @@ import pytest
 import torch
 from laws import context_reach, reach
 from support import BATCH, DIM, LENGTHS, PAIRS, build, context_for, draw
+from torch.utils.checkpoint import checkpoint
 
 pairs = pytest.mark.parametrize(("name", "pattern"), PAIRS)
 NONCAUSAL_SELF = [name for name, pattern in PAIRS if pattern == "ns"]
@@ -30,7 +31,10 @@ def test_outputs_have_the_shape_and_type_of_the_stream(name, pattern, length):
 @pytest.mark.parametrize("name", NONCAUSAL_SELF)
 def test_noncausal_outputs_move_with_earlier_and_with_later_tokens(name, length):
     attention, middle = build(name, "ns"), length // 2
-    moves = [reach(attention, length, slice(0, middle)), reach(attention, length, slice(middle, None))]
+    moves = [
+        reach(attention, length, slice(0, middle)),
+        reach(attention, length, slice(middle, None)),
+    ]
     if name == "none":
         assert moves == [0, 0]
     else:
@@ -58,10 +62,9 @@ def test_the_window_reaches_exactly_as_far_as_it_says(pattern, window):
 @pairs
 def test_gradients_equal_finite_differences(name, pattern):
     attention = build(name, pattern, dim=6, heads=3, **SMALL.get(name, {}))
-    x = draw(2, 5, 6).requires_grad_()
-    context = context_for(attention, 2, 4)
-    padding = torch.zeros(2, 5 if context is None else 4, dtype=torch.bool)
-    padding[1, -2:] = True
+    x, context = draw(1, 5, 6).requires_grad_(), context_for(attention, 1, 4)
+    padding = torch.zeros(1, 5 if context is None else 4, dtype=torch.bool)
+    padding[:, 1] = True
     inputs = [x, *attention.parameters()]
     if context is not None:
         inputs.append(context.requires_grad_())
@@ -122,6 +125,22 @@ def test_bfloat16_is_near_float64(name, pattern):
     expected = exact(x, context)
     got = rounded(x.bfloat16(), None if context is None else context.bfloat16())
     assert (got - expected).abs().max() <= 0.05 * expected.abs().max()
+
+
+@pairs
+def test_autocast_and_activation_checkpoints_leave_the_answer(name, pattern):
+    attention = build(name, pattern, dtype=torch.float32)
+    x = draw(BATCH, 65, DIM, dtype=torch.float32).requires_grad_()
+    context = context_for(attention, BATCH)
+    context = None if context is None else context.float()
+    expected = attention(x, context)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = attention(x, context)
+    assert (got - expected).abs().max() <= 0.05 * expected.abs().max()
+    again = checkpoint(attention, x, context, use_reentrant=False)
+    assert again.equal(expected)
+    gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in (again, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 @pairs

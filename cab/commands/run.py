@@ -95,8 +95,14 @@ def run(
     for problem in (*variants.problems, *tasks.problems):
         output.warn(problem)
 
-    from cab.cells import Request, plan
+    from cab.fork_server import start_fork_server
     from cab.records import RecordStore
+
+    records = RecordStore(store)
+    # With a fresh store there is surely something to run: its imports start beside planning's.
+    context = None if dry_run or records.folder.exists() else start_fork_server()
+
+    from cab.cells import Request, plan
 
     request = Request(
         variants=variant,
@@ -109,7 +115,6 @@ def run(
         include=files,
     )
     planned = plan(request, variants, tasks)
-    records = RecordStore(store)
     if dry_run:
         return _show_plan(planned, records, json)
     chosen_device = _device(device)
@@ -125,12 +130,16 @@ def run(
     from cab.tracking import LiveIndex, Tracking
 
     live = LiveIndex(Tracking.of_store(store, tracking_uri))
+    tracked = tracking == TrackingKind.MLFLOW
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with RunProgress(cells) as progress:
             runner = Runner(records, directory, chosen_device, progress, force)
-            if tracking == TrackingKind.MLFLOW:
+            runner.context = context
+            if tracked:
                 runner.on_record = live.add
+                if force or any(not records.path(cell.key).exists() for cell in cells):
+                    live.start()
             finished = runner.run(cells)
         live.close()
     except KeyboardInterrupt:
@@ -148,7 +157,7 @@ def run(
             r for r in records.load()[0] if r.task.profile == profile and r.task.name in names
         ]
         print_lines(table(every, variants, tasks, profile, set(variant)), profile)
-        _close(finished, records, tracking == TrackingKind.MLFLOW)
+        _close(finished, records, tracked)
     if any(one.record is None or one.record.status == "error" for one in finished):
         raise typer.Exit(1)
 

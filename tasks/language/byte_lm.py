@@ -48,7 +48,12 @@ class ByteLm(Task):
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(32, Width(dim=16, heads=1, layers=1), Training(4, 8, 3e-3), 20),
-        "quick": _recipe(128, Width(dim=96, heads=4, layers=3), Training(600, 32, 4e-3), 400),
+        "quick": _recipe(
+            128,
+            Width(dim=128, heads=2, layers=1, expansion=4, short_convolution=3),
+            Training(1300, 16, 5e-3),
+            400,
+        ),
     }
 
     @cached_property

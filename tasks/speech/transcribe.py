@@ -93,7 +93,7 @@ class Transcribe(Task):
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(Width(dim=16, heads=2, layers=1), Training(4, 8, 3e-3), 20),
-        "quick": _recipe(Width(dim=64, heads=4, layers=2), Training(1200, 32, 3e-3), 500),
+        "quick": _recipe(Width(dim=64, heads=4, layers=2), Training(1000, 32, 3e-3), 500),
     }
 
     @cached_property

@@ -82,7 +82,7 @@ class ChunkedAttention(CachedAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None,
         first_position: int,
     ) -> Float[Tensor, "B H C E"]:
-        rows = q.shape[2]
+        rows, q = q.shape[2], q / self.head_width**0.5
         causal = self.pattern.causal and not self.pattern.cross
         last_key = min(k.shape[2], first_position + rows) if causal else k.shape[2]
         lowest = torch.finfo(q.dtype).min
@@ -91,7 +91,7 @@ class ChunkedAttention(CachedAttention):
         positions = torch.arange(first_position, first_position + rows, device=q.device)
         for start in range(0, last_key, self.config.key_chunk):
             stop = min(start + self.config.key_chunk, last_key)
-            scores = q @ k[:, :, start:stop].mT / self.head_width**0.5
+            scores = q @ k[:, :, start:stop].mT
             hidden = torch.zeros(rows, stop - start, dtype=torch.bool, device=q.device)
             if causal:
                 hidden = torch.arange(start, stop, device=q.device) > positions[:, None]

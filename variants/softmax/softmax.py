@@ -40,9 +40,12 @@ class SoftmaxAttention(CachedAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o. In CS the queries are the last N of the M positions."""
-        scores = q @ k.mT / self.head_width**0.5
+        scores = (q / self.head_width**0.5) @ k.mT
+        causal = self.pattern.causal and not self.pattern.cross
+        if not causal and key_padding_mask is None:
+            return scores.softmax(dim=-1) @ v
         hidden = torch.zeros(scores.shape[-2:], dtype=torch.bool, device=q.device)
-        if self.pattern.causal and not self.pattern.cross:
+        if causal:
             hidden = torch.ones_like(hidden).triu(1 + k.shape[2] - q.shape[2])
         if key_padding_mask is not None:
             hidden = hidden | key_padding_mask[:, None, None, :]

@@ -64,7 +64,7 @@ class WindowAttention(DecodingAttention):
         keys, values = (_beside(x, block, neighbours, missing) for x in (k, v))
         absent = _beside(absent[:, None, :, None], block, neighbours, missing, fill=True)
 
-        scores = blocks @ keys.mT / self.head_width**0.5  # (B, H, N / w, w, 3 w)
+        scores = (blocks / self.head_width**0.5) @ keys.mT  # (B, H, N / w, w, 3 w)
         row = torch.arange(block, device=q.device)[:, None]
         column = torch.arange(neighbours * block, device=q.device) - block
         far = (row - column).abs() >= self.config.window

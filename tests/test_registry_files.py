@@ -1,0 +1,160 @@
+"""Files that register wrongly, and packages that offer entry points: what the message says."""
+
+import pytest
+from support import VARIANTS
+
+from cab.errors import CabError, UnknownName
+from cab.registry import discover_variants, read_keywords
+
+CARD = 'name="mine", family="linear", patterns="cs ns", summary="for this test"'
+
+
+def source(card: str = CARD) -> str:
+    return f"""from cab.attention import Attention
+from cab.registry import register_variant
+
+@register_variant({card})
+class Mine(Attention):
+    pass
+"""
+
+
+@pytest.fixture
+def refuse(tmp_path):
+    """Return a function that includes a file of this text and gives the refusal's message."""
+
+    def refusal(text: str | bytes) -> str:
+        path = tmp_path / "mine.py"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(CabError) as caught:
+            discover_variants((path,))
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("def f(:\n", 1), (source() + "\n\nclass\n", 9), ("x = 1\n    y = 2\n", 2)],
+)
+def test_a_file_that_is_not_python_is_named_with_its_line(refuse, text, line):
+    assert f"mine.py, line {line} is not valid Python" in refuse(text)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\x00", b"x = '\xe9'\n", b"x = '\x00'\n"])
+def test_a_file_that_is_not_text_is_named(refuse, text):
+    assert "is not valid Python" in refuse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", "nothing"),
+        ("x = 1\n", "nothing"),
+        (source().replace("register_variant(", "register_task("), "nothing"),
+        (source().replace("@register", "# @register"), "nothing"),
+        (source() + source(CARD.replace("mine", "other")), "2 classes"),
+    ],
+)
+def test_a_file_registers_exactly_one_class(refuse, text, count):
+    said = f"registers {count}; one @register_variant(...) on one class is needed"
+    assert said in refuse(text)
+
+
+@pytest.mark.parametrize(
+    "value", ["NAME", "f'{1}'", "'a' + 'b'", "str(1)", "[x for x in 'ab']", "{[]: 1}"]
+)
+def test_a_value_that_is_not_a_literal_is_named_with_its_line(refuse, value):
+    message = refuse(source(f"{CARD},\n    paper={value}"))
+    assert "mine.py, line 5: paper in @register_variant must be a literal" in message
+
+
+def test_unpacked_keywords_are_refused_with_their_line(refuse):
+    assert "mine.py, line 4: ** is not read" in refuse(source("**card"))
+
+
+def test_an_unknown_card_field_is_answered_with_the_nearest(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(source(f'{CARD}, papr="x"'))
+    with pytest.raises(UnknownName, match=r"card field .*'papr'.*mean paper") as refusal:
+        discover_variants((path,))
+    assert str(path) in str(refusal.value)
+
+
+@pytest.mark.parametrize("field", ["name", "family", "patterns", "summary"])
+def test_a_missing_field_is_named(refuse, field):
+    rest = ", ".join(part for part in CARD.split(", ") if not part.startswith(field))
+    message = refuse(source(rest))
+    assert "is not complete" in message
+    assert field in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("linear", "lineal"), ("cs ns", "cs xs"), ("cs ns", "causal")]
+)
+def test_a_word_outside_the_taxonomy_is_named(refuse, old, new):
+    assert f"'{new.split()[-1]}' is not a valid" in refuse(source(CARD.replace(old, new)))
+
+
+def test_a_decorator_may_be_reached_through_its_module(tmp_path):
+    path = tmp_path / "mine.py"
+    text = source().replace(
+        "from cab.registry import register_variant", "from cab import registry"
+    )
+    path.write_text(text.replace("@register_variant", "@registry.register_variant"))
+    assert read_keywords(path, "register_variant")["name"] == "mine"
+    assert discover_variants((path,)).load("mine").card.name == "mine"
+
+
+@pytest.fixture
+def offer(tmp_path, monkeypatch):
+    """Return a function that installs a package offering one entry point of cab.variants."""
+
+    def install(point: str, files: dict[str, str]) -> None:
+        info = tmp_path / "offers-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: offers\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[cab.variants]\noffered = {point}\n")
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+    return install
+
+
+def test_an_installed_package_offers_a_variant(offer):
+    offer("offering", {"offering.py": source()})
+    registry = discover_variants()
+    assert registry.problems == []
+    assert registry.names() == sorted([*VARIANTS.names(), "mine"])
+    assert registry.load("mine").__module__ == "offering"
+
+
+def test_an_entry_point_may_name_the_class(offer):
+    offer("offering_class:Mine", {"offering_class.py": source()})
+    assert discover_variants().load("mine").__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("point", "files", "why"),
+    [
+        ("absent_offer", {}, "no module absent_offer"),
+        ("absent_package.absent", {}, "absent_package"),
+        ("offer_syntax", {"offer_syntax.py": "def f(:"}, "line 1 is not valid Python"),
+        ("offer_nothing", {"offer_nothing.py": "x = 1"}, "registers nothing"),
+        ("offer_clash", {"offer_clash.py": source(CARD.replace("mine", "mean"))}, "'mean'"),
+        ("offer_field", {"offer_field.py": source(f"{CARD}, papr=1")}, "'papr'"),
+        ("sys", {}, "sys"),
+        ("offer_raises.part", {"offer_raises/__init__.py": "1 / 0"}, "division by zero"),
+        ("offer_typo.part", {"offer_typo/__init__.py": "def f(:"}, "invalid syntax"),
+    ],
+)
+def test_a_broken_entry_point_is_noted_and_the_rest_is_listed(offer, point, files, why):
+    offer(point, files)
+    registry = discover_variants()
+    assert registry.names() == VARIANTS.names()
+    assert len(registry.problems) == 1
+    assert "Entry point offered of cab.variants is left out: " in registry.problems[0]
+    assert why in registry.problems[0]
