@@ -1,4 +1,4 @@
-"""Cells: a key names all that changes a result and nothing else; a plan is checked before it runs."""
+"""Cells: a key names all that changes a result and nothing else; plans are checked first."""
 
 import dataclasses
 import json

@@ -91,7 +91,6 @@ def first(store: Path, cells: list[Cell]) -> dict[str, Finished]:
     return {one.cell.variant.name: one for one in finished}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list(WAYS))
 def test_a_cell_ends_as_it_should_with_a_sentence_in_its_record(
     first: dict[str, Finished], store: Path, name: str
@@ -106,7 +105,6 @@ def test_a_cell_ends_as_it_should_with_a_sentence_in_its_record(
     assert all(word in stored.message for word in way.words), stored.message
 
 
-@pytest.mark.slow
 def test_what_one_cell_does_no_other_cell_sees(first: dict[str, Finished]) -> None:
     before, after = first["healthy"].record, first["healthy_too"].record
     assert before is not None
@@ -115,7 +113,6 @@ def test_what_one_cell_does_no_other_cell_sees(first: dict[str, Finished]) -> No
     assert before.curve == after.curve
 
 
-@pytest.mark.slow
 def test_a_record_says_what_a_failed_cell_had_come_to(first: dict[str, Finished]) -> None:
     for name in ("never_a_number", "nan_when_tested"):
         record = first[name].record
@@ -129,7 +126,6 @@ def test_a_record_says_what_a_failed_cell_had_come_to(first: dict[str, Finished]
     assert 3 <= timed_out.cost.total_seconds < 20
 
 
-@pytest.mark.slow
 def test_the_next_run_tries_errors_again_and_nothing_else(
     first: dict[str, Finished], store: Path, cells: list[Cell]
 ) -> None:
@@ -141,7 +137,6 @@ def test_the_next_run_tries_errors_again_and_nothing_else(
     assert log.started == [c.key for c in chosen if c.variant.name == "raises"]
 
 
-@pytest.mark.slow
 def test_force_runs_done_cells_again_and_each_only_once(
     first: dict[str, Finished], store: Path, cells: list[Cell]
 ) -> None:

