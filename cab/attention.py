@@ -136,15 +136,36 @@ def read_source(
     Raises:
         ValueError: a cross pattern without a context, or a self pattern with one.
     """
+    _check_context(pattern, context)
+    if context is not None:
+        return x, zero_padding(context, key_padding_mask)
+    x = zero_padding(x, key_padding_mask)
+    return x, x
+
+
+def read_decoding_context(
+    pattern: Pattern,
+    context: Float[Tensor, "B M D"] | None,
+    key_padding_mask: Bool[Tensor, "B M"] | None,
+) -> Float[Tensor, "B M D"] | None:
+    """Return what a decoder has read before its first token: the context in CC, None in CS.
+
+    Raises:
+        Unsupported: the pattern is not causal.
+        ValueError: CC without a context, or CS with one.
+    """
+    if not pattern.causal:
+        raise Unsupported(f"Pattern {pattern} ({pattern.words}) does not decode.")
+    _check_context(pattern, context)
+    return None if context is None else zero_padding(context, key_padding_mask)
+
+
+def _check_context(pattern: Pattern, context: Tensor | None) -> None:
     if pattern.cross != (context is not None):
         raise ValueError(
             f"Pattern {pattern} ({pattern.words}) "
             + ("needs a context." if pattern.cross else "takes no context.")
         )
-    if context is not None:
-        return x, zero_padding(context, key_padding_mask)
-    x = zero_padding(x, key_padding_mask)
-    return x, x
 
 
 class MultiHeadAttention(Attention):
@@ -220,11 +241,9 @@ class DecodingAttention(MultiHeadAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> State:
         """Return the state before the first token. See `Attention.initial_state`."""
-        if not self.pattern.causal:
-            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.words}) does not decode.")
+        context = read_decoding_context(self.pattern, context, key_padding_mask)
         if context is None:
             context = self.key.weight.new_zeros(batch, 0, self.dim)
-        context = zero_padding(context, key_padding_mask)
         k, v = self.split_heads(self.key(context)), self.split_heads(self.value(context))
         return self.absorb(None, k, v, key_padding_mask)
 

@@ -125,11 +125,15 @@ class Registry(Generic[Card]):
                 if spec is None or spec.origin is None:
                     raise CabError(f"there is no module {point.module}")
                 self._add(Path(spec.origin), point.module)
-            except (CabError, ImportError, ValueError) as error:
-                self.problems.append(f"Entry point {point.name} of {group} is left out: {error}")
+            except Exception as error:  # another package's import may raise anything
+                sentence = f"Entry point {point.name} of {group} is left out: {point.module}: "
+                self.problems.append(f"{sentence}{error}")
 
     def _add(self, path: Path, module: str) -> str:
         card = self.card_class.from_keywords(**read_keywords(path, self.decorator))
+        own = module.startswith("cab.")
+        if isinstance(card, VariantCard) and card.role != "entry" and not own:
+            raise CabError(f"{path}: role {card.role!r} is CAB's own; other files use 'entry'.")
         present = self.entries.get(card.name)
         if present is not None and present.path != path:
             raise CabError(
@@ -162,7 +166,7 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
             raise CabError(f"{path}, line {keyword.lineno}: ** is not read in @{decorator}.")
         try:
             keywords[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError):
             raise CabError(
                 f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator} must be a literal, "
                 f"since the card is read without running the file."

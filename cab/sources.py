@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-import importlib.util
+import importlib
 from pathlib import Path
 
 FOLLOWED = ("cab.variants", "cab.kernels")
@@ -38,11 +38,14 @@ def _collect(path: Path, name: str, found: dict[str, str]) -> None:
 
 
 def _origin(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # `from module import name` where name is no module
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+    """Find a module's file without importing it; None for a name that is no module."""
+    package = next(name for name in FOLLOWED if module.startswith(name))
+    for root in importlib.import_module(package).__path__:
+        inside = Path(root, *module.removeprefix(package).strip(".").split("."))
+        for path in (inside.with_suffix(".py"), inside / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -7,7 +7,7 @@ arXiv 2210.07661).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 
 class Pattern(StrEnum):
@@ -100,7 +100,14 @@ class VariantCard:
         for key in ("patterns", "extended"):
             if key in keywords:
                 keywords[key] = parse_patterns(str(keywords[key]))
-        return cls(**{**keywords, "family": Family(str(keywords["family"]))})  # type: ignore[arg-type]
+        card = cls(**{**keywords, "family": Family(str(keywords["family"]))})  # type: ignore[arg-type]
+        if not card.patterns:
+            raise ValueError("patterns names none of ns, cs, nc, cc")
+        if not set(card.extended) <= set(card.patterns):
+            raise ValueError("extended names a pattern that patterns does not")
+        if card.role not in get_args(Role):
+            raise ValueError(f"role is one of {', '.join(get_args(Role))}, not {card.role!r}")
+        return card
 
 
 @dataclass(frozen=True)

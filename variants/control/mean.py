@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from cab.attention import Attention, Geometry, read_source, zero_padding
-from cab.errors import Unsupported
+from cab.attention import Attention, Geometry, read_decoding_context, read_source
 from cab.registry import register_variant
 
 
@@ -64,11 +63,10 @@ class MeanAttention(Attention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> RunningMean:
         """Return the sum over the context (CC), or the empty sum (CS)."""
-        if not self.pattern.causal:
-            raise Unsupported(f"Pattern {self.pattern} ({self.pattern.words}) does not decode.")
+        context = read_decoding_context(self.pattern, context, key_padding_mask)
         if context is None:
             context = self.value.weight.new_zeros(batch, 0, self.dim)
-        values = self.value(zero_padding(context, key_padding_mask))
+        values = self.value(context)
         return RunningMean(values.sum(dim=1), _counted(context, key_padding_mask).sum(dim=1))
 
     def step(

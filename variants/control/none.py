@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cab.attention import Attention, State, read_source
+from cab.attention import Attention, State, read_decoding_context, read_source
 from cab.registry import register_variant
 
 
@@ -39,6 +39,7 @@ class NoAttention(Attention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> State:
         """Return the empty state."""
+        read_decoding_context(self.pattern, context, key_padding_mask)
         return ()
 
     def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:

@@ -97,7 +97,8 @@ class LinearAttention(DecodingAttention):
 
 
 def _feature_map(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:
-    return F.elu(x) + 1
+    # exp(x) below 0, where elu(x) + 1 cancels to nothing in float32.
+    return torch.where(x > 0, x + 1, x.clamp(max=0).exp())
 
 
 def _with_ones(v: Float[Tensor, "B H M E"]) -> Float[Tensor, "B H M F"]:
@@ -106,4 +107,5 @@ def _with_ones(v: Float[Tensor, "B H M E"]) -> Float[Tensor, "B H M F"]:
 
 def _normalise(sums: Float[Tensor, "B H N F"]) -> Float[Tensor, "B H N E"]:
     numerator, denominator = sums[..., :-1], sums[..., -1:]
-    return numerator / denominator.clamp(min=torch.finfo(sums.dtype).tiny)
+    # Clamping the denominator instead would send infinite gradients through it.
+    return numerator / denominator.masked_fill(denominator == 0, 1.0)
