@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from cab.errors import CabError, UnknownName
-from cab.taxonomy import TaskCard, VariantCard
+from cab.taxonomy import Role, TaskCard, VariantCard
 
 Card = TypeVar("Card", VariantCard, TaskCard)
 Registered = TypeVar("Registered", bound=type)
@@ -226,6 +226,12 @@ def _line_in(path: Path, error: BaseException) -> str:
             line = f", line {trace.tb_lineno},"
         trace = trace.tb_next
     return line
+
+
+def name_of_role(variants: Registry[VariantCard], role: Role) -> str:
+    """The one variant that has a role of its own, such as the reference."""
+    (name,) = (card.name for card in variants.cards() if card.role == role)
+    return name
 
 
 def discover_variants(include: tuple[Path, ...] = ()) -> Registry[VariantCard]:

@@ -12,7 +12,8 @@ FOLLOWED = ("cab.variants", "cab.kernels")
 def source_hash(path: Path) -> str:
     """Hash the code that defines a mechanism, so that a changed mechanism is a new entry.
 
-    Comments, docstrings and layout do not count: the parsed code is hashed.
+    Comments, docstrings and layout do not count: the parsed code is hashed. Neither does the
+    card: it says things of the mechanism and changes nothing in it.
     """
     found: dict[str, str] = {}
     _collect(path, "", found)
@@ -24,7 +25,7 @@ def _collect(path: Path, name: str, found: dict[str, str]) -> None:
     if name in found:
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found[name] = ast.dump(_without_docstrings(tree))
+    found[name] = ast.dump(_without_words(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -48,15 +49,19 @@ def _origin(module: str) -> Path | None:
     return None
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _without_words(tree: ast.Module) -> ast.Module:
+    """Drop docstrings and the cards of registered classes."""
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            node.body = body[1:]
+        if isinstance(node, ast.ClassDef):
+            node.decorator_list = [one for one in node.decorator_list if not _registers(one)]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[isinstance(first.value.value, str) :]
     return tree
+
+
+def _registers(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith(
+        "register_variant"
+    )

@@ -57,9 +57,10 @@ class Family(StrEnum):
     FEATURE_MAP = "feature_map"
 
 
-Role = Literal["entry", "reference", "identity", "control"]
+Role = Literal["entry", "reference", "identity", "control", "zero"]
 """entry: ranked; reference: fills the other slots and defines score 1; identity: the reference's
-function by another implementation (their spread is the noise band); control: no real attention."""
+function by another implementation (their spread is the noise band); control: mixes without any
+choice; zero: no mixing at all, which defines score 0."""
 
 
 def parse_patterns(text: str) -> tuple[Pattern, ...]:

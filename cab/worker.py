@@ -23,7 +23,7 @@ from cab.cells import Cell
 from cab.environment import describe
 from cab.errors import Unsupported
 from cab.records import CurvePoint, Environment, Estimate, Estimates, Metrics, Status
-from cab.registry import discover_tasks, discover_variants
+from cab.registry import discover_tasks, discover_variants, name_of_role
 from cab.seeding import derive_seed, generator
 from cab.task import Batch, Task
 from cab.training import DivergedError, Report, evaluate, train
@@ -165,7 +165,6 @@ def _build_task(job: Job) -> Task:
 
 def _slots(cell: Cell) -> Slots:
     variants = discover_variants(cell.include)
-    reference = next(card.name for card in variants.cards() if card.role == "reference")
 
     def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
         attention = variants.load(name)
@@ -175,7 +174,7 @@ def _slots(cell: Cell) -> Slots:
     return Slots(
         cell.task.pattern,
         factory(cell.variant.name, dict(cell.options)),
-        factory(reference, {}),
+        factory(name_of_role(variants, "reference"), {}),
     )
 
 

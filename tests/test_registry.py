@@ -61,7 +61,7 @@ def test_cards_claim_only_what_can_be():
     references = [card.name for card in VARIANTS.cards() if card.role == "reference"]
     assert references == ["softmax"]
     for card in VARIANTS.cards():
-        assert card.role in ("entry", "reference", "identity", "control")
+        assert card.role in ("entry", "reference", "identity", "control", "zero")
         assert card.patterns
         assert set(card.extended) < set(card.patterns)
         assert card.exact == (card.role in ("reference", "identity"))

@@ -127,3 +127,11 @@ def test_kernels_that_import_each_other_are_read_once(tmp_path, kernels):
 def test_built_in_variants_all_differ():
     hashes = {name: source_hash(entry.path) for name, entry in VARIANTS.entries.items()}
     assert len(set(hashes.values())) == len(hashes)
+
+
+def test_the_card_does_not_count(tmp_path):
+    card = '@register_variant(name="a", family="softmax", patterns="cs", summary="one")\nclass C:'
+    text = f"from cab.registry import register_variant\n\n{card}\n    x = 1\n"
+    original = hash_of(tmp_path, text)
+    assert hash_of(tmp_path, text.replace('"one"', '"two"')) == original
+    assert hash_of(tmp_path, text.replace("x = 1", "x = 2")) != original

@@ -10,7 +10,7 @@ from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records import Record, RecordStore
-from cab.registry import Registry, discover_tasks, discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.scores.summary import Row, Score, rows_of_task, score, summarise
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -56,19 +56,18 @@ def table(
 ) -> list[dict[str, Any]]:
     """One line per task and entry, with its score; the reference and controls always stand by."""
     rows = summarise(records)
-    roles = {card.role: card.name for card in variants.cards() if card.role == "reference"}
-    reference, control = roles.get("reference", ""), "none"
+    reference, zero = name_of_role(variants, "reference"), name_of_role(variants, "zero")
     lines = []
     for task in sorted({row.task for row in rows}):
         by_entry = rows_of_task(rows, task, profile)
         for entry, row in sorted(by_entry.items(), key=lambda item: _order(item[1])):
-            beside = entry in (reference, control)
+            beside = entry in (reference, zero)
             if wanted is not None and row.variant not in wanted and not beside:
                 continue
             lines.append(
                 {
                     **output.plain(row),
-                    "score": _score(row, by_entry.get(reference), by_entry.get(control), tasks),
+                    "score": _score(row, by_entry.get(reference), by_entry.get(zero), tasks),
                 }
             )
     return lines
@@ -81,11 +80,11 @@ def _order(row: Row) -> tuple[int, float]:
 
 
 def _score(
-    row: Row, reference: Row | None, control: Row | None, tasks: Registry[TaskCard]
+    row: Row, reference: Row | None, zero: Row | None, tasks: Registry[TaskCard]
 ) -> dict[str, Any] | None:
-    if not row.scored or reference is None or control is None or row.task not in tasks.entries:
+    if not row.scored or reference is None or zero is None or row.task not in tasks.entries:
         return None
-    found: Score | None = score(row, reference, control, tasks.card(row.task))
+    found: Score | None = score(row, reference, zero, tasks.card(row.task))
     return None if found is None else output.plain(found)
 
 
