@@ -57,8 +57,8 @@ MISTAKES = {
     "a setting of another type": ([*RUN, "--set", "window=wide"], ["window", "integer"]),
     "a setting out of range": ([*RUN, "--set", "window=0"], ["window", "at least 1"]),
     "a setting that is no number": ([*RUN, "--set", "train.learning_rate=nan"], ["learning_rate"]),
-    "no seeds": ([*RUN, "--seeds", "0"], ["--seeds", "x>=1"]),
-    "seeds in words": ([*RUN, "--seeds", "two"], ["--seeds", "two"]),
+    "no seeds": ([*RUN, "--seeds", "0"], ["--seeds", "1"]),
+    "seeds in words": ([*RUN, "--seeds", "two"], ["--seeds", "integer"]),
     "no time": ([*RUN, "--time-limit", "0"], ["--time-limit"]),
     "no memory": ([*RUN, "--memory-limit", "-1"], ["--memory-limit"]),
     "another device": ([*RUN, "--device", "tpu"], ["--device", "cuda"]),
@@ -96,7 +96,7 @@ FILES = {
     ),
     "with an unknown field": (
         CARD.format(more=", sumary='x'"),
-        ["bad.py", "'sumary'", "Did you mean summary?"],
+        ["bad.py", "'sumary'", "Did you mean summary"],
     ),
     "with an unknown family": (
         CARD.format(more="").replace("control", "jazz"),

@@ -51,7 +51,7 @@ class ByteLm(Task):
         "quick": _recipe(
             128,
             Width(dim=128, heads=2, layers=1, expansion=4, short_convolution=3),
-            Training(1300, 16, 5e-3),
+            Training(1600, 16, 5e-3),
             400,
         ),
     }
