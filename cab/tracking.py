@@ -67,7 +67,8 @@ def index(
         client = _client(tracking)
         runs = _runs_by_key(client)
         counts = {"added": 0, "replaced": 0, "removed": 0, "present": 0}
-        for record in records:
+        # A command's run takes its times from its first record, so records come in that order.
+        for record in sorted(records, key=lambda record: (record.provenance.started, record.key)):
             old = runs.pop(record.key, None)
             advance()
             if old is not None and old.data.tags.get(DIGEST_TAG) == _digest(record):

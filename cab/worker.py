@@ -80,7 +80,8 @@ def work(job: Job, connection: Connection) -> None:
 def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
     """Run a job in this process; every failure of the cell's own becomes an outcome."""
     outcome = Outcome()
-    limit_memory(job.cell.profile.memory_limit)
+    if job.device == "cpu":  # a CUDA context maps more than it uses
+        limit_memory(job.cell.profile.memory_limit)
     try:
         _run(job, outcome, report)
         outcome.status = "ok"
@@ -100,7 +101,7 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     if isinstance(error, DivergedError):
         return "diverged", text
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in text
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text
     ):
         return (
             "oom",

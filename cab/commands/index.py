@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import typer
-from rich.progress import track
+from rich.progress import Progress
 
 from cab.commands import output
 from cab.commands.options import DEFAULT_STORE, Json, Store
@@ -28,14 +28,10 @@ def index(
     records, problems = RecordStore(store).load()
     for problem in problems:
         output.warn(problem)
-    shown = track(
-        records,
-        description="Indexing",
-        console=output.err,
-        disable=not output.err.is_terminal,
-    )
     tracking = Tracking.of_store(store, tracking_uri)
-    done = index_records(shown, tracking, complete=True)
+    with Progress(console=output.err, disable=not output.err.is_terminal) as bar:
+        task = bar.add_task("Indexing", total=len(records))
+        done = index_records(records, tracking, complete=True, advance=lambda: bar.advance(task))
     if json:
         output.print_json({**output.plain(done), "uri": tracking.uri, "problems": problems})
     else:

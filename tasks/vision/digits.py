@@ -18,7 +18,7 @@ from cab.task import Batch, Recipe, Split, Task, Training, choose
 class Canvas:
     """Side of the square canvas and of its square patches, in pixels."""
 
-    side: int = 16
+    side: int = 14
     patch: int = 2
 
     @property
@@ -36,13 +36,13 @@ def _model(width: Width) -> PatchEncoderConfig:
     name="digits",
     domain="vision",
     pattern="ns",
-    summary="which handwritten digit stands at a random place of a 16 x 16 canvas?",
+    summary="which handwritten digit stands at a random place of a 14 x 14 canvas?",
     backbone="patch encoder",
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
     version=1,
-    length="64 patches of 2 x 2 pixels",
+    length="49 patches of 2 x 2 pixels",
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn; centred digits need no attention, so they are moved",
     licence="CC BY 4.0",
@@ -55,7 +55,7 @@ class Digits(Task):
             Canvas(), _model(Width(dim=32, heads=2, layers=1)), Training(4, 16, 3e-3), 50, 50
         ),
         "quick": Recipe(
-            Canvas(), _model(Width(dim=64, heads=4, layers=2)), Training(1100, 64, 3e-3), 200, 400
+            Canvas(), _model(Width(dim=64, heads=4, layers=2)), Training(1200, 64, 3e-3), 200, 400
         ),
     }
 

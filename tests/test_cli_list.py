@@ -1,0 +1,154 @@
+"""`cab list`, `cab info`, `cab doctor`, `cab --help`: complete, quick, one JSON document each."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_support import DATA, cab, cab_here, environment, needs_data, write_variant
+
+from cab.data import DATA_SETS
+from cab.profiles import PROFILES
+from cab.registry import discover_tasks, discover_variants
+
+VARIANTS, TASKS = discover_variants(), discover_tasks()
+NAMES = {
+    "variants": VARIANTS.names(),
+    "tasks": TASKS.names(),
+    "profiles": list(PROFILES),
+    "data": list(DATA_SETS),
+}
+
+
+@pytest.mark.parametrize(("kind", "names"), NAMES.items())
+def test_every_name_is_listed_in_the_table_and_in_json(kind: str, names: list[str]) -> None:
+    table, document = cab_here("list", kind), cab_here("list", kind, "--json")
+    assert table.code == document.code == 0
+    assert sorted(one["name"] for one in document.document) == sorted(names)
+    assert all(name in table.out for name in names)
+    assert table.err == document.err == ""
+    assert "\x1b" not in table.out
+
+
+def test_the_list_says_of_each_variant_and_task_what_its_card_says() -> None:
+    for card in cab_here("list", "variants", "--json").document:
+        expected = VARIANTS.card(card["name"])
+        assert tuple(card["patterns"]) == expected.patterns
+        assert (card["family"], card["role"]) == (expected.family, expected.role)
+        assert card["exact"] is expected.exact
+    for card in cab_here("list", "tasks", "--json").document:
+        task = TASKS.card(card["name"])
+        assert (card["pattern"], card["domain"]) == (task.pattern, task.domain)
+        assert card["higher_is_better"] is task.higher_is_better
+
+
+def test_a_file_of_the_users_is_listed_beside_the_built_in_variants(tmp_path: Path) -> None:
+    path = write_variant(tmp_path, "mine", patterns="ns cc")
+    cards = cab_here("list", "variants", "--include", path, "--json").document
+    (mine,) = [card for card in cards if card["name"] == "mine"]
+    assert mine["patterns"] == ["ns", "cc"]
+    assert len(cards) == len(VARIANTS.names()) + 1
+
+
+@needs_data
+def test_the_list_of_data_says_what_is_here(tmp_path: Path) -> None:
+    for folder, present in ((DATA, True), (tmp_path, False)):
+        said = cab_here("data", "list", "--json", CAB_DATA=str(folder))
+        assert {one["present"] for one in said.document} == {present}
+        assert said.document == cab_here("list", "data", "--json", "--data-dir", folder).document
+
+
+@pytest.mark.parametrize("name", [name for names in NAMES.values() for name in names])
+def test_info_says_all_of_any_name(name: str) -> None:
+    table, facts = cab_here("info", name), cab_here("info", name, "--json").document
+    assert table.code == 0
+    assert facts["name"] == name
+    assert facts["kind"] in table.out
+    if facts["kind"] == "variant":
+        assert facts["description"]
+        assert Path(facts["file"]).is_file()
+    if facts["kind"] == "task":
+        assert set(facts["recipes"]) >= {"smoke", "quick"}
+        assert facts["recipes"]["quick"]["train"]["steps"] > 0
+
+
+def test_info_names_the_settings_with_their_types_and_defaults() -> None:
+    facts = cab_here("info", "window", "--json").document
+    assert facts["settings"] == {"window": {"type": "int", "default": 16}}
+    assert "settings.window.default" in cab_here("info", "window").out
+
+
+def test_doctor_finds_what_is_here(tmp_path: Path) -> None:
+    store = tmp_path / "new" / "store"
+    said = cab_here("doctor", "--json", "--store", store)
+    found = {one["what"]: one for one in said.document}
+    assert said.code == 0
+    assert found["torch"]["state"] == "ok"
+    assert "cores" in found["processor"]["detail"]
+    assert found["tasks"]["detail"] == ", ".join(TASKS.names())
+    assert found["store"]["state"] == "ok"
+    assert {found[name]["state"] for name in DATA_SETS} == {"note"}
+    assert all("cab data fetch" in found[name]["detail"] for name in DATA_SETS)
+    assert not store.parent.exists()
+    table = cab_here("doctor", "--store", store)
+    assert all(what in table.out for what in found)
+
+
+def test_doctor_calls_a_store_that_cannot_be_written_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    said = cab_here("doctor", "--json", "--store", tmp_path / "file")
+    found = {one["what"]: one for one in said.document}
+    assert found["store"]["state"] == "problem"
+    assert said.code == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@needs_data
+def test_doctor_verifies_the_data() -> None:
+    said = cab_here("doctor", "--json", "--data-dir", DATA)
+    found = {one["what"]: one["state"] for one in said.document}
+    assert {found[name] for name in DATA_SETS} == {"ok"}
+
+
+def test_the_version_and_the_help_of_every_verb_are_there(tmp_path: Path) -> None:
+    assert cab_here("--version").out.startswith("cab ")
+    text = cab_here("--help").out
+    for verb in ("list", "info", "run", "show", "index", "data", "doctor", "new"):
+        assert verb in text
+        said = cab_here(verb, "--help")
+        assert said.code == 0
+        assert "Usage:" in said.out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "variants"], ["list", "tasks"]])
+def test_help_and_lists_import_no_heavy_package(arguments: list[str], tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom cab.commands.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'mlflow', 'datasets', 'pandas', 'sklearn', 'accelerate'}\n"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "variants"]])
+def test_help_and_lists_answer_within_a_second(arguments: list[str], tmp_path: Path) -> None:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert cab(*arguments, cwd=tmp_path).code == 0
+        seconds.append(time.perf_counter() - started)
+    # On a machine whose cores are all taken a process gets half of one, so twice the time.
+    loaded = os.getloadavg()[0] > 0.75 * len(os.sched_getaffinity(0))
+    assert statistics.median(seconds) < (2 if loaded else 1), seconds
