@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Without an NVIDIA driver the CPU build of PyTorch is taken (0.2 GB); the default one brings
 # gigabytes of CUDA libraries. Elsewhere, say TORCH="torch==2.13.0" or any build in the range.

@@ -94,7 +94,7 @@ class Regress(Task):
         "quick": _recipe(
             Waves(samples=192, queries=32, waves=16, frequency=10, noise=0.45),
             Width(dim=64, heads=4, layers=2),
-            Training(700, 48, 4e-3),
+            Training(900, 48, 4e-3),
             500,
         ),
     }
