@@ -178,7 +178,6 @@ class Runner:
                 domain=cell.task.domain,
                 metric=cell.task.metric,
                 higher_is_better=cell.task.higher_is_better,
-                scored=cell.profile.scored and cell.task.scored_in(cell.profile.name),
                 data_fingerprint=outcome.data_fingerprint,
             ),
             seed=cell.seed,

@@ -78,7 +78,6 @@ class TaskInfo(_Part):
     domain: str
     metric: str
     higher_is_better: bool
-    scored: bool
     data_fingerprint: str | None = None
 
 

@@ -65,10 +65,12 @@ def index(
     """
     with _locked(tracking):
         client = _client(tracking)
-        runs = _runs_by_key(client)
+        runs = _runs_by_key(client, f"tags.`{KEY_TAG}` != ''") if complete else {}
         counts = {"added": 0, "replaced": 0, "removed": 0, "present": 0}
         # A command's run takes its times from its first record, so records come in that order.
         for record in sorted(records, key=lambda record: (record.provenance.started, record.key)):
+            if not complete:
+                runs = _runs_by_key(client, f"tags.`{KEY_TAG}` = '{record.key}'")
             old = runs.pop(record.key, None)
             advance()
             if old is not None and old.data.tags.get(DIGEST_TAG) == _digest(record):
@@ -158,10 +160,10 @@ def _all_runs(client: Any, condition: str) -> Iterator[Any]:
             return
 
 
-def _runs_by_key(client: Any) -> dict[str, Any]:
+def _runs_by_key(client: Any, condition: str) -> dict[str, Any]:
     """The finished runs of cells; half-written ones are deleted on the way."""
     runs: dict[str, Any] = {}
-    for run in _all_runs(client, f"tags.`{KEY_TAG}` != ''"):
+    for run in _all_runs(client, condition):
         key = run.data.tags[KEY_TAG]
         if run.info.end_time is None or key in runs:
             client.delete_run(run.info.run_id)

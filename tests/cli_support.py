@@ -222,7 +222,6 @@ def make_record(
             domain="retrieval",
             metric=metric,
             higher_is_better=higher_is_better,
-            scored=True,
         ),
         "seed": seed,
         "settings": Settings(recipe={"train": {"steps": 4}}, changed=changed),

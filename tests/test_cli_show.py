@@ -55,7 +55,7 @@ def test_one_variant_is_shown_beside_softmax_and_none(store: Path) -> None:
 
 def test_a_result_that_does_not_count_has_no_score(tmp_path: Path) -> None:
     store = RecordStore(tmp_path)
-    smoke = make_record().task.model_copy(update={"profile": "smoke", "scored": False})
+    smoke = make_record().task.model_copy(update={"profile": "smoke"})
     for n, variant in enumerate(RESULTS):
         store.write(make_record(f"{n:032x}", variant=variant).model_copy(update={"task": smoke}))
     said = cab_here("show", "--profile", "smoke", "--store", tmp_path, "--json")

@@ -208,9 +208,11 @@ def test_killing_a_writer_at_any_moment_leaves_only_whole_records(tmp_path: Path
             writer.stdin.close()
             assert writer.stdout.readline() == b"ready\n"
             end = time.monotonic() + moments.uniform(0.02, 0.2)
-            while time.monotonic() < end:  # a reader beside the writer sees whole ones too
-                assert store.load()[1] == []
-            os.kill(writer.pid, signal.SIGKILL)
+            try:
+                while time.monotonic() < end:  # a reader beside the writer sees whole ones too
+                    assert store.load()[1] == []
+            finally:
+                os.kill(writer.pid, signal.SIGKILL)
         records, problems = store.load()
         assert problems == []
         seen = max(seen, len(records))

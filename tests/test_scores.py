@@ -40,7 +40,6 @@ def row(mean: float | None, interval: float | None = 0.0, **fields: Any) -> Row:
         "pattern": "cs",
         "metric": "accuracy",
         "higher_is_better": True,
-        "scored": True,
         "mean": mean,
         "interval": None if mean is None else interval,
         "interval_source": None if mean is None else "seeds",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden.write import examples_hash, recipe_hash
 
 from cab.attention import build_attention
 from cab.backbones.slots import Slots
@@ -13,7 +14,6 @@ from cab.registry import discover_tasks, discover_variants
 from cab.seeding import generator
 from cab.task import SPLITS, Task
 from cab.worker import fingerprint
-from golden.write import examples_hash, recipe_hash
 
 TASKS = discover_tasks()
 DATA = os.environ.get("CAB_DATA")

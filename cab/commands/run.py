@@ -1,7 +1,6 @@
 """`cab run`: the main job."""
 
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -20,8 +19,7 @@ from cab.settings import split_assignments
 from cab.taxonomy import Domain, Pattern
 
 if TYPE_CHECKING:
-    from cab.cells import Cell, Plan
-    from cab.execution import Finished
+    from cab.cells import Cell
 
 INTERRUPTED = 130
 
@@ -103,6 +101,7 @@ def run(
     context = None if dry_run or records.folder.exists() else start_fork_server()
 
     from cab.cells import Request, plan
+    from cab.commands.run_report import close, document, print_results, show_plan
 
     request = Request(
         variants=variant,
@@ -116,7 +115,7 @@ def run(
     )
     planned = plan(request, variants, tasks)
     if dry_run:
-        return _show_plan(planned, records, json)
+        return show_plan(planned, records, json)
     chosen_device = _device(device)
     directory = data_directory(data_dir)
     cells, without_data = _with_data(planned.cells, records, directory, bool(task), force)
@@ -125,7 +124,6 @@ def run(
         output.warn(sentence)
 
     from cab.commands.progress import RunProgress
-    from cab.commands.show import print_lines, table
     from cab.execution import Runner
     from cab.tracking import LiveIndex, Tracking
 
@@ -134,8 +132,7 @@ def run(
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with RunProgress(cells) as progress:
-            runner = Runner(records, directory, chosen_device, progress, force)
-            runner.context = context
+            runner = Runner(records, directory, chosen_device, progress, force, context=context)
             if tracked:
                 runner.on_record = live.add
                 if force or any(not records.path(cell.key).exists() for cell in cells):
@@ -147,17 +144,11 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
     if live.problem:
         output.warn(f"MLflow took no record ({live.problem}). `cab index` catches up.")
-
-    done = [one.record for one in finished if one.record is not None]
     if json:
-        output.print_json(_document(finished, left_out, records))
+        output.print_json(document(finished, left_out, records))
     else:
-        names = {record.task.name for record in done}
-        every = [
-            r for r in records.load()[0] if r.task.profile == profile and r.task.name in names
-        ]
-        print_lines(table(every, variants, tasks, profile, set(variant)), profile)
-        _close(finished, records, tracked)
+        print_results(finished, records, variants, tasks, profile)
+        close(finished, records, tracked)
     if any(one.record is None or one.record.status == "error" for one in finished):
         raise typer.Exit(1)
 
@@ -216,64 +207,3 @@ def _with_data(
         if not problems.keys() & set(cell.task.data) or records.path(cell.key).exists()
     ]
     return kept, left_out
-
-
-def _show_plan(planned: "Plan", records: Any, json: bool) -> None:
-    cells = [
-        {
-            "variant": cell.variant.name,
-            "task": cell.task.name,
-            "pattern": cell.task.pattern,
-            "seed": cell.seed,
-            "key": cell.key,
-            "done": records.path(cell.key).exists(),
-        }
-        for cell in planned.cells
-    ]
-    if json:
-        return output.print_json({"cells": cells, "left_out": planned.left_out})
-    for sentence in planned.left_out:
-        output.warn(sentence)
-    rows = [
-        [*map(str, list(one.values())[:5]), "done" if one["done"] else "to run"] for one in cells
-    ]
-    output.print_table("Plan", ("variant", "task", "pattern", "seed", "key", "state"), rows)
-
-
-def _document(finished: Sequence["Finished"], left_out: list[str], records: Any) -> dict[str, Any]:
-    cells = []
-    for one in finished:
-        cell, record = one.cell, one.record
-        cells.append(
-            {
-                "key": cell.key,
-                "variant": cell.variant.name,
-                "task": cell.task.name,
-                "pattern": cell.task.pattern,
-                "profile": cell.profile.name,
-                "seed": cell.seed,
-                "state": one.state,
-                "status": record.status if record else None,
-                "message": record.message if record else one.problem,
-                "test": record.model_dump(mode="json")["metrics"]["test"] if record else {},
-                "record": str(records.path(cell.key)),
-            }
-        )
-    return {"store": str(records.root), "cells": cells, "left_out": left_out}
-
-
-def _close(finished: Sequence["Finished"], records: Any, tracked: bool) -> None:
-    ran = sum(one.state == "ran" for one in finished)
-    already = sum(one.state == "already done" for one in finished)
-    blocked = len(finished) - ran - already
-    if finished and already == len(finished):
-        output.say(f"Nothing to do: all {already} cells are done. --force runs them again.")
-    else:
-        more = f", {blocked} could not be run" if blocked else ""
-        output.say(f"{ran} cells ran, {already} were done already{more}.")
-    output.say(f"Records: {records.folder}")
-    if tracked and (records.root / "mlflow.db").exists():
-        database = records.root / "mlflow.db"
-        output.say(
-            f"Browse: {sys.executable} -m mlflow ui --backend-store-uri sqlite:///{database}"
-        )

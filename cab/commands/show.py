@@ -11,7 +11,7 @@ from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records import Record, RecordStore
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
-from cab.scores.summary import Row, Score, rows_of_task, score, summarise
+from cab.scores.summary import Row, rows_of_task, score, summarise
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -64,28 +64,24 @@ def table(
             beside = entry in (reference, zero)
             if wanted is not None and row.variant not in wanted and not beside:
                 continue
-            lines.append(
-                {
-                    **output.plain(row),
-                    "score": _score(row, by_entry.get(reference), by_entry.get(zero), tasks),
-                }
-            )
+            found = None
+            scored = _is_scored(row, tasks)
+            if scored and reference in by_entry and zero in by_entry:
+                found = score(row, by_entry[reference], by_entry[zero], tasks.card(task))
+            lines.append({**output.plain(row), "scored": scored, "score": output.plain(found)})
     return lines
+
+
+def _is_scored(row: Row, tasks: Registry[TaskCard]) -> bool:
+    """Whether this row's version of the task has its proof of necessity in this profile."""
+    card = tasks.entries[row.task].card if row.task in tasks.entries else None
+    return card is not None and card.version == row.version and card.scored_in(row.profile)
 
 
 def _order(row: Row) -> tuple[int, float]:
     if row.mean is None:
         return 1, 0.0
     return 0, -row.mean if row.higher_is_better else row.mean
-
-
-def _score(
-    row: Row, reference: Row | None, zero: Row | None, tasks: Registry[TaskCard]
-) -> dict[str, Any] | None:
-    if not row.scored or reference is None or zero is None or row.task not in tasks.entries:
-        return None
-    found: Score | None = score(row, reference, zero, tasks.card(row.task))
-    return None if found is None else output.plain(found)
 
 
 def print_lines(lines: list[dict[str, Any]], profile: str) -> None:

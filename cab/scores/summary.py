@@ -33,7 +33,6 @@ class Row:
     pattern: str
     metric: str
     higher_is_better: bool
-    scored: bool
     mean: float | None
     interval: float | None
     interval_source: IntervalSource | None
@@ -101,7 +100,6 @@ def _row(records: list[Record]) -> Row:
         pattern=task.pattern,
         metric=task.metric,
         higher_is_better=task.higher_is_better,
-        scored=task.scored,
         mean=mean,
         interval=interval,
         interval_source=source,  # type: ignore[arg-type]
@@ -140,10 +138,8 @@ def score(row: Row, reference: Row, control: Row, task: TaskCard) -> Score | Non
     span = sign * (reference.mean - floor)
     if span <= 0:
         return None
-    if row.entry == control.entry:
-        return Score(
-            sign * (row.mean - floor) / span, 0.0 if floor == row.mean else row.interval / span
-        )
+    if row.entry == control.entry and floor == control.mean:
+        return Score(0.0, 0.0)
     value = sign * (row.mean - floor) / span
     spread = math.hypot(row.interval, reference.interval * value, floor_interval * (1 - value))
     return Score(value, spread / span)

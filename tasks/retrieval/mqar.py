@@ -73,6 +73,19 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
     source="Zoology: Measuring and Improving Recall in Efficient Language Models (Arora et al., "
     "2023, arXiv 2312.04927), without random fillers",
     licence="generated",
+    necessity={
+        "quick": {
+            "margin": 0.8,
+            "seeds": 3,
+            "measured": {
+                "softmax": 1.000,
+                "none": 0.031,
+                "mean": 0.069,
+                "window": 0.056,
+                "last value": 0.062,
+            },
+        }
+    },
 )
 class Mqar(Task):
     """MQAR as zoology defines it, from an explicit generator instead of numpy's global one."""

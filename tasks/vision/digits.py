@@ -46,6 +46,13 @@ def _model(width: Width) -> PatchEncoderConfig:
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn; centred digits need no attention, so they are moved",
     licence="CC BY 4.0",
+    necessity={
+        "quick": {
+            "margin": 0.3,
+            "seeds": 3,
+            "measured": {"softmax": 0.837, "none": 0.370, "mean": 0.237},
+        }
+    },
 )
 class Digits(Task):
     """Real 8 x 8 digits at uniform places; the 1,797 images are split before they are placed."""

@@ -1,0 +1,102 @@
+"""`cab data`: lists, verifies and fetches, with exit codes that a script can use."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from cli_support import DATA, cab_here, needs_data
+
+from cab.data import DATA_SETS, locate
+
+NAMES = list(DATA_SETS)
+HERE = Path(DATA or "/nowhere")
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> Path:
+    """A folder whose table is not the published one, and whose text is."""
+    (tmp_path / "ett").mkdir()
+    (tmp_path / "ett" / "ETTh1.csv").write_text("date,OT\n2016-07-01,1.0\n")
+    for path in locate(DATA_SETS["tinyshakespeare"], HERE):
+        (tmp_path / "tinyshakespeare").mkdir()
+        (tmp_path / "tinyshakespeare" / path.name).symlink_to(path)
+    return tmp_path
+
+
+def test_verify_says_what_is_missing_with_code_1(tmp_path: Path) -> None:
+    said = cab_here("data", "verify", "--data-dir", tmp_path, "--json")
+    assert said.code == 1
+    assert {name: one["state"] for name, one in said.document.items()} == dict.fromkeys(
+        NAMES, "missing"
+    )
+    plain = cab_here("data", "verify", "--data-dir", tmp_path)
+    assert plain.code == 1
+    assert all(f"`cab data fetch {name}`" in plain.out for name in NAMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_data
+def test_verify_says_that_all_is_well_with_code_0() -> None:
+    said = cab_here("data", "verify", "--json", CAB_DATA=str(DATA))
+    assert said.code == 0
+    assert {one["state"] for one in said.document.values()} == {"verified"}
+    assert said.err == ""
+
+
+@needs_data
+def test_verify_looks_at_the_sets_that_are_named_alone(altered: Path) -> None:
+    good = cab_here("data", "verify", "tinyshakespeare", "--data-dir", altered)
+    assert good.code == 0
+    wrong = cab_here("data", "verify", "tinyshakespeare", "etth1", "--data-dir", altered, "--json")
+    assert wrong.code == 1
+    assert {name: one["state"] for name, one in wrong.document.items()} == {
+        "tinyshakespeare": "verified",
+        "etth1": "wrong",
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "fetch", "etth1"),
+        ("run", "--variant", "none", "--profile", "smoke", "--task", "forecast"),
+        ("run", "--variant", "none", "--profile", "smoke", "--domain", "long_range"),
+    ],
+)
+def test_an_altered_copy_is_refused_with_both_hashes_and_kept(
+    altered: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(altered)
+    table = altered / "ett" / "ETTh1.csv"
+    before = table.read_bytes()
+    said = cab_here(*arguments, "--data-dir", altered)
+    assert said.code == 2
+    assert DATA_SETS["etth1"].sha256 in said.err
+    assert hashlib.sha256(before).hexdigest() in said.err
+    assert "Nothing was deleted" in said.err
+    assert table.read_bytes() == before
+    assert list(altered.glob("runs/records/*")) == []
+
+
+@needs_data
+def test_fetch_leaves_what_is_verified_alone_and_needs_no_network() -> None:
+    said = cab_here("data", "fetch", "--json", CAB_DATA=str(DATA))
+    assert said.code == 0
+    assert said.document["directory"] == str(HERE.resolve())
+    assert list(said.document["fetched"]) == NAMES
+    assert all("is the published one" in text for text in said.document["fetched"].values())
+    assert all(text in said.err for text in said.document["fetched"].values())
+
+
+@needs_data
+def test_a_given_folder_comes_before_the_environment(tmp_path: Path) -> None:
+    said = cab_here("data", "verify", "--data-dir", tmp_path, CAB_DATA=str(DATA))
+    assert said.code == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    said = cab_here("data", "fetch", "etth1", "--data-dir", tmp_path / "file" / "data")
+    assert said.code == 2
+    assert "cannot be written" in said.err
+    assert (tmp_path / "file").read_text() == "mine"

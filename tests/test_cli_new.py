@@ -1,0 +1,116 @@
+"""`cab new variant`: writes a file that runs as it is, and never over one of the user's."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from cli_support import DATA, cab_here
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from cab.registry import discover_tasks, discover_variants
+from cab.taxonomy import Family
+
+TAKEN = discover_variants().names()
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,6}(-[a-z0-9]{1,4}){0,2}", fullmatch=True)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_new_file_runs_on_all_patterns_by_the_command_that_is_printed(tmp_path: Path) -> None:
+    said = cab_here("new", "variant", "my-thing")
+    assert said.code == 0
+    assert "Wrote my_thing.py" in said.err
+    command = shlex.split(said.out)
+    assert command[:2] == ["cab", "run"]
+    data = {"CAB_DATA": DATA} if DATA else {}
+    ran = cab_here(*command[1:], "--tracking", "none", "--json", **data)
+    assert ran.code == 0, ran.err
+    cells = ran.document["cells"]
+    assert {one["status"] for one in cells} == {"ok"}
+    tasks = discover_tasks().cards()
+    expected = {card.name for card in tasks if DATA or not card.data}
+    assert {one["task"] for one in cells} == expected
+    if DATA:
+        assert {one["pattern"] for one in cells} == {"ns", "cs", "nc", "cc"}
+    else:
+        assert len(ran.document["left_out"]) == len(tasks) - len(expected)
+
+
+def test_the_new_file_is_the_function_of_softmax(tmp_path: Path) -> None:
+    cab_here("new", "variant", "my-thing")
+    run = ("run", "--profile", "smoke", "--task", "mqar", "--tracking", "none", "--json")
+    mine = ("--variant", "my-thing", "--variant", "softmax", "--include", "my_thing.py")
+    one, two = cab_here(*run, *mine).document["cells"]
+    assert one["test"] == two["test"]
+    warm = cab_here(*run, *mine[:2], *mine[4:], "--set", "temperature=9").document["cells"]
+    assert warm[0]["key"] != one["key"]
+    same = cab_here(*run, *mine[:2], *mine[4:], "--set", "temperature=1").document["cells"]
+    assert same[0]["key"] == one["key"]
+    assert same[0]["state"] == "already done"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "My-Thing", "my_thing", "9lives", "-x", "x-", "a--b", "a b", "../x", "x.py", "é", "a\nb"],
+)
+def test_a_name_that_is_none_is_refused_and_nothing_is_written(name: str, tmp_path: Path) -> None:
+    said = cab_here("new", "variant", "--", name)
+    assert said.code == 2
+    assert "lower-case letters, digits and single hyphens" in " ".join(said.err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_name_that_is_taken_is_refused_with_its_file(name: str, tmp_path: Path) -> None:
+    said = cab_here("new", "variant", name)
+    assert said.code == 2
+    assert repr(name) in said.err
+    assert ".py" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", [(), ("--file", "elsewhere.py")])
+def test_an_existing_file_is_left_as_it_is(option: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / (option[1] if option else "my_thing.py")
+    path.write_text("my work")
+    said = cab_here("new", "variant", "my-thing", *option)
+    assert said.code == 2
+    assert path.name in said.err
+    assert "left as it is" in said.err
+    assert path.read_text() == "my work"
+    assert cab_here("new", "variant", "my-thing", "--file", "other.py").code == 0
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    said = cab_here("new", "variant", "my-thing", "--file", "gone/my_thing.py")
+    assert said.code == 2
+    assert "cannot be written" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_family_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    said = cab_here("new", "variant", "my-thing", "--family", "jazz")
+    assert said.code == 2
+    assert all(family in said.err for family in Family)
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES, family=st.sampled_from(list(Family)))
+def test_every_good_name_gives_a_file_that_registers_it(
+    name: str, family: Family, tmp_path: Path
+) -> None:
+    assume(name not in TAKEN and not (tmp_path / f"{name}-{family}.py").exists())
+    path = tmp_path / f"{name}-{family}.py"
+    said = cab_here("new", "variant", name, "--family", family, "--file", path)
+    assert said.code == 0, said.err
+    registry = discover_variants((path,))
+    card = registry.card(name)
+    assert (card.name, card.family) == (name, family)
+    assert len(card.patterns) == 4
+    assert registry.load(name).__name__.endswith("Attention")
