@@ -27,3 +27,7 @@ class Unsupported(CabError):
 
     Raised instead of any silent fallback; inside a cell it becomes the outcome `unsupported`.
     """
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or a request to end. Not a KeyboardInterrupt, which the command-line library eats."""

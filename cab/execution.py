@@ -25,6 +25,9 @@ from cab.fork_server import start_fork_server
 from cab.records import Cost, Provenance, Record, RecordStore, Settings, TaskInfo, VariantInfo
 from cab.worker import Job, Outcome, work
 
+RETRIED = ("error",)
+"""Outcomes that say more of the circumstances than of the variant: such cells run again."""
+
 State = Literal["ran", "already done", "blocked"]
 
 
@@ -36,6 +39,15 @@ class Finished:
     state: State
     record: Record | None
     problem: str = ""
+
+
+def is_done(store: RecordStore, cell: Cell) -> bool:
+    """Whether a cell needs no run; a file that is no record counts as done, it is not replaced."""
+    try:
+        record = store.read(cell.key)
+    except CabError:
+        return True
+    return record is not None and record.status not in RETRIED
 
 
 class Reporter(Protocol):
@@ -114,7 +126,7 @@ class Runner:
 
     def _done(self, cell: Cell) -> Finished | None:
         record = self.store.read(cell.key)
-        if record is None or record.status == "error" or self._to_force(record):
+        if record is None or record.status in RETRIED or self._to_force(record):
             return None
         return Finished(cell, "already done", record)
 

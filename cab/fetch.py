@@ -1,12 +1,15 @@
 """Bring a data set to this machine: download, check, put in place; nothing half-done is left."""
 
+import http.client
 import shutil
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 from cab.data import DataSet, checksum, inspect
 from cab.errors import CabError
@@ -35,19 +38,21 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CabError(
-            f"{folder} cannot be written: {error}. Choose another --data-dir."
-        ) from None
+        raise _unwritable(folder, error) from None
     part = folder / f"{data_set.name}.part"
     _download(data_set.address, part, progress)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as scratch:
-        unpacked = _unpack(data_set, part, Path(scratch))
-        found = checksum(unpacked)
+        try:
+            unpacked = _unpack(data_set, part, Path(scratch))
+            found = checksum(unpacked)
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            unpacked, found = [], f"none, as it cannot be unpacked ({error})"
         if found != data_set.sha256:
             part.unlink()
             raise CabError(
                 f"What {data_set.address} sent is not data set {data_set.name}: its sha256 is "
-                f"{found}, it should be {data_set.sha256}. It was put aside, nothing else changed."
+                f"{found}, it should be {data_set.sha256}. It was thrown away, nothing else "
+                f"changed; try again, as a cut connection can look like this."
             )
         target = folder / PurePosixPath(data_set.files).parent
         target.mkdir(parents=True, exist_ok=True)
@@ -66,7 +71,7 @@ def _download(address: str, part: Path, progress: Progress) -> None:
             done = done if resumed else 0
             length = int(response.headers.get("Content-Length") or 0)
             total = done + length if length else 0
-            with part.open("ab" if resumed else "wb") as file:
+            with _open(part, "ab" if resumed else "wb") as file:
                 while block := response.read(1 << 16):
                     file.write(block)
                     done += len(block)
@@ -77,12 +82,23 @@ def _download(address: str, part: Path, progress: Progress) -> None:
         if error.code == 416:  # the part is complete already
             return
         raise CabError(f"{address} answered {error.code} {error.reason}.") from None
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # cut off, in some way
         reason = getattr(error, "reason", error)
         raise CabError(
             f"{address} cannot be reached ({reason}). What came so far is kept in {part}; run the "
             f"same command again, or copy the data set by hand and point CAB_DATA at it."
         ) from None
+
+
+def _open(part: Path, mode: str) -> BinaryIO:
+    try:
+        return cast(BinaryIO, part.open(mode))
+    except OSError as error:
+        raise _unwritable(part, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> CabError:
+    return CabError(f"{path} cannot be written: {error}. Choose another --data-dir.")
 
 
 def _unpack(data_set: DataSet, part: Path, scratch: Path) -> list[Path]:

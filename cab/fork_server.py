@@ -1,6 +1,7 @@
 """The process that cells are forked from: it has imported torch once, and runs nothing itself."""
 
 import multiprocessing
+import signal
 import sys
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -14,5 +15,10 @@ def start_fork_server() -> ForkServerContext:
     sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
     # PyTorch's optimisers import its compiler, which takes as long as torch itself.
     context.set_forkserver_preload(["cab.worker", "torch._dynamo"])
-    forkserver.ensure_running()
+    # Ctrl-C is the parent's to handle; a process started while it is ignored ignores it too.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     return context

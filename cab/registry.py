@@ -7,6 +7,7 @@ class is imported by `load`. Three places are searched: the built-in folders, fi
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -201,22 +202,27 @@ def _import_entry(entry: Entry[Any]) -> ModuleType:
     if entry.module in sys.modules:
         return sys.modules[entry.module]
     try:
-        if not entry.module.startswith("cab_included_"):
-            return importlib.import_module(entry.module)
-        spec = importlib.util.spec_from_file_location(entry.module, entry.path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        # Registered before it runs: dataclasses look their own module up.
-        sys.modules[entry.module] = module
-        spec.loader.exec_module(module)
-        return module
-    except Exception as error:  # the user's own code may raise anything
+        with contextlib.redirect_stdout(sys.stderr):  # what a file prints is no result
+            return _import_module(entry)
+    except (Exception, SystemExit) as error:  # the user's own code may raise anything
         sys.modules.pop(entry.module, None)
         line = _line_in(entry.path, error)
         raise CabError(
             f"{entry.path}{line} does not import: {type(error).__name__}: {error}"
         ) from error
+
+
+def _import_module(entry: Entry[Any]) -> ModuleType:
+    if not entry.module.startswith("cab_included_"):
+        return importlib.import_module(entry.module)
+    spec = importlib.util.spec_from_file_location(entry.module, entry.path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Registered before it runs: dataclasses look their own module up.
+    sys.modules[entry.module] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _line_in(path: Path, error: BaseException) -> str:

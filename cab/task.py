@@ -6,6 +6,7 @@ profile's `Recipe`, which is hashed into the key of every cell.
 """
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,10 @@ class Training:
             raise ValueError("steps and batch_size must be at least 1")
         if not 0 < self.warmup < 1:
             raise ValueError("warmup must be a fraction between 0 and 1")
+        if not 0 < self.learning_rate < math.inf or not self.gradient_clip > 0:
+            raise ValueError("learning_rate and gradient_clip must be numbers above 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError("weight_decay must be a number of at least 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,23 +5,24 @@ Everything in a run comes from its record, so that `cab index` rebuilds the same
 """
 
 import contextlib
-import hashlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 
+from cab.errors import CabError
+from cab.mlflow_runs import DIGEST_TAG, KEY_TAG, PARENT_TAG, digest, milliseconds, write_run
 from cab.records import Record
 
-KEY_TAG, DIGEST_TAG, INVOCATION_TAG = "cab.key", "cab.record", "cab.invocation"
-BATCH = 1000
-"""MLflow's limit of metrics in one call; 100 is that of parameters and of tags."""
+INVOCATION_TAG = "cab.invocation"
+
+_Command = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -63,28 +64,23 @@ def index(
     complete says that these are all the records there are: runs of others are then removed, and
     runs that a killed process left open are closed.
     """
-    with _locked(tracking):
+    ordered = sorted(records, key=lambda record: (record.provenance.started, record.key))
+    with _locked(tracking), _explained(tracking):
         client = _client(tracking)
+        parents = _sync_parents(client, ordered, tracking, complete)
         runs = _runs_by_key(client, f"tags.`{KEY_TAG}` != ''") if complete else {}
         counts = {"added": 0, "replaced": 0, "removed": 0, "present": 0}
-        # A command's run takes its times from its first record, so records come in that order.
-        for record in sorted(records, key=lambda record: (record.provenance.started, record.key)):
+        for record in ordered:
             if not complete:
                 runs = _runs_by_key(client, f"tags.`{KEY_TAG}` = '{record.key}'")
-            old = runs.pop(record.key, None)
+            counts[_sync_run(client, record, runs.pop(record.key, None), parents)] += 1
             advance()
-            if old is not None and old.data.tags.get(DIGEST_TAG) == _digest(record):
-                counts["present"] += 1
-                continue
-            if old is not None:
-                client.delete_run(old.info.run_id)
-            counts["added" if old is None else "replaced"] += 1
-            _add(client, record, tracking)
         if complete:
             for stale in runs.values():
                 client.delete_run(stale.info.run_id)
             counts["removed"] = len(runs)
-            _close_open_runs(client)
+            for run in _all_runs(client, "attributes.status = 'RUNNING'"):
+                client.set_terminated(run.info.run_id, status="KILLED")
     return Indexed(**counts)
 
 
@@ -124,28 +120,52 @@ class LiveIndex:
             self._try([record])
 
     def _try(self, records: list[Record]) -> None:
+        if self.problem:  # it failed before: do not wait for it again
+            return
         try:
             index(records, self._tracking)
-        except Exception as error:  # a failing index must not cost a result
-            self.problem = f"{type(error).__name__}: {error}"
+        except CabError as error:  # a failing index must not cost a result
+            self.problem = str(error)
 
 
 @contextlib.contextmanager
 def _locked(tracking: Tracking) -> Iterator[None]:
     """Keep other processes out: MLflow's migrations race on an empty database."""
-    tracking.lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(tracking.lock):
+    try:
+        tracking.lock.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(tracking.lock)
+        lock.acquire()
+    except OSError as error:
+        raise CabError(f"{tracking.lock.parent} cannot be written: {error}.") from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _explained(tracking: Tracking) -> Iterator[None]:
+    """Turn what MLflow raises into a sentence."""
+    try:
+        yield
+    except CabError:
+        raise
+    except Exception as error:  # MLflow raises what its store or its network library raises
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise CabError(f"MLflow at {tracking.uri} cannot be used: {first[0]}.") from error
 
 
 def _client(tracking: Tracking) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # A server that is down is to be known in seconds, not after seven tries of growing length.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     import logging
 
     from mlflow.tracking import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=tracking.uri)
 
 
@@ -172,130 +192,85 @@ def _runs_by_key(client: Any, condition: str) -> dict[str, Any]:
     return runs
 
 
-def _close_open_runs(client: Any) -> None:
-    for run in _all_runs(client, "attributes.status = 'RUNNING'"):
-        client.set_terminated(run.info.run_id, status="KILLED")
+def _sync_run(
+    client: Any, record: Record, old: Any | None, parents: Mapping[_Command, tuple[str, str]]
+) -> Literal["added", "replaced", "present"]:
+    experiment, parent = parents[_command(record)]
+    if old is not None and old.data.tags.get(DIGEST_TAG) == digest(record):
+        if old.data.tags.get(PARENT_TAG) != parent:
+            client.set_tag(old.info.run_id, PARENT_TAG, parent)
+        return "present"
+    if old is not None:
+        client.delete_run(old.info.run_id)
+    write_run(client, record, experiment, parent)
+    return "added" if old is None else "replaced"
 
 
-def _digest(record: Record) -> str:
-    return hashlib.sha256(record.to_json().encode()).hexdigest()
+def _command(record: Record) -> _Command:
+    """What a parent run stands for: one command's cells of one experiment."""
+    return f"cab/{record.task.profile}/{record.task.name}", record.provenance.invocation
 
 
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+def _sync_parents(
+    client: Any, records: Sequence[Record], tracking: Tracking, complete: bool
+) -> dict[_Command, tuple[str, str]]:
+    """Make each command's run span its records; return (experiment, run) of each command.
+
+    With all records at hand, a run that spans others is made anew, and one of none is deleted.
+    """
+    grouped: dict[_Command, list[Record]] = defaultdict(list)
+    for record in records:
+        grouped[_command(record)].append(record)
+    experiments = {name: _experiment(client, name, tracking) for name, _ in grouped}
+    condition = f"tags.`{INVOCATION_TAG}` != ''"
+    if not complete and records:
+        condition = f"tags.`{INVOCATION_TAG}` = '{records[0].provenance.invocation}'"
+    there = {
+        (run.info.experiment_id, run.data.tags[INVOCATION_TAG]): run
+        for run in (_all_runs(client, condition) if records or complete else ())
+    }
+    parents = {}
+    for (name, invocation), its in grouped.items():
+        experiment = experiments[name]
+        old = there.pop((experiment, invocation), None)
+        parents[name, invocation] = (
+            experiment,
+            _sync_parent(client, experiment, its, old, complete),
+        )
+    if complete:
+        for run in there.values():
+            client.delete_run(run.info.run_id)
+    return parents
 
 
-def _experiment(client: Any, record: Record, tracking: Tracking) -> str:
-    name = f"cab/{record.task.profile}/{record.task.name}"
+def _sync_parent(
+    client: Any, experiment: str, records: Sequence[Record], old: Any | None, complete: bool
+) -> str:
+    started = min(milliseconds(record.provenance.started) for record in records)
+    ended = max(milliseconds(record.provenance.ended) for record in records)
+    if old is not None and (
+        not complete or (old.info.start_time, old.info.end_time) == (started, ended)
+    ):
+        if ended > (old.info.end_time or 0):
+            client.set_terminated(old.info.run_id, end_time=ended)
+        return str(old.info.run_id)
+    if old is not None:
+        client.delete_run(old.info.run_id)
+    command = records[0].provenance.command
+    run = client.create_run(
+        experiment,
+        start_time=started,
+        run_name=command[:200],
+        tags={INVOCATION_TAG: records[0].provenance.invocation, "cab.command": command},
+    )
+    client.set_terminated(run.info.run_id, end_time=ended)
+    return str(run.info.run_id)
+
+
+def _experiment(client: Any, name: str, tracking: Tracking) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return str(experiment.experiment_id)
     local = tracking.uri.startswith("sqlite:")
-    location = (tracking.artifacts / record.task.profile / record.task.name).as_uri()
+    location = (tracking.artifacts / name.removeprefix("cab/")).as_uri()
     return str(client.create_experiment(name, artifact_location=location if local else None))
-
-
-def _parent(client: Any, record: Record, experiment: str) -> str:
-    """The run that stands for the command which made this record, one per experiment."""
-    invocation = record.provenance.invocation
-    condition = f"tags.`{INVOCATION_TAG}` = '{invocation}'"
-    found = client.search_runs([experiment], condition, max_results=1)
-    if found:
-        return str(found[0].info.run_id)
-    run = client.create_run(
-        experiment,
-        start_time=_milliseconds(record.provenance.started),
-        run_name=record.provenance.command[:200],
-        tags={INVOCATION_TAG: invocation, "cab.command": record.provenance.command},
-    )
-    client.set_terminated(run.info.run_id, end_time=_milliseconds(record.provenance.ended))
-    return str(run.info.run_id)
-
-
-def _add(client: Any, record: Record, tracking: Tracking) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
-
-    experiment = _experiment(client, record, tracking)
-    parent = _parent(client, record, experiment)
-    started = _milliseconds(record.provenance.started)
-    ended = _milliseconds(record.provenance.ended)
-    run = client.create_run(
-        experiment,
-        start_time=started,
-        run_name=f"{record.variant.name} seed {record.seed}",
-        tags={**_tags(record), "mlflow.parentRunId": parent},
-    )
-    run_id = run.info.run_id
-    metrics = [Metric(name, value, ended, step) for name, value, step in _metrics(record)]
-    params = [Param(name, str(value)[:6000]) for name, value in _params(record).items()]
-    for start in range(0, max(len(metrics), len(params)), BATCH):
-        client.log_batch(run_id, metrics[start : start + BATCH], params[start : start + 100])
-    if record.task.data_fingerprint is not None:
-        dataset = Dataset(
-            name=f"{record.task.name} v{record.task.version}",
-            digest=record.task.data_fingerprint[:36],
-            source_type="cab",
-            source=record.task.name,
-        )
-        client.log_inputs(
-            run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "test")])]
-        )
-    client.log_text(run_id, record.to_json(), "record.json")
-    status = "FINISHED" if record.status == "ok" else "FAILED"
-    client.set_terminated(run_id, status=status, end_time=ended)
-
-
-def _tags(record: Record) -> dict[str, str]:
-    tags = {
-        KEY_TAG: record.key,
-        DIGEST_TAG: _digest(record),
-        "cab.variant": record.variant.name,
-        "cab.variant_hash": record.variant.source_hash,
-        "cab.task": record.task.name,
-        "cab.task_version": str(record.task.version),
-        "cab.profile": record.task.profile,
-        "cab.pattern": record.task.pattern,
-        "cab.domain": record.task.domain,
-        "cab.seed": str(record.seed),
-        "cab.status": record.status,
-        "cab.device": record.environment.device,
-        "cab.accelerator": record.environment.accelerator,
-        "cab.git": record.provenance.git_revision or "",
-    }
-    if record.message:
-        tags["cab.message"] = record.message[:5000]
-    return tags
-
-
-def _params(record: Record) -> dict[str, Any]:
-    """The settings, flattened: variant.window, recipe.train.steps, seed ..."""
-    settings = {
-        "variant": {"name": record.variant.name, **record.variant.config},
-        "recipe": record.settings.recipe,
-        "seed": record.seed,
-    }
-    return dict(_flatten(settings, ""))
-
-
-def _flatten(values: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _metrics(record: Record) -> Iterator[tuple[str, float, int]]:
-    """Every number of a record, as (name, value, step)."""
-    for point in record.curve:
-        yield "train_loss", point.loss, point.step
-        for name, value in point.valid.items():
-            yield f"valid_{name}", value, point.step
-    last = record.cost.steps or 0
-    for name, estimate in record.metrics.test.items():
-        yield f"test_{name}", estimate.value, last
-        yield f"test_{name}_standard_error", estimate.standard_error, last
-    for name, estimate in record.shortcuts.items():
-        yield f"shortcut_{name}", estimate.value, last
-    for name, number in record.cost.model_dump(exclude_none=True).items():
-        yield f"cost_{name}", float(number), last

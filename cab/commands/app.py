@@ -1,12 +1,18 @@
 """The `cab` program."""
 
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 
 import typer
 
 import cab
 from cab.commands import data, doctor, index, info, list_, new, output, run, show
-from cab.errors import CabError
+from cab.errors import CabError, Interrupted
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="cab",
@@ -44,10 +50,32 @@ def root(
 def main() -> None:
     """Run the program; errors that the user can mend exit with 2 and without a traceback."""
     try:
-        app()
+        with _interruptible():
+            app()
     except CabError as error:
         output.fail(str(error))
         sys.exit(2)
+    except Interrupted as reason:
+        output.say(f"Interrupted. {reason}".strip())
+        sys.exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into `Interrupted`, unless the caller has them ignored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """`cab run`: the main job."""
 
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from types import FrameType
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from cab.commands import output
 from cab.commands.options import DEFAULT_STORE, DataDir, Include, Json, Store
 from cab.data import data_directory, get_data_set, inspect
-from cab.errors import CabError
+from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
 from cab.settings import split_assignments
@@ -20,8 +19,6 @@ from cab.taxonomy import Domain, Pattern
 
 if TYPE_CHECKING:
     from cab.cells import Cell
-
-INTERRUPTED = 130
 
 
 class Device(StrEnum):
@@ -116,34 +113,34 @@ def run(
     planned = plan(request, variants, tasks)
     if dry_run:
         return show_plan(planned, records, json)
+    from cab.commands.progress import RunProgress
+    from cab.execution import Runner, is_done
+    from cab.tracking import LiveIndex, Tracking
+
     chosen_device = _device(device)
     directory = data_directory(data_dir)
-    cells, without_data = _with_data(planned.cells, records, directory, bool(task), force)
+    to_run = {cell.key for cell in planned.cells if force or not is_done(records, cell)}
+    cells, without_data = _with_data(planned.cells, to_run, directory, bool(task))
     left_out = [*planned.left_out, *without_data]
     for sentence in left_out:
         output.warn(sentence)
 
-    from cab.commands.progress import RunProgress
-    from cab.execution import Runner
-    from cab.tracking import LiveIndex, Tracking
-
     live = LiveIndex(Tracking.of_store(store, tracking_uri))
     tracked = tracking == TrackingKind.MLFLOW
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with RunProgress(cells) as progress:
             runner = Runner(records, directory, chosen_device, progress, force, context=context)
             if tracked:
                 runner.on_record = live.add
-                if force or any(not records.path(cell.key).exists() for cell in cells):
+                if to_run:
                     live.start()
             finished = runner.run(cells)
         live.close()
-    except KeyboardInterrupt:
-        output.say("Interrupted. Records of finished cells are kept; the same command goes on.")
-        raise typer.Exit(INTERRUPTED) from None
+    except Interrupted:
+        kept = "Records of finished cells are kept; the same command goes on."
+        raise Interrupted(kept) from None
     if live.problem:
-        output.warn(f"MLflow took no record ({live.problem}). `cab index` catches up.")
+        output.warn(f"MLflow took no record. {live.problem} `cab index` catches up.")
     if json:
         output.print_json(document(finished, left_out, records))
     else:
@@ -151,10 +148,6 @@ def run(
         close(finished, records, tracked)
     if any(one.record is None or one.record.status == "error" for one in finished):
         raise typer.Exit(1)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _patterns(given: Sequence[str]) -> tuple[Pattern, ...]:
@@ -178,32 +171,27 @@ def _device(wanted: Device) -> Any:
 
 
 def _with_data(
-    cells: Sequence["Cell"], records: Any, directory: Any, named: bool, force: bool
+    cells: Sequence["Cell"], to_run: set[str], directory: Path, named: bool
 ) -> tuple[list["Cell"], list[str]]:
     """Drop the cells whose data is not here; if the user named tasks, that is an error instead.
 
-    Data is looked at only for cells that have no record yet.
+    Data is looked at only for cells that are to run.
     """
-    needed = {
-        name
-        for cell in cells
-        if force or not records.path(cell.key).exists()
-        for name in cell.task.data
-    }
-    problems = {}
+    needed = {name for cell in cells if cell.key in to_run for name in cell.task.data}
+    missing = {}
     for name in sorted(needed):
         state, sentence = inspect(get_data_set(name), directory)
         if state == "wrong" or (state == "missing" and named):
             raise CabError(sentence)
         if state == "missing":
-            problems[name] = sentence
+            missing[name] = sentence
     left_out = []
-    for name, sentence in problems.items():
+    for name, sentence in missing.items():
         tasks = sorted({cell.task.name for cell in cells if name in cell.task.data})
         left_out.append(f"{', '.join(tasks)} is left out. {sentence}")
     kept = [
         cell
         for cell in cells
-        if not problems.keys() & set(cell.task.data) or records.path(cell.key).exists()
+        if cell.key not in to_run or not missing.keys() & set(cell.task.data)
     ]
     return kept, left_out
