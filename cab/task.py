@@ -42,7 +42,7 @@ class Training:
             raise ValueError("steps and batch_size must be at least 1")
         if not 0 < self.warmup < 1:
             raise ValueError("warmup must be a fraction between 0 and 1")
-        if not 0 < self.learning_rate < math.inf or not self.gradient_clip > 0:
+        if not (0 < self.learning_rate < math.inf and 0 < self.gradient_clip < math.inf):
             raise ValueError("learning_rate and gradient_clip must be numbers above 0")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError("weight_decay must be a number of at least 0")

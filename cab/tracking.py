@@ -239,7 +239,8 @@ def _sync_parents(
         )
     if complete:
         for run in there.values():
-            client.delete_run(run.info.run_id)
+            if run.info.end_time is not None:  # an open one is closed, by `index`
+                client.delete_run(run.info.run_id)
     return parents
 
 

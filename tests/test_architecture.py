@@ -19,12 +19,12 @@ PACKAGES = {
 """Where each package stands in the tree; the longest name that fits a module counts."""
 
 LAYERS = (
-    ("taxonomy", "errors", "settings", "sources", "seeding", "profiles", "audio", "flops"),
+    ("taxonomy", "errors", "settings", "sources", "seeding", "profiles", "audio"),
     ("attention", "registry"),
     ("backbones", "data", "fetch", "task"),
     ("records", "training", "conformance", "environment"),
     ("cells", "worker", "fork_server", "execution", "executors"),
-    ("scores", "measure", "tracking", "lm_harness", "site"),
+    ("scores", "measure", "mlflow_runs", "tracking", "lm_harness", "site"),
     ("commands",),
     ("__main__",),
 )
