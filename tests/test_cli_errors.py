@@ -189,7 +189,6 @@ def test_a_store_that_is_a_file_is_said_and_left_as_it_is(
     [
         ["list", "variants", "--include", "gone.py"],
         [*RUN, "--task", "mqr"],
-        [*RUN, "--set", "windw=1"],
     ],
 )
 def test_the_program_itself_leaves_no_traceback(arguments: list[str], tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Digits(Task):
             Canvas(), _model(Width(dim=32, heads=2, layers=1)), Training(4, 16, 3e-3), 50, 50
         ),
         "quick": Recipe(
-            Canvas(), _model(Width(dim=64, heads=4, layers=2)), Training(1200, 64, 3e-3), 200, 400
+            Canvas(), _model(Width(dim=64, heads=4, layers=2)), Training(1500, 64, 3e-3), 200, 400
         ),
     }
 
