@@ -24,7 +24,7 @@ class Windows:
 
 def _recipe(length: int, width: Width, training: Training, examples: int) -> Recipe:
     model = DecoderConfig(width, vocabulary=256, length=length)
-    return Recipe(Windows(length), model, training, examples, examples)
+    return Recipe(Windows(length), model, training, examples // 4, examples)
 
 
 @register_task(
@@ -50,8 +50,8 @@ class ByteLm(Task):
         "smoke": _recipe(32, Width(dim=16, heads=1, layers=1), Training(4, 8, 3e-3), 20),
         "quick": _recipe(
             128,
-            Width(dim=128, heads=2, layers=1, expansion=4, short_convolution=3),
-            Training(1600, 16, 5e-3),
+            Width(dim=96, heads=2, layers=1, expansion=4, short_convolution=3),
+            Training(1500, 16, 7e-3),
             400,
         ),
     }
