@@ -2,9 +2,11 @@
 
 import gc
 import hashlib
+import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -59,8 +61,9 @@ class Outcome:
 def work(job: Job, connection: Connection) -> None:
     """Run a job and send ("progress", (done, all)) messages, then ("outcome", Outcome).
 
-    The parent handles Ctrl-C; if the parent is gone, sending fails and this process ends.
+    The parent handles Ctrl-C; if the parent is gone, this process ends at once.
     """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what a variant prints is no result
     last_sent = 0.0
@@ -72,11 +75,15 @@ def work(job: Job, connection: Connection) -> None:
             last_sent = now
             connection.send(("progress", (done, total)))
 
-    try:
-        outcome = run(job, report)
-        connection.send(("outcome", outcome))
-    except BrokenPipeError:
-        pass  # nobody is left to tell
+    connection.send(("outcome", run(job, report)))
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent to be gone, then end: the cell is another run's to do."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
@@ -87,10 +94,9 @@ def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
     try:
         _run(job, outcome, report)
         outcome.status = "ok"
-    except BrokenPipeError:
-        raise
     except Exception as error:  # the variant may raise anything
         outcome.status, outcome.message = classify(error, job.cell.profile.memory_limit)
+        outcome.metrics = Metrics()  # a cell that failed after its test has no result
     outcome.cost["peak_bytes"] = _peak_bytes(job.device)
     return outcome
 

@@ -106,9 +106,9 @@ def test_a_killed_run_goes_on_with_the_cells_that_are_missing(tmp_path: Path) ->
     with process_group(process) as group:
         os.kill(group, signal.SIGKILL)
         process.wait()
-        gate.open()
-        # The cell's process finds nobody to tell, and ends.
+        # The cell still waits at its gate, and must not wait there for ever.
         assert wait_until(lambda: not members(group), 20), members(group)
+    gate.open()
     only_whole_records(gate, 2)
     went_on(cab_here(*gate.command, "--store", tmp_path / "store"))
     only_whole_records(gate, 4)

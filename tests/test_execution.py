@@ -57,6 +57,7 @@ WAYS = {
     "kills_itself": Way("os.kill(os.getpid(), signal.SIGKILL)", "error", ("signal 9",)),
     "crashes": Way("os.kill(os.getpid(), signal.SIGSEGV)", "error", ("signal 11",)),
     "interrupts": Way("raise KeyboardInterrupt", "error", ()),
+    "writes_to_nobody": Way("raise BrokenPipeError('mine')", "error", ("BrokenPipeError",)),
     "recurses": Way("return self.attend(q, k, v)", "error", ("RecursionError",)),
     "unspeakable": Way(SURROGATE, "error", ("RuntimeError",)),
     "wrong_shape": Way("return q[..., :1]", "error", ("Error",)),
@@ -231,3 +232,32 @@ def test_an_unsupported_pattern_is_refused_before_anything_runs(tmp_path: Path) 
     path = write(tmp_path, "narrow", patterns="ns")
     with pytest.raises(CabError, match="narrow does not offer cs"):
         cells_of(["narrow"], include=[path])
+
+
+PLUGGED = """from cab.registry import register_task
+from cab.tasks.retrieval.mqar import Mqar
+
+@register_task(name="plugged", domain="retrieval", pattern="cs", summary="for a test", version=1,
+               backbone="decoder", metric="accuracy", higher_is_better=True, length="16 tokens")
+class Plugged(Mqar):
+    def shortcuts(self, batch):
+        raise ValueError("no short way today")
+"""
+
+
+def test_a_task_of_another_package_that_fails_after_its_test_is_an_error_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugged_task.py").write_text(PLUGGED)
+    package = tmp_path / "plugged-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[cab.tasks]\nplugged = plugged_task\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    cells = cells_of(["none"], tasks=("plugged", "mqar"))
+    assert [cell.task.name for cell in cells] == ["plugged", "mqar"]
+    finished, _ = run_cells(tmp_path / "store", cells)
+    ends = [one.record for one in finished]
+    assert [record and record.status for record in ends] == ["error", "ok"]
+    assert ends[0] is not None
+    assert "no short way today" in ends[0].message

@@ -98,8 +98,8 @@ def site() -> Iterator[Site]:
     found.address = f"http://127.0.0.1:{server.server_port}"
     yield found
     server.shutdown()
-    server.server_close()
     thread.join()
+    server.server_close()
 
 
 @pytest.fixture
