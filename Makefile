@@ -13,8 +13,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch==2.13.0" |
 .PHONY: demo test test-fast lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/cab run --variant softmax --variant linear --variant none --task mqar \
-		--set train.steps=300 --store runs/demo
+	$(BIN)/cab run --variant softmax --variant linear --variant none --task mqar
 	@echo "The full row of your own variant: $(BIN)/cab run --variant NAME"
 
 test: lint $(VENV)/.installed
