@@ -49,22 +49,27 @@ def root(
 
 def main() -> None:
     """Run the program; errors that the user can mend exit with 2 and without a traceback."""
+    signals: list[int] = []
     try:
-        with _interruptible():
+        with _interruptible(signals):
             app()
-    except CabError as error:
-        output.fail(str(error))
-        sys.exit(2)
-    except Interrupted as reason:
-        output.say(f"Interrupted. {reason}".strip())
-        sys.exit(INTERRUPTED)
+    except (Interrupted, Exception) as error:
+        if signals:  # an import that is cut off may raise something else than what cut it off
+            reason = str(error) if isinstance(error, Interrupted) else ""
+            output.say(f"Interrupted. {reason}".strip())
+            sys.exit(INTERRUPTED)
+        if isinstance(error, CabError):
+            output.fail(str(error))
+            sys.exit(2)
+        raise
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `Interrupted`, unless the caller has them ignored."""
+def _interruptible(signals: list[int]) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into `Interrupted`, and note them in `signals`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
         raise Interrupted
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
