@@ -49,8 +49,8 @@ def _model(width: Width) -> PatchEncoderConfig:
     necessity={
         "quick": {
             "margin": 0.3,
-            "seeds": 3,
-            "measured": {"softmax": 0.837, "none": 0.370, "mean": 0.237},
+            "seeds": 1,
+            "measured": {"softmax": 0.860, "none": 0.458, "mean": 0.273},
         }
     },
 )
