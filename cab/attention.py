@@ -8,9 +8,8 @@ Dimensions: B batch, N query length, M key length, H heads, E head width, D mode
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, NotRequired, TypedDict, Unpack
+from typing import Any, ClassVar, NotRequired, TypedDict, Unpack
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -89,6 +88,13 @@ class Attention(nn.Module):
                 Padded positions may hold anything, NaN included.
         """
         raise NotImplementedError
+
+    def auxiliary_loss(self) -> Float[Tensor, ""] | None:
+        """Return what the last forward pass in training adds to the task's loss, if anything.
+
+        Mechanisms that choose tokens or heads train their choice so; the weight is their own.
+        """
+        return None
 
     @property
     def decodes(self) -> bool:
@@ -214,83 +220,3 @@ class MultiHeadAttention(Attention):
     def merge_heads(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B N D"]:
         """Undo `split_heads`."""
         return x.transpose(1, 2).flatten(-2)
-
-
-class DecodingAttention(MultiHeadAttention):
-    """A multi-head variant that decodes: it writes `absorb` and `recall` beside `attend`."""
-
-    def absorb(
-        self,
-        state: State,
-        k: Float[Tensor, "B H M E"],
-        v: Float[Tensor, "B H M E"],
-        key_padding_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> State:
-        """Return the state after reading keys and values; `state` is None at the start."""
-        raise NotImplementedError
-
-    def recall(self, q: Float[Tensor, "B H 1 E"], state: State) -> Float[Tensor, "B H 1 E"]:
-        """Answer one query from the state."""
-        raise NotImplementedError
-
-    def initial_state(
-        self,
-        batch: int,
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> State:
-        """Return the state before the first token. See `Attention.initial_state`."""
-        context = read_decoding_context(self.pattern, context, key_padding_mask)
-        if context is None:
-            context = self.key.weight.new_zeros(batch, 0, self.dim)
-        k, v = self.split_heads(self.key(context)), self.split_heads(self.value(context))
-        return self.absorb(None, k, v, key_padding_mask)
-
-    def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
-        """Read the token into the state (CS only), then answer it. See `Attention.step`."""
-        token = x[:, None]
-        if not self.pattern.cross:
-            k, v = self.split_heads(self.key(token)), self.split_heads(self.value(token))
-            state = self.absorb(state, k, v)
-        mixed = self.recall(self.split_heads(self.query(token)), state)
-        return self.output(self.merge_heads(mixed))[:, 0], state
-
-
-class KeyValueCache(NamedTuple):
-    """The decode state of attention that keeps every key: 2 M E elements per head."""
-
-    k: Float[Tensor, "B H M E"]
-    v: Float[Tensor, "B H M E"]
-    key_padding_mask: Bool[Tensor, "B M"]
-
-
-class CachedAttention(DecodingAttention):
-    """A variant that decodes by keeping all keys and values and attending with one query.
-
-    In CS its `attend` must take N <= M, where the queries are the last N of the M positions.
-    """
-
-    def absorb(
-        self,
-        state: KeyValueCache | None,
-        k: Float[Tensor, "B H M E"],
-        v: Float[Tensor, "B H M E"],
-        key_padding_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> KeyValueCache:
-        """Append to the cache."""
-        if key_padding_mask is None:
-            key_padding_mask = k.new_zeros(k.shape[0], k.shape[2], dtype=torch.bool)
-        if state is None:
-            return KeyValueCache(k, v, key_padding_mask)
-        return KeyValueCache(
-            torch.cat((state.k, k), dim=2),
-            torch.cat((state.v, v), dim=2),
-            torch.cat((state.key_padding_mask, key_padding_mask), dim=1),
-        )
-
-    def recall(
-        self, q: Float[Tensor, "B H 1 E"], state: KeyValueCache
-    ) -> Float[Tensor, "B H 1 E"]:
-        """Attend to the whole cache."""
-        return self.attend(q, state.k, state.v, key_padding_mask=state.key_padding_mask)

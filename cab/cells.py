@@ -16,14 +16,17 @@ from cab.registry import Registry
 from cab.settings import parse_settings
 from cab.sources import source_hash
 from cab.task import Recipe, Task, Training
-from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard
+from cab.taxonomy import Domain, Family, Pattern, TaskCard, VariantCard
 
 TRAINING_PREFIX = "train."
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to run. Its key hashes all that changes its result."""
+    """One thing to run. Its key hashes all that changes its result.
+
+    unchecked: the variant was not proved first, so the result is of another standing.
+    """
 
     variant: VariantCard
     source_hash: str
@@ -35,11 +38,12 @@ class Cell:
     changed: Mapping[str, Any]
     seed: int
     include: tuple[Path, ...] = ()
+    unchecked: bool = False
 
     @property
     def key(self) -> str:
         """The content key: equal for equal source, task version, settings and seed."""
-        content = {
+        content: dict[str, Any] = {
             "variant": self.variant.name,
             "source": self.source_hash,
             "config": dict(self.config),
@@ -50,6 +54,8 @@ class Cell:
             "seed": self.seed,
             "cab": cab.__version__.split(".")[0],
         }
+        if self.unchecked:
+            content["unchecked"] = True
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -71,6 +77,7 @@ class Request:
     domains: Sequence[Domain] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     include: tuple[Path, ...] = ()
+    unchecked: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,13 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "options": {k: v for k, v in values.items() if v != defaults[k]},
             "profile": request.profile,
             "include": request.include,
+            "unchecked": request.unchecked,
         }
         for card in chosen:
-            if card.pattern not in entry.card.patterns:
-                left_out.append(_refuse(request, entry.card, card))
+            if refusal := _refusal(entry.card, card):
+                if card.name in request.tasks or card.pattern in request.patterns:
+                    raise CabError(refusal)
+                left_out.append(refusal)
                 continue
             recipe, changed = _recipe(tasks.load(card.name), request.profile, training)
             cells.extend(
@@ -140,14 +150,21 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
     return chosen
 
 
-def _refuse(request: Request, variant: VariantCard, task: TaskCard) -> str:
-    sentence = (
-        f"{variant.name} does not offer {task.pattern} ({task.pattern.words}), which "
-        f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
-    )
-    if task.name in request.tasks or task.pattern in request.patterns:
-        raise CabError(sentence)
-    return sentence
+def _refusal(variant: VariantCard, task: TaskCard) -> str:
+    """Say why a variant cannot run on a task; nothing if it can."""
+    if task.pattern not in variant.patterns:
+        return (
+            f"{variant.name} does not offer {task.pattern} ({task.pattern.words}), which "
+            f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
+        )
+    if variant.needs_grid and not task.grid:
+        return f"{variant.name} mixes pictures, and the tokens of {task.name} are none."
+    gate = variant.family == Family.FEATURE_MAP
+    if gate != (task.slot == "feature_map") and variant.role == "entry":
+        if gate:
+            return f"{variant.name} gates feature maps, and {task.name} has none."
+        return f"{task.name} is for gates of feature maps, and {variant.name} mixes tokens."
+    return ""
 
 
 def _recipe(

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 20
+"""How many names an error lists before it points to the list."""
+
 
 class CabError(Exception):
     """Something the user can mend: the message says what is wrong, where, and what to do.
@@ -18,7 +21,11 @@ class UnknownName(CabError):
         self.name = name
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+        hint = f"Known: {', '.join(known)}."
+        if near:
+            hint = f"Did you mean {' or '.join(near)}?"
+        elif len(known) > LISTED:
+            hint = f"There are {len(known)}; `cab list` names them."
         super().__init__(f"There is no {kind} called {name!r}. {hint}")
 
 

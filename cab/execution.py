@@ -136,7 +136,7 @@ class Runner:
     def _run_cell(self, cell: Cell) -> Record:
         self.reporter.cell_started(cell)
         started, clock = datetime.now(UTC), time.monotonic()
-        self.context = self.context or start_fork_server()
+        self.context = self.context or start_fork_server([cell.task])
         here, there = self.context.Pipe(duplex=False)
         job = Job(cell, self.data_dir, self.device)
         process = self.context.Process(target=work, args=(job, there))
@@ -181,6 +181,7 @@ class Runner:
                 config=cell.config,
                 options=cell.options,
                 parameters=outcome.parameters,
+                unchecked=cell.unchecked,
             ),
             task=TaskInfo(
                 name=cell.task.name,

@@ -3,18 +3,22 @@
 import multiprocessing
 import signal
 import sys
+from collections.abc import Iterable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 
+from cab.taxonomy import TaskCard
 
-def start_fork_server() -> ForkServerContext:
-    """Start the server. It imports beside the caller, who can plan meanwhile."""
+
+def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
+    """Start the server for cells of these tasks. It imports beside the caller, who goes on."""
     context = multiprocessing.get_context("forkserver")
     # A cell that is killed leaves its libraries' semaphores to the tracker, which frees them and
     # would warn the user about each.
     sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
     # PyTorch's optimisers import its compiler, which takes as long as torch itself.
-    context.set_forkserver_preload(["cab.worker", "torch._dynamo"])
+    libraries = sorted({library for task in tasks for library in task.imports})
+    context.set_forkserver_preload(["cab.worker", "torch._dynamo", *libraries])
     # Ctrl-C is the parent's to handle; a process started while it is ignored ignores it too.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -59,13 +59,17 @@ class CurvePoint(_Part):
 
 
 class VariantInfo(_Part):
-    """Which mechanism: config is complete, options are what was set off its defaults."""
+    """Which mechanism: config is complete, options are what was set off its defaults.
+
+    unchecked: it ran without the proof of conformance, and stays off every board.
+    """
 
     name: str
     source_hash: str
     config: Mapping[str, Any]
     options: Mapping[str, Any]
     parameters: int | None = None
+    unchecked: bool = False
 
 
 class TaskInfo(_Part):

@@ -62,7 +62,7 @@ class Recipe:
     valid_examples: int
     test_examples: int
     evaluation_batch: int = 250
-    evaluations: int = 4
+    evaluations: int = 2
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain values, for records and keys."""

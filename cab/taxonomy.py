@@ -73,9 +73,21 @@ def parse_patterns(text: str) -> tuple[Pattern, ...]:
 class VariantCard:
     """What a variant says of itself; `cab check` holds it to every claim.
 
-    patterns are all that it supports, extended those of them that go beyond its paper. time and
-    memory are growth in N (sequence length), d (head width) and the variant's own symbols.
-    state is the formula of the decode state in elements per head, if it decodes.
+    patterns are all that it supports, extended those of them that go beyond its paper.
+
+    time, memory and state are formulas (see `cab.formula`) in N (queries), M (keys), H (heads),
+    E (head width), d (model width), causal, cross and the fields of the variant's Config. time and
+    memory say how cost grows, constants left out; state is the decode state's elements per head,
+    if it decodes.
+
+    sees tells which keys s a query t reads, in the same language, with `cross` and `causal` true
+    in those patterns and, for pictures, `row` and `column` of t and of s (`row_t`, `column_s` and
+    so on); "all" by default, "chosen" where content or chance chooses. Causal self attention is
+    implied.
+
+    gradients is "estimated" where the backward pass is not the derivative of the forward pass
+    (a straight-through choice). budget names the Config field whose growth brings an
+    approximation nearer to softmax attention.
     """
 
     name: str
@@ -88,6 +100,9 @@ class VariantCard:
     time: str = ""
     memory: str = ""
     state: str = ""
+    sees: str = "all"
+    gradients: Literal["exact", "estimated"] = "exact"
+    budget: str = ""
     exact: bool = False
     role: Role = "entry"
     extended: tuple[Pattern, ...] = ()
@@ -131,6 +146,11 @@ class TaskCard:
     metric is the one that is scored; chance its value for a guess; length the tokens that the
     pattern under test mixes in `quick`. diagnostic names the profiles in which controls come too
     near the reference, so that results are shown and not scored.
+
+    imports names slow libraries that its data needs, imported once for all cells of a run. grid
+    says that its tokens are a picture, which some mechanisms need; slot, that they are a
+    convolution's feature map. controls names further variants, with settings, that a certificate
+    of necessity compares with, such as a window below the span.
     """
 
     name: str
@@ -147,6 +167,10 @@ class TaskCard:
     source: str = ""
     licence: str = ""
     diagnostic: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    grid: bool = False
+    slot: Literal["mixer", "feature_map"] = "mixer"
+    controls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     necessity: Mapping[str, Necessity] = field(default_factory=dict)
 
     @classmethod

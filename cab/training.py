@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from cab.attention import Attention
 from cab.records import CurvePoint, Estimate
 from cab.seeding import generator
 from cab.task import Batch, Task, slice_batch
@@ -63,7 +64,7 @@ def train(
         model.train()
         loss = task.loss(model, batch)
         optimizer.zero_grad()
-        accelerator.backward(loss)
+        accelerator.backward(loss + _auxiliary_loss(model))
         accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
         optimizer.step()
         schedule.step()
@@ -108,6 +109,12 @@ def evaluate(
         if not all(map(math.isfinite, numbers)):
             raise DivergedError(f"the metric {name} is not finite")
     return {name: Estimate.of(numbers) for name, numbers in values.items()}
+
+
+def _auxiliary_loss(model: nn.Module) -> torch.Tensor | float:
+    """Sum what the attentions add to the task's loss."""
+    own = [m.auxiliary_loss() for m in model.modules() if isinstance(m, Attention)]
+    return sum((loss for loss in own if loss is not None), 0.0)
 
 
 def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:

@@ -63,7 +63,7 @@ def work(job: Job, connection: Connection) -> None:
 
     The parent handles Ctrl-C; if the parent is gone, this process ends at once.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what a variant prints is no result
     last_sent = 0.0
@@ -78,7 +78,7 @@ def work(job: Job, connection: Connection) -> None:
     connection.send(("outcome", run(job, report)))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait for the parent to be gone, then end: the cell is another run's to do."""
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -19,7 +19,12 @@ LENGTHS = (1, 2, 7, 17, 63, 64, 65, 130)
 """Never only powers of two; they pass every built-in window (16) and chunk (64, 128)."""
 
 VARIANTS = discover_variants()
-PAIRS = [(card.name, pattern) for card in VARIANTS.cards() for pattern in card.patterns]
+PAIRS = [
+    (card.name, pattern)
+    for card in VARIANTS.cards()
+    if not card.needs_grid
+    for pattern in card.patterns
+]
 EXACT_PAIRS = [(card.name, p) for card in VARIANTS.cards() if card.exact for p in card.patterns]
 CAUSAL_PAIRS = [(name, pattern) for name, pattern in PAIRS if pattern.causal]
 

@@ -18,9 +18,9 @@ class One(MultiHeadAttention):
 MISTAKES = {
     "a variant that is not there": (
         ["run", "--variant", "windw"],
-        ["no variant called 'windw'", "Did you mean window?"],
+        ["no variant called 'windw'", "Did you mean window"],
     ),
-    "a variant like no other": (["run", "--variant", "qqqq"], ["'qqqq'", "Known:", "softmax"]),
+    "a variant like no other": (["run", "--variant", "qqqq"], ["'qqqq'", "`cab list` names them"]),
     "a task that is not there": (
         ["run", "--variant", "none", "--task", "mqr"],
         ["no task called 'mqr'", "Did you mean mqar?"],

@@ -116,7 +116,18 @@ def test_doctor_verifies_the_data() -> None:
 def test_the_version_and_the_help_of_every_verb_are_there(tmp_path: Path) -> None:
     assert cab_here("--version").out.startswith("cab ")
     text = cab_here("--help").out
-    for verb in ("list", "info", "run", "show", "index", "data", "doctor", "new"):
+    for verb in (
+        "list",
+        "info",
+        "check",
+        "necessity",
+        "run",
+        "show",
+        "index",
+        "data",
+        "doctor",
+        "new",
+    ):
         assert verb in text
         said = cab_here(verb, "--help")
         assert said.code == 0

@@ -30,7 +30,8 @@ from cab.registry import discover_tasks
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.language.byte_lm import ByteLm
-from cab.tasks.speech.transcribe import Transcribe, split_of
+from cab.tasks.speech._recordings import split_of
+from cab.tasks.speech.transcribe import Transcribe
 
 HERE = Path(DATA or "/nowhere")
 NAMES = list(DATA_SETS)

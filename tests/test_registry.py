@@ -63,11 +63,11 @@ def test_cards_claim_only_what_can_be():
     for card in VARIANTS.cards():
         assert card.role in ("entry", "reference", "identity", "control", "zero")
         assert card.patterns
-        assert set(card.extended) < set(card.patterns)
+        assert set(card.extended) <= set(card.patterns)
         assert card.exact == (card.role in ("reference", "identity"))
         assert card.time
         assert card.memory
-        assert card.role in ("control", "zero") or (card.paper and card.year and card.arxiv)
+        assert card.role in ("control", "zero") or (card.paper and card.year)
 
 
 def test_the_reference_fills_every_pattern_and_every_pattern_has_a_task():
@@ -87,7 +87,7 @@ def test_tasks_register_tasks_with_recipes_for_the_embedded_profiles():
     [
         (VARIANTS, "softmx", "There is no variant called 'softmx'. Did you mean softmax"),
         (VARIANTS, "liner", "Did you mean linear"),
-        (VARIANTS, "qqqq", "Known: chunked, linear, mean, none, sdpa, softmax, window."),
+        (VARIANTS, "qqqq", "`cab list` names them."),
         (TASKS, "mqra", "There is no task called 'mqra'. Did you mean mqar?"),
     ],
 )

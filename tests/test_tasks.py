@@ -138,7 +138,7 @@ def test_forecast_never_trains_on_a_month_it_is_tested_on():
 def test_transcribe_hears_three_recordings_of_one_speaker():
     task = make("transcribe")
     recordings = task._recordings
-    assert {split: len(one.digits) for split, one in recordings.items()} == {
+    assert {split: len(one.words) for split, one in recordings.items()} == {
         "train": 2520,
         "valid": 180,
         "test": 300,

@@ -12,7 +12,8 @@ from cli_support import cab_here, make_record, write_variant
 from cab.records import Record, RecordStore
 from cab.tracking import Tracking, index
 
-RUN = ("run", "--profile", "smoke", "--variant", "broken", "--variant", "none", "--seeds", "2")
+SMOKE = ("run", "--profile", "smoke", "--unchecked")
+RUN = (*SMOKE, "--variant", "broken", "--variant", "none", "--seeds", "2")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("live")
     path = write_variant(folder, "broken", "return q * float('nan')")
     tasks = ("--task", "mqar", "--task", "regress", "--store", folder / "store")
-    for command in ((*RUN, "--include", path), ("run", "--profile", "smoke", "--variant", "mean")):
+    for command in ((*RUN, "--include", path), (*SMOKE, "--variant", "mean")):
         said = cab_here(*command, *tasks)
         assert said.code == 0, said.err
     return folder / "store"

@@ -50,6 +50,13 @@ class EncoderDecoder(nn.Module):
         self.norm = nn.LayerNorm(width.dim)
         self.head = nn.Linear(width.dim, config.vocabulary)
 
+    def even_out(self) -> "EncoderDecoder":
+        """Start the embeddings as small as the positions, where places say as much as tokens."""
+        for embedding in (self.embed_source, self.embed_target):
+            nn.init.normal_(embedding.weight, std=0.02)
+        nn.init.zeros_(self.embed_source.bias)
+        return self
+
     def encode(
         self, source: Float[Tensor, "B M F"], source_padding: Bool[Tensor, "B M"]
     ) -> Float[Tensor, "B M D"]:

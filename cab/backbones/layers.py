@@ -87,11 +87,11 @@ class Layer(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """Adds one learned vector per position."""
+    """Adds one learned vector per position, of standard deviation `spread` at the start."""
 
-    def __init__(self, length: int, dim: int) -> None:
+    def __init__(self, length: int, dim: int, spread: float = 0.02) -> None:
         super().__init__()
-        self.table = nn.Parameter(torch.randn(length, dim) * 0.02)
+        self.table = nn.Parameter(torch.randn(length, dim) * spread)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return x plus the first N position vectors."""
@@ -101,13 +101,14 @@ class LearnedPositions(nn.Module):
 class GridPositions(nn.Module):
     """Adds one learned vector per row and one per column of a picture in raster order.
 
-    Relative places are learned several times sooner than with a vector per place.
+    Relative places are learned several times sooner than with a vector per place. The vectors
+    have the standard deviation `spread` at the start.
     """
 
-    def __init__(self, grid: tuple[int, int], dim: int) -> None:
+    def __init__(self, grid: tuple[int, int], dim: int, spread: float = 0.02) -> None:
         super().__init__()
-        self.rows = nn.Parameter(torch.randn(grid[0], 1, dim) * 0.02)
-        self.columns = nn.Parameter(torch.randn(1, grid[1], dim) * 0.02)
+        self.rows = nn.Parameter(torch.randn(grid[0], 1, dim) * spread)
+        self.columns = nn.Parameter(torch.randn(1, grid[1], dim) * spread)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return x plus the vectors of each token's row and column."""

@@ -9,7 +9,7 @@ from types import FrameType
 import typer
 
 import cab
-from cab.commands import data, doctor, index, info, list_, new, output, run, show
+from cab.commands import check, data, doctor, index, info, list_, necessity, new, output, run, show
 from cab.errors import CabError, Interrupted
 
 INTERRUPTED = 130
@@ -25,6 +25,8 @@ app = typer.Typer(
 app.command("list")(list_.list_)
 app.command("info")(info.info)
 app.command("run")(run.run)
+app.command("check")(check.check)
+app.command("necessity")(necessity.necessity)
 app.command("show")(show.show)
 app.command("index")(index.index)
 app.command("doctor")(doctor.doctor)

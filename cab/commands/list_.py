@@ -11,6 +11,7 @@ from cab.commands.options import DataDir, Include, Json
 from cab.data import DATA_SETS, data_directory, locate
 from cab.profiles import PROFILES
 from cab.registry import discover_tasks, discover_variants
+from cab.taxonomy import VariantCard
 
 
 class Kind(StrEnum):
@@ -48,12 +49,18 @@ def variants(include: tuple[Path, ...], json: bool) -> None:
         return output.print_json(registry.cards())
     output.print_table(
         "Variants",
-        ("name", "family", "patterns", "role", "time", "memory", "what it is"),
+        ("name", "family", "patterns", "time", "memory", "what it is", "from"),
         (
-            (c.name, c.family, " ".join(c.patterns), c.role, c.time, c.memory, c.summary)
+            (c.name, c.family, " ".join(c.patterns), c.time, c.memory, c.summary, _source(c))
             for c in registry.cards()
         ),
     )
+
+
+def _source(card: VariantCard) -> str:
+    """The paper's title and year, or the role of what has none."""
+    title = card.paper.split(" (")[0]
+    return f"{title}, {card.year}" if title and card.year else title or card.role
 
 
 def tasks(json: bool) -> None:

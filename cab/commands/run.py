@@ -4,29 +4,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cab.commands import output
-from cab.commands.options import DEFAULT_STORE, DataDir, Include, Json, Store
+from cab.commands.options import (
+    DEFAULT_STORE,
+    DataDir,
+    Device,
+    Include,
+    Json,
+    Patterns,
+    Store,
+    choose_device,
+    read_patterns,
+)
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
 from cab.settings import split_assignments
-from cab.taxonomy import Domain, Pattern
+from cab.taxonomy import Domain
 
 if TYPE_CHECKING:
     from cab.cells import Cell
-
-
-class Device(StrEnum):
-    """Where cells run."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 class TrackingKind(StrEnum):
@@ -39,9 +41,7 @@ class TrackingKind(StrEnum):
 def run(
     variant: Annotated[list[str], typer.Option(help="A variant to run. Repeatable.")],
     task: Annotated[list[str] | None, typer.Option(help="Only this task. Repeatable.")] = None,
-    pattern: Annotated[
-        list[str] | None, typer.Option(help="Only these patterns: ns, cs, nc, cc (or a,b).")
-    ] = None,
+    pattern: Patterns = None,
     domain: Annotated[list[Domain] | None, typer.Option(help="Only this domain.")] = None,
     profile: Annotated[str, typer.Option(help="smoke or quick.")] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 1,
@@ -50,7 +50,7 @@ def run(
         typer.Option("--set", help="A variant's setting, or train.SETTING, as KEY=VALUE."),
     ] = None,
     include: Include = None,
-    device: Annotated[Device, typer.Option(help="Where cells run.")] = Device.AUTO,
+    device: Device = "auto",
     store: Store = DEFAULT_STORE,
     data_dir: DataDir = None,
     tracking: Annotated[
@@ -67,12 +67,18 @@ def run(
         float | None, typer.Option(min=0.1, help="GiB per cell, instead of the profile's.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run cells that are done again.")] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Run without the proof (see `cab check`).")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, run nothing.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Train and test variants on tasks, one process per cell, and store a record of each.
+
+    A variant is first held against the laws of `cab check` in the patterns that are to run; one
+    that breaks a law is not run (exit 1).
 
     What is done already is not run again, so an interrupted run goes on where it was. Exit 1 if
     a cell ended in error, 2 for a usage error, 130 after Ctrl-C.
@@ -95,7 +101,8 @@ def run(
 
     records = RecordStore(store)
     # With a fresh store there is surely something to run: its imports start beside planning's.
-    context = None if dry_run or records.folder.exists() else start_fork_server()
+    fresh = not dry_run and not records.folder.exists()
+    context = start_fork_server(map(tasks.card, task or tasks.names())) if fresh else None
 
     from cab.cells import Request, plan
     from cab.commands.run_report import close, document, print_results, show_plan
@@ -105,25 +112,30 @@ def run(
         profile=size,
         seeds=seeds,
         tasks=task or (),
-        patterns=_patterns(pattern or []),
+        patterns=read_patterns(pattern or []),
         domains=domain or (),
         options=split_assignments(set_ or []),
         include=files,
+        unchecked=unchecked,
     )
     planned = plan(request, variants, tasks)
     if dry_run:
         return show_plan(planned, records, json)
     from cab.commands.progress import RunProgress
+    from cab.commands.run_gate import pass_gate
     from cab.execution import Runner, is_done
     from cab.tracking import LiveIndex, Tracking
 
-    chosen_device = _device(device)
+    chosen_device = choose_device(device)
     directory = data_directory(data_dir)
     to_run = {cell.key for cell in planned.cells if force or not is_done(records, cell)}
+    if to_run and context is None:
+        context = start_fork_server(cell.task for cell in planned.cells if cell.key in to_run)
     cells, without_data = _with_data(planned.cells, to_run, directory, bool(task))
     left_out = [*planned.left_out, *without_data]
     for sentence in left_out:
         output.warn(sentence)
+    cells, refused = pass_gate(cells, to_run, chosen_device, context)
 
     live = LiveIndex(Tracking.of_store(store, tracking_uri))
     tracked = tracking == TrackingKind.MLFLOW
@@ -142,32 +154,13 @@ def run(
     if live.problem:
         output.warn(f"MLflow took no record. {live.problem} `cab index` catches up.")
     if json:
-        output.print_json(document(finished, left_out, records))
+        output.print_json(document(finished, left_out, refused, records))
     else:
         print_results(finished, records, variants, tasks, profile)
         close(finished, records, tracked)
-    if any(one.record is None or one.record.status == "error" for one in finished):
+    failed = any(one.record is None or one.record.status == "error" for one in finished)
+    if failed or refused:
         raise typer.Exit(1)
-
-
-def _patterns(given: Sequence[str]) -> tuple[Pattern, ...]:
-    words = [word.strip().lower() for text in given for word in text.split(",") if word.strip()]
-    for word in words:
-        if word not in list(Pattern):
-            raise CabError(f"There is no pattern {word!r}; the patterns are {', '.join(Pattern)}.")
-    return tuple(map(Pattern, words))
-
-
-def _device(wanted: Device) -> Any:
-    import torch
-
-    if wanted == Device.CPU:
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == Device.CUDA:
-        raise CabError("--device cuda: PyTorch sees no CUDA device here. `cab doctor` says more.")
-    return "cpu"
 
 
 def _with_data(

@@ -55,7 +55,7 @@ def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:
 
 
 def document(
-    finished: Sequence[Finished], left_out: list[str], records: RecordStore
+    finished: Sequence[Finished], left_out: list[str], refused: list[str], records: RecordStore
 ) -> dict[str, Any]:
     """What `cab run --json` prints."""
     cells = []
@@ -76,7 +76,12 @@ def document(
                 "record": str(records.path(cell.key)),
             }
         )
-    return {"store": str(records.root), "cells": cells, "left_out": left_out}
+    return {
+        "store": str(records.root),
+        "cells": cells,
+        "left_out": left_out,
+        "refused": refused,
+    }
 
 
 def close(finished: Sequence[Finished], records: RecordStore, tracked: bool) -> None:

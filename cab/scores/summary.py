@@ -51,12 +51,12 @@ class Score:
 
 
 def entry_label(record: Record) -> str:
-    """The variant's name, with what was set off its defaults or off the recipe."""
+    """The variant's name, with what was set off its defaults or the recipe, or not proved."""
     changed = {**record.variant.options, **record.settings.changed}
-    if not changed:
-        return record.variant.name
-    settings = ", ".join(f"{key}={value}" for key, value in sorted(changed.items()))
-    return f"{record.variant.name} ({settings})"
+    said = [f"{key}={value}" for key, value in sorted(changed.items())]
+    if record.variant.unchecked:
+        said.append("unchecked")
+    return f"{record.variant.name} ({', '.join(said)})" if said else record.variant.name
 
 
 def summarise(records: Iterable[Record]) -> list[Row]:

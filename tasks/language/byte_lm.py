@@ -39,6 +39,7 @@ def _recipe(length: int, width: Width, training: Training, examples: int) -> Rec
     version=1,
     length="128 bytes",
     data=("tinyshakespeare",),
+    imports=("datasets",),
     source="tinyshakespeare (Karpathy, 2015)",
     licence="public domain",
     diagnostic=("quick",),
@@ -51,7 +52,7 @@ class ByteLm(Task):
         "quick": _recipe(
             128,
             Width(dim=96, heads=2, layers=1, expansion=4, short_convolution=3),
-            Training(1500, 16, 7e-3),
+            Training(1700, 16, 7e-3),
             400,
         ),
     }

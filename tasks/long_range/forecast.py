@@ -45,6 +45,7 @@ def _recipe(span: Span, label: int, width: Width, training: Training, examples: 
     version=1,
     length="144 queries, 192 keys",
     data=("etth1",),
+    imports=("datasets",),
     source="ETTh1, from Informer (Zhou et al., 2021, arXiv 2012.07436)",
     licence="CC BY-ND 4.0",
     diagnostic=("quick",),

@@ -81,7 +81,6 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
                 "softmax": 1.000,
                 "none": 0.031,
                 "mean": 0.069,
-                "window": 0.056,
                 "last value": 0.062,
             },
         }

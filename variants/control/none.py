@@ -16,6 +16,7 @@ from cab.registry import register_variant
     time="N d",
     memory="N d",
     state="0",
+    sees="not cross and t == s",
 )
 class NoAttention(Attention):
     r"""Return the stream as it came: :math:`y_t = x_t`, whatever the context holds."""

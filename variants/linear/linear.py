@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cab.attention import DecodingAttention
+from cab.decoding import DecodingAttention
 from cab.kernels.linear.chunked import causal_linear_attention
 from cab.registry import register_variant
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from cab.attention import CachedAttention
+from cab.decoding import CachedAttention
 from cab.registry import register_variant
 
 

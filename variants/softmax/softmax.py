@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cab.attention import CachedAttention
+from cab.decoding import CachedAttention
 from cab.registry import register_variant
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cab.attention import DecodingAttention, KeyValueCache
+from cab.decoding import DecodingAttention, KeyValueCache
 from cab.registry import register_variant
 
 
@@ -19,9 +19,11 @@ from cab.registry import register_variant
     paper="Longformer: The Long-Document Transformer (Beltagy, Peters, Cohan)",
     year=2020,
     arxiv="2004.05150",
-    time="N w d",
-    memory="N w",
-    state="2 w E",
+    time="N window d",
+    memory="N window",
+    state="2 window E",
+    sees="abs(t - s) < window",
+    budget="window",
     published_defaults="512 tokens, half on each side, of 4,096; here 16, causal and on each side",
 )
 class WindowAttention(DecodingAttention):

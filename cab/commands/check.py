@@ -1,0 +1,124 @@
+"""`cab check`: hold a variant against the laws."""
+
+import json as json_
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
+from cab.errors import CabError, UnknownName, Unsupported
+from cab.registry import discover_variants
+from cab.settings import split_assignments
+
+if TYPE_CHECKING:
+    from cab.conformance.check import Verdict
+
+
+SHOWN = 3
+"""Findings of one law that are printed."""
+
+
+def check(
+    variant: Annotated[str, typer.Argument(help="The variant to check.")],
+    pattern: Patterns = None,
+    law: Annotated[list[str] | None, typer.Option(help="Only this law. Repeatable.")] = None,
+    dtype: Annotated[
+        list[str] | None, typer.Option(help="Only float64, float32 or bfloat16. Repeatable.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the variant, as KEY=VALUE.")
+    ] = None,
+    include: Include = None,
+    device: Device = "auto",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Also write the report to this file.")
+    ] = None,
+) -> None:
+    """Hold a variant against ten laws, in each pattern that its card declares.
+
+    Exit 0 if all hold, 1 with findings, 2 for a usage error.
+    """
+    variants = discover_variants(tuple(path.resolve() for path in include or ()))
+    card = variants.card(variant)
+    for problem in variants.problems:
+        output.warn(problem)
+    wanted = read_patterns(pattern or [])
+    for one in wanted:
+        if one not in card.patterns:
+            offered = ", ".join(card.patterns)
+            raise Unsupported(f"{variant} does not offer {one}; its card offers {offered}.")
+
+    from cab.conformance.check import LAWS, subjects
+    from cab.conformance.check import check as hold
+
+    named = {one.name: one for one in LAWS}
+    for name in law or ():
+        if name not in named:
+            raise UnknownName("law", name, named)
+    chosen = [named[name] for name in dict.fromkeys(law or named)]
+    examined = subjects(
+        variants,
+        variant,
+        wanted or card.patterns,
+        options=split_assignments(set_ or []),
+        dtypes=_dtypes(dtype),
+        device=choose_device(device),
+    )
+    verdicts = hold(examined, chosen)
+    _print(variant, verdicts, [one.name for one in chosen])
+    if json is not None:
+        report = {"variant": variant, "verdicts": [one.as_dict() for one in verdicts]}
+        try:
+            json.write_text(json_.dumps(output.plain(report), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise CabError(f"The report cannot be written to {json}: {error}.") from None
+    if not all(one.holds for one in verdicts):
+        raise typer.Exit(1)
+
+
+def _dtypes(names: list[str] | None) -> tuple[Any, ...]:
+    from cab.conformance.subject import DTYPES, name_of
+
+    known = {name_of(dtype): dtype for dtype in DTYPES}
+    for name in names or ():
+        if name not in known:
+            raise UnknownName("dtype", name, known)
+    return tuple(known[name] for name in names or known)
+
+
+def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> None:
+    """The matrix of laws and patterns, what was measured, and each finding."""
+    patterns = list(dict.fromkeys(one.pattern for one in verdicts))
+    by_place = {(one.law, one.pattern): one for one in verdicts}
+
+    def cell(law: str, pattern: str) -> str:
+        verdict = by_place.get((law, pattern))
+        return "-" if verdict is None else "holds" if verdict.holds else "FAILS"
+
+    rows = [(law, *(cell(law, pattern) for pattern in patterns)) for law in laws]
+    output.print_table(f"{variant}, held against its card", ("law", *patterns), rows)
+    names = list(dict.fromkeys(name for one in verdicts for name in one.measured))
+    facts = [(name, *(_fact(verdicts, pattern, name) for pattern in patterns)) for name in names]
+    if facts:
+        output.print_table("Measured", ("", *patterns), facts)
+    for verdict in verdicts:
+        for finding in verdict.findings[:SHOWN]:
+            output.out.print(f"{verdict.law}, {verdict.pattern}: {finding}.", markup=False)
+        if len(verdict.findings) > SHOWN:
+            more = len(verdict.findings) - SHOWN
+            output.out.print(f"{verdict.law}, {verdict.pattern}: {more} more; --json has all.")
+    broken = sum(not one.holds for one in verdicts)
+    total = f"{len(verdicts)} verdicts in {sum(one.seconds for one in verdicts):.0f} s"
+    output.out.print(f"All hold: {total}." if not broken else f"{broken} fail of {total}.")
+
+
+def _fact(verdicts: Sequence["Verdict"], pattern: str, name: str) -> str:
+    values = [v.measured[name] for v in verdicts if v.pattern == pattern and name in v.measured]
+    if not values:
+        return "-"
+    if isinstance(values[0], dict):
+        return "; ".join(f"{key}: {number}" for key, number in values[0].items())
+    return str(values[0])

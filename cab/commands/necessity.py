@@ -1,0 +1,80 @@
+"""`cab necessity`: train a task's controls and write its certificate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import DEFAULT_STORE, DataDir, Device, Json, Store, choose_device
+from cab.data import data_directory, require
+from cab.errors import CabError, Interrupted
+from cab.profiles import get_profile
+from cab.registry import discover_tasks, discover_variants, name_of_role
+
+DEFAULT_OUT = Path("results/necessity")
+
+
+def necessity(
+    task: Annotated[list[str], typer.Argument(help="The tasks to certify.")],
+    profile: Annotated[str, typer.Option(help="smoke or quick.")] = "quick",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder of the certificates.")] = DEFAULT_OUT,
+    device: Device = "auto",
+    store: Store = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Train the reference and every control on tasks, and write what attention is worth there.
+
+    Cells that are done are not run again. Exit 1 if a margin does not hold.
+    """
+    size = get_profile(profile)
+    variants, tasks = discover_variants(), discover_tasks()
+    cards = [tasks.card(name) for name in dict.fromkeys(task)]
+    directory = data_directory(data_dir)
+    require({name for card in cards for name in card.data}, directory)
+
+    from cab.commands.progress import RunProgress
+    from cab.execution import Runner
+    from cab.necessity import certificate_path, certify, control_cells
+    from cab.records import RecordStore
+
+    records = RecordStore(store)
+    cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks)]
+    try:
+        with RunProgress(cells) as progress:
+            runner = Runner(records, directory, choose_device(device), progress)
+            finished = runner.run(cells)
+    except Interrupted:
+        raise Interrupted("Finished cells are kept; the same command goes on.") from None
+    written = []
+    for card in cards:
+        of_task = [one for one in finished if one.cell.task.name == card.name]
+        missing = [one.problem for one in of_task if one.record is None]
+        if missing:
+            raise CabError(" ".join(missing))
+        found = [one.record for one in of_task if one.record is not None]
+        certificate = certify(card, profile, name_of_role(variants, "reference"), found)
+        path = certificate_path(out, card.name, profile)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(certificate.to_json(), encoding="utf-8")
+        written.append((certificate, path))
+    if json:
+        output.print_json([{"path": str(path), "holds": one.holds} for one, path in written])
+    else:
+        rows = [
+            (
+                one.task,
+                one.best_control,
+                f"{one.margin:.3f}" + ("" if one.interval is None else f" ± {one.interval:.3f}"),
+                f"{one.asked:g}",
+                "holds" if one.holds else "FAILS",
+                str(path),
+            )
+            for one, path in written
+        ]
+        columns = ("task", "best control", "margin ± 95 %", "asked", "", "certificate")
+        output.print_table(f"Necessity, profile {profile}, {seeds} seeds", columns, rows)
+    if not all(one.holds for one, _ in written):
+        raise typer.Exit(1)

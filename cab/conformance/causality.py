@@ -1,0 +1,126 @@
+"""Causality: output t never depends on x[> t], in values and in gradients.
+
+Broken by public code more often than any other law: performers with causal=True that show the
+future, masks built with the wrong operator, chunks whose tail leaks.
+"""
+
+import torch
+
+from cab.attention import Attention
+from cab.conformance.law import Finding, Law, Said, largest, scale_of
+from cab.conformance.subject import Shape, Subject, name_of
+
+LIMITS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 0.016, torch.float16: 2e-3}
+"""Room for rounding, relative to the largest output; none for a leak."""
+ROWS_AT_ONCE = 24_000
+"""Tokens per batch of cuts, to bound memory."""
+
+
+def run(subject: Subject) -> Said:
+    """Change the future at every cut, leave it away, take the Jacobian's upper triangle."""
+    for dtype in subject.dtypes:
+        shapes = subject.shapes() if dtype == torch.float64 else subject.typical()
+        for shape in shapes:
+            if shape.length > 1:
+                module = subject.build(shape, dtype=dtype)
+                yield from _values(subject, module, shape, dtype)
+                yield from _gradients(subject, module, shape, dtype, "evaluation")
+        if dtype == torch.float64:
+            yield from _prefixes(subject)
+    shape = subject.typical()[0]
+    if torch.float64 in subject.dtypes:
+        module = subject.build(shape).train()
+        yield from _gradients(subject, module, shape, torch.float64, "training")
+
+
+@torch.no_grad()
+def _values(subject: Subject, module: Attention, shape: Shape, dtype: torch.dtype) -> Said:
+    """Cut t is row t of a batch (rows never interact: the law of padding); the last is whole."""
+    length, limit = shape.length, LIMITS[dtype]
+    x = subject.draw(1, length, subject.dim, seed="stream", dtype=dtype)
+    per_batch = max(1, ROWS_AT_ONCE // length)
+    worst, where = 0.0, (0, 0)
+    for first in range(0, length - 1, per_batch):
+        cuts = torch.arange(first, min(first + per_batch, length - 1), device=x.device)
+        past = torch.arange(length, device=x.device) <= cuts[:, None]
+        other = 10 * subject.draw(
+            len(cuts), length, subject.dim, seed=("future", first), dtype=dtype
+        )
+        changed = torch.cat((torch.where(past[:, :, None], x, other), x))
+        context = subject.context(1, dtype=dtype)
+        if context is not None:
+            context = context.expand(len(changed), -1, -1)
+        out = module(changed, context)
+        difference = (out[:-1] - out[-1]).abs().amax(dim=2).masked_fill(~past, 0.0)
+        moved = largest(difference) / scale_of(out[-1])
+        if moved > worst:
+            worst = moved
+            row, t = divmod(int(difference.nan_to_num(nan=torch.inf).argmax()), length)
+            where = first + row, t
+    if worst > limit:
+        cut, t = where
+        yield Finding(
+            f"Changing x after position {cut} of {shape} moved output {t} "
+            f"({name_of(dtype)}, relative to the largest output)",
+            worst,
+            limit,
+        )
+
+
+@torch.no_grad()
+def _prefixes(subject: Subject) -> Said:
+    """A prefix alone answers as it does before what follows: not even its length may matter."""
+    *shorter, shape = subject.shapes()
+    module, limit = subject.build(shape), LIMITS[torch.float64]
+    x = subject.draw(2, shape.length, subject.dim, seed="stream")
+    context = subject.context(2)
+    whole = module(x, context)
+    for cut in (one.length for one in shorter):
+        alone = module(x[:, :cut], context)
+        moved = largest(alone - whole[:, :cut]) / scale_of(whole)
+        if moved > limit:
+            yield Finding(
+                f"The first {cut} tokens answer otherwise alone than in {shape} (relative)",
+                moved,
+                limit,
+            )
+            return
+
+
+def _gradients(
+    subject: Subject, module: Attention, shape: Shape, dtype: torch.dtype, mode: str
+) -> Said:
+    """Row t of a batch asks for the gradient of output t alone, along a random direction."""
+    length = shape.length
+    rows = min(length, max(1, ROWS_AT_ONCE // length))
+    asked = torch.linspace(0, length - 1, rows, device=subject.device).long().unique()
+    x = subject.draw(1, length, subject.dim, seed="stream", dtype=dtype)
+    x = x.repeat(len(asked), 1, 1).requires_grad_()
+    context = subject.context(1, dtype=dtype)
+    if context is not None:
+        context = context.expand(len(asked), -1, -1)
+    out = module(x, context)[torch.arange(len(asked), device=x.device), asked]
+    if not out.requires_grad:
+        return
+    direction = subject.draw(*out.shape, seed="direction", dtype=dtype)
+    (gradient,) = torch.autograd.grad((out * direction).sum(), x, materialize_grads=True)
+    size = gradient.abs().amax(dim=2)
+    future = torch.arange(length, device=x.device) > asked[:, None]
+    moved = largest(size.masked_fill(~future, 0.0)) / scale_of(size)
+    if moved > LIMITS[dtype]:
+        worst = int(size.masked_fill(~future, 0.0).nan_to_num(nan=torch.inf).argmax())
+        row, s = divmod(worst, length)
+        yield Finding(
+            f"The gradient of output {int(asked[row])} reaches x at the later position {s} of "
+            f"{shape} (in {mode}, {name_of(dtype)}, relative to the largest gradient)",
+            moved,
+            LIMITS[dtype],
+        )
+
+
+LAW = Law(
+    "causality",
+    "in CS and CC no output moves when later positions of x change, at any cut",
+    run,
+    asks=lambda subject: subject.pattern.causal,
+)

@@ -1,0 +1,142 @@
+"""Hold a variant against the laws and say what came of it."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from cab.attention import Attention
+from cab.conformance import (
+    budget,
+    causality,
+    composition,
+    cost,
+    decoding,
+    determinism,
+    gradients,
+    liveness,
+    numerics,
+    padding,
+)
+from cab.conformance.law import Finding, Law, Measured
+from cab.conformance.subject import DTYPES, Subject
+from cab.registry import Registry, name_of_role
+from cab.settings import parse_settings
+from cab.taxonomy import Pattern, VariantCard
+
+LAWS: tuple[Law, ...] = tuple(
+    module.LAW
+    for module in (
+        causality,
+        liveness,
+        padding,
+        gradients,
+        determinism,
+        numerics,
+        decoding,
+        cost,
+        budget,
+        composition,
+    )
+)
+
+
+def subjects(
+    variants: Registry[VariantCard],
+    name: str,
+    patterns: Iterable[Pattern],
+    *,
+    options: Mapping[str, Any],
+    dtypes: tuple[torch.dtype, ...] = DTYPES,
+    device: str = "cpu",
+) -> list[Subject]:
+    """The subjects of a registered variant, one for each pattern.
+
+    Raises:
+        UnknownName: the name or a setting is unknown.
+    """
+    attention, reference = variants.load(name), variants.load(name_of_role(variants, "reference"))
+    assert issubclass(attention, Attention)
+    assert issubclass(reference, Attention)
+    parse_settings(attention.Config, options, f"variant {name}")
+    return [Subject(attention, one, options, dtypes, device, reference) for one in patterns]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one law says of a variant in one pattern."""
+
+    law: str
+    pattern: str
+    gates: bool
+    findings: tuple[Finding, ...] = ()
+    measured: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether the law found nothing."""
+        return not self.findings
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a JSON report; a difference that is not finite is written as text."""
+        findings = [
+            {**asdict(one), "moved": None if one.moved is None else f"{one.moved:.6g}"}
+            for one in self.findings
+        ]
+        return {**asdict(self), "holds": self.holds, "findings": findings}
+
+
+def check(
+    subjects: Iterable[Subject],
+    laws: Sequence[Law] = LAWS,
+    report: Callable[[Subject, Law], None] = lambda subject, law: None,
+) -> list[Verdict]:
+    """Hold each subject against each law that concerns it."""
+    verdicts = []
+    for subject in subjects:
+        for law in laws:
+            report(subject, law)
+            verdict = hold(subject, law)
+            if verdict is not None:
+                verdicts.append(verdict)
+    return verdicts
+
+
+def hold(subject: Subject, law: Law) -> Verdict | None:
+    """Hold one subject against one law; None if the law does not concern it.
+
+    Whatever the variant raises is a finding: it broke where it was promised to work.
+    """
+    started = time.perf_counter()
+    findings: list[Finding] = []
+    measured: dict[str, Any] = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
+    try:
+        if not law.asks(subject):
+            return None
+        with torch.random.fork_rng(devices=[]):
+            for said in law.run(subject):
+                if isinstance(said, Measured):
+                    measured[said.name] = said.value
+                else:
+                    findings.append(said)
+    except Exception as error:  # the variant may raise anything
+        findings.append(Finding(_crash(error)))
+    finally:
+        torch.set_num_threads(threads)
+    seconds = time.perf_counter() - started
+    return Verdict(
+        law.name, subject.pattern, law.gates, tuple(findings), measured, round(seconds, 3)
+    )
+
+
+def _crash(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"It raised {type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"

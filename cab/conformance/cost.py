@@ -1,0 +1,101 @@
+"""Cost: work and memory grow with the length as the card claims.
+
+Exponents are fitted on counted operations and bytes of a forward and a backward pass, not on
+time: public benchmarks have called mechanisms local that gather keys per query.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cab.conformance.counting import count
+from cab.conformance.law import Finding, Law, Measured, Said
+from cab.conformance.subject import Shape, Subject
+from cab.formula import evaluate
+
+LENGTHS, GRIDS = (1024, 2048), ((32, 32), (32, 64))
+ABOVE, BELOW = 0.15, 0.35
+"""How far a measured exponent may stand above or below the claimed one."""
+
+
+def run(subject: Subject) -> Said:
+    """Fit growth over a doubling and compare with the card's formulas."""
+    for what in ("time", "memory"):
+        formula = getattr(subject.card, what)
+        if not formula:
+            yield Finding(f"The card claims nothing of its {what} ({what}=...)")
+            continue
+        growth = _growth(subject, what)
+        yield Measured(f"{what} exponent", f"{growth.slope:.2f} (claimed {formula})")
+        if not growth.agrees:
+            yield Finding(
+                f"Counted {what} grows as N^{growth.slope:.2f} from {growth.lengths[0]} to "
+                f"{growth.lengths[1]} tokens ({growth.values[0]:,} to {growth.values[1]:,}); the "
+                f"card's {formula} grows as N^{growth.claimed:.2f}"
+            )
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What was counted at two lengths, and the exponent that the card claims between them."""
+
+    lengths: tuple[int, int]
+    values: tuple[int, int]
+    claimed: float
+
+    @property
+    def slope(self) -> float:
+        """The measured exponent."""
+        return exponent(self.lengths, self.values)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the measured exponent is near the claimed one."""
+        return self.claimed - BELOW <= self.slope <= self.claimed + ABOVE
+
+
+def exponent(lengths: Sequence[float], values: Sequence[float]) -> float:
+    """The power of the length that leads from the first value to the second."""
+    return math.log(max(values[1], 1) / max(values[0], 1)) / math.log(lengths[1] / lengths[0])
+
+
+def _growth(subject: Subject, what: str) -> Growth:
+    shapes = [Shape(n) for n in LENGTHS]
+    if subject.card.needs_grid:
+        shapes = [Shape(a * b, (a, b)) for a, b in GRIDS]
+    first, second = (_count(subject, shape, what) for shape in shapes)
+    formula, sizes = getattr(subject.card, what), (shapes[0].length, shapes[1].length)
+    claimed = [_claim(subject, formula, n) for n in sizes]
+    return Growth(sizes, (first, second), exponent(sizes, claimed))
+
+
+def _count(subject: Subject, shape: Shape, what: str) -> int:
+    module = subject.build(shape, dtype=torch.float32, context=shape.length)
+    x = torch.randn(1, shape.length, subject.dim, device=subject.device)
+    context = torch.randn_like(x) if subject.pattern.cross else None
+    if what == "memory":
+        return count(module, x, context).peak_bytes
+    # The fused kernel of a CPU has no formula for its products, so it is unfolded.
+    with sdpa_kernel(SDPBackend.MATH):
+        return count(module, x, context).operations
+
+
+def _claim(subject: Subject, formula: str, length: int) -> float:
+    heads, width = subject.geometry
+    names = {
+        **subject.config,
+        "N": length,
+        "M": length,
+        "H": heads,
+        "E": width,
+        "d": subject.dim,
+        "causal": subject.pattern.causal,
+        "cross": subject.pattern.cross,
+    }
+    return float(evaluate(formula, names))
+
+
+LAW = Law("cost", "counted operations and bytes grow with the length as the card claims", run)

@@ -1,0 +1,123 @@
+"""Decoding: stepping equals the parallel form at every position; the state is as stated."""
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from cab.attention import Attention, State
+from cab.conformance.law import Finding, Law, Measured, Said, largest, scale_of
+from cab.conformance.subject import CONTEXT, Shape, Subject, name_of, right_padding
+from cab.formula import evaluate
+
+LIMITS = {torch.float64: 1e-9, torch.float32: 1e-4}
+PADDED = [CONTEXT, 11, 1, 0]
+
+
+@torch.no_grad()
+def run(subject: Subject) -> Said:
+    """Decode, compare, count the state, and step twice from the same state."""
+    decodes = subject.build(Shape(4)).decodes
+    if decodes != bool(subject.card.state):
+        yield Finding(
+            "The card gives the size of a decode state and the variant does not decode"
+            if subject.card.state
+            else "The variant decodes and its card gives no formula (state=...) for the state"
+        )
+    if not decodes:
+        return
+    for dtype in (d for d in subject.dtypes if d in LIMITS):
+        for shape in subject.shapes() if dtype == torch.float64 else subject.typical():
+            yield from _equal(subject, shape, dtype)
+    if subject.card.state:
+        for shape in subject.typical():
+            yield from _size(subject, shape)
+    yield from _pure(subject)
+
+
+def decode(
+    module: Attention, x: Tensor, context: Tensor | None, mask: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """Answer token by token; return the outputs and the last state."""
+    state = module.initial_state(x.shape[0], context, key_padding_mask=mask)
+    outputs = []
+    for t in range(x.shape[1]):
+        y, state = module.step(x[:, t], state)
+        outputs.append(y)
+    return torch.stack(outputs, dim=1), state
+
+
+def _equal(subject: Subject, shape: Shape, dtype: torch.dtype) -> Said:
+    module = subject.build(shape, dtype=dtype)
+    x = subject.draw(4, shape.length, subject.dim, seed="stream", dtype=dtype)
+    context = subject.context(4, dtype=dtype)
+    masks: list[Tensor | None] = [None]
+    if context is not None:
+        masks.append(right_padding(PADDED, CONTEXT, subject.device))
+    for mask in masks:
+        if context is not None and mask is not None:
+            context = context.masked_fill(mask[:, :, None], float("nan"))
+        expected = module(x, context, key_padding_mask=mask)
+        stepped, _ = decode(module, x, context, mask)
+        difference = (stepped - expected).abs().amax(dim=(0, 2))
+        moved = largest(difference) / scale_of(expected)
+        if moved > LIMITS[dtype]:
+            first = int((~(difference <= LIMITS[dtype] * scale_of(expected))).nonzero()[0])
+            padded = "" if mask is None else " beside a padded context"
+            yield Finding(
+                f"Stepping differs from the whole sequence from position {first} of {shape} on"
+                f"{padded} ({name_of(dtype)}, relative)",
+                moved,
+                LIMITS[dtype],
+            )
+            return
+
+
+def _size(subject: Subject, shape: Shape) -> Said:
+    """Count the elements of the state's tensors (masks left out), per row and head."""
+    module, heads = subject.build(shape), subject.geometry[0]
+    context = subject.context(4)
+    x = subject.draw(4, shape.length, subject.dim, seed="stream")
+    _, state = decode(module, x, context)
+    parts = [leaf for leaf in tree_leaves(state) if isinstance(leaf, Tensor)]
+    counted = sum(part.numel() for part in parts if part.dtype != torch.bool) / (4 * heads)
+    bytes_ = sum(part.numel() * part.element_size() for part in parts) // 4
+    names = {
+        **subject.config,
+        "N": shape.length,
+        "M": CONTEXT if subject.pattern.cross else shape.length,
+        "H": heads,
+        "E": subject.geometry[1],
+        "d": subject.dim,
+    }
+    stated = float(evaluate(subject.card.state, names))
+    yield Measured("state", f"{bytes_:,} bytes a row at {shape} in float64")
+    if abs(counted - stated) > 1e-6 * max(1.0, stated):
+        yield Finding(
+            f"After {shape} the state holds {counted:g} elements per head, and the card's "
+            f"{subject.card.state} is {stated:g}"
+        )
+
+
+def _pure(subject: Subject) -> Said:
+    """A step must leave the state that it was given, so that a beam may share it."""
+    module = subject.build(Shape(5))
+    x, context = subject.draw(4, 5, subject.dim, seed="stream"), subject.context(4)
+    _, state = decode(module, x[:, :3], context)
+    kept = tree_map_only(Tensor, torch.clone, state)
+    first, _ = module.step(x[:, 3], state)
+    second, _ = module.step(x[:, 3], state)
+    changed = any(
+        not a.equal(b)
+        for a, b in zip(tree_leaves(state), tree_leaves(kept), strict=True)
+        if isinstance(a, Tensor)
+    )
+    if changed or not first.equal(second):
+        yield Finding("A step changes the state that it was given")
+
+
+LAW = Law(
+    "decoding",
+    "stepping equals the parallel form at every position; the state is as large as the card says",
+    run,
+    asks=lambda s: s.pattern.causal and (bool(s.card.state) or s.build(s.shapes()[0]).decodes),
+)

@@ -1,0 +1,113 @@
+"""Gradients: the derivative that autograd gives is the derivative, and every parameter has one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError, gradcheck
+from torch.func import functional_call
+
+from cab.conformance.law import Finding, Law, Said
+from cab.conformance.subject import Shape, Subject, name_of, right_padding
+
+DRAWS = 3
+LARGE, SMALL = 100.0, 0.01
+
+
+def run(subject: Subject) -> Said:
+    """Check derivatives against differences, that no parameter is dead, that all are finite."""
+    shapes = [shape for shape in subject.shapes() if 5 <= shape.length <= 70]
+    if subject.card.gradients == "exact" and torch.float64 in subject.dtypes:
+        for shape in (shapes[0], shapes[-1]):
+            yield from _derivatives(subject, shape)
+    yield from _trained(subject, shapes[-1])
+    for dtype in subject.dtypes:
+        if dtype != torch.float64:
+            for scale in (LARGE, SMALL):
+                yield from _finite(subject, shapes[-1], dtype, scale)
+
+
+def _derivatives(subject: Subject, shape: Shape) -> Said:
+    """Compare random directional derivatives with central differences, in float64.
+
+    A choice may flip within the step of a difference, so one draw of two is allowed to fail where
+    content chooses.
+    """
+    problem = ""
+    for draw in range(2 if subject.card.sees == "chosen" else 1):
+        problem = _derivatives_once(subject, shape, draw)
+        if not problem:
+            return
+    yield Finding(f"Gradients differ from central differences at {shape} (float64): {problem}")
+
+
+def _derivatives_once(subject: Subject, shape: Shape, draw: int) -> str:
+    module = subject.build(shape, seed=draw)
+    names = [name for name, _ in module.named_parameters()]
+    x = subject.draw(2, shape.length, subject.dim, seed=("stream", draw)).requires_grad_()
+    context = subject.context(2, seed=("context", draw))
+    keys = shape.length if context is None else context.shape[1]
+    mask = right_padding([keys, keys - 2], keys, subject.device)
+
+    def output(x: Tensor, context: Tensor | None, *parameters: Tensor) -> Tensor:
+        values: dict[str, Any] = dict(zip(names, parameters, strict=True))
+        arguments = {"key_padding_mask": mask}
+        out: Tensor = functional_call(module, values, (x, context), arguments)
+        return out
+
+    leaves = [p.detach().requires_grad_() for _, p in module.named_parameters()]
+    context = None if context is None else context.requires_grad_()
+    try:
+        gradcheck(output, (x, context, *leaves), fast_mode=True)  # type: ignore[arg-type]
+    except GradcheckError as error:
+        return " ".join(str(error).split())[:300]
+    return ""
+
+
+def _trained(subject: Subject, shape: Shape) -> Said:
+    """A parameter without a gradient in every draw is dead: it is counted and never learns."""
+    dead: set[str] | None = None
+    for draw in range(DRAWS):
+        module = subject.build(shape, seed=draw).train()
+        x = subject.draw(4, shape.length, subject.dim, seed=("stream", draw)).requires_grad_()
+        out = module(x, subject.context(4, seed=("context", draw)))
+        loss = out.square().sum()
+        auxiliary = module.auxiliary_loss()
+        if auxiliary is not None:
+            loss = loss + auxiliary
+        loss.backward()
+        asleep = {
+            name
+            for name, p in module.named_parameters()
+            if p.requires_grad and (p.grad is None or not p.grad.any())
+        }
+        dead = asleep if dead is None else dead & asleep
+    if dead:
+        yield Finding(f"No gradient ever reaches {', '.join(sorted(dead))}")
+
+
+def _finite(subject: Subject, shape: Shape, dtype: torch.dtype, scale: float) -> Said:
+    module = subject.build(shape, dtype=dtype)
+    x = (scale * subject.draw(2, shape.length, subject.dim, seed="stream")).to(dtype)
+    x = x.requires_grad_()
+    context = subject.context(2)
+    context = None if context is None else (scale * context).to(dtype)
+    out = module(x, context)
+    said = f"inputs times {scale:g}, {shape}, {name_of(dtype)}"
+    if not out.isfinite().all():
+        yield Finding(f"Outputs are not finite ({said})")
+        return
+    if not out.requires_grad:
+        return
+    out.backward(subject.draw(*out.shape, seed="from above", dtype=dtype))
+    leaves = [("x", x), *module.named_parameters()]
+    bad = [n for n, leaf in leaves if leaf.grad is not None and not leaf.grad.isfinite().all()]
+    if bad:
+        yield Finding(f"Gradients of {', '.join(bad)} are not finite ({said})")
+
+
+LAW = Law(
+    "gradients",
+    "gradients equal central differences, reach every parameter, and are finite",
+    run,
+)

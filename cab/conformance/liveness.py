@@ -1,0 +1,145 @@
+"""Liveness: outputs read exactly the tokens that the card says they read.
+
+A module that returns its input, or a constant, passes every law that only says what must not
+move. Public test suites have let the identity through.
+"""
+
+import torch
+from torch import Tensor
+
+from cab.attention import Attention
+from cab.conformance.law import Finding, Law, Measured, Said, scale_of
+from cab.conformance.subject import CONTEXT, Shape, Subject
+from cab.formula import evaluate
+
+DRAWS = 4
+"""Draws of input and parameters whose reach is joined: a product of features may be 0 once."""
+MOVES = 1e-12
+"""Relative movement in float64 that counts as reading."""
+LEAST, LONGEST = 7, 70
+"""Lengths: below the first a dilated or strided mechanism may have no other token to read."""
+
+
+def run(subject: Subject) -> Said:
+    """Compare the measured reach with the declared one."""
+    exact = subject.card.sees != "chosen"
+    for shape in subject.shapes(LONGEST) if exact else subject.typical(LONGEST):
+        keys = CONTEXT if subject.pattern.cross else shape.length
+        seen, asked = measure(subject, shape, keys)
+        if exact:
+            yield from _compare(subject, shape, seen, declared(subject, shape, keys))
+        yield from _alive(subject, shape, seen, asked)
+    if exact and seen.numel():
+        yield Measured("reads", f"{seen.double().mean().item():.0%} of all pairs at {shape}")
+    else:
+        yield Measured("reads", f"{seen.double().mean().item():.0%} of pairs, by choice, {shape}")
+
+
+def declared(subject: Subject, shape: Shape, keys: int) -> Tensor:
+    """The pairs (t, s) that the card says are read (N, M)."""
+    sees, cross = subject.card.sees, subject.pattern.cross
+    if sees == "all":
+        allowed = torch.ones(shape.length, keys, dtype=torch.bool)
+    else:
+        names = {
+            **subject.config,
+            "N": shape.length,
+            "M": keys,
+            "H": subject.geometry[0],
+            "cross": cross,
+            "causal": subject.pattern.causal,
+        }
+        columns = shape.grid[1] if shape.grid else 1
+        rows = [
+            [
+                bool(
+                    evaluate(
+                        sees,
+                        {
+                            **names,
+                            "t": t,
+                            "s": s,
+                            "row_t": t // columns,
+                            "column_t": t % columns,
+                            "row_s": s // columns,
+                            "column_s": s % columns,
+                            "rows": shape.grid[0] if shape.grid else shape.length,
+                            "columns": columns,
+                        },
+                    )
+                )
+                for s in range(keys)
+            ]
+            for t in range(shape.length)
+        ]
+        allowed = torch.tensor(rows)
+    return allowed.tril() if subject.pattern.causal and not cross else allowed
+
+
+def measure(subject: Subject, shape: Shape, keys: int) -> tuple[Tensor, Tensor]:
+    """Which outputs move with which tokens (N, M), and which with their own query (N)."""
+    seen = torch.zeros(shape.length, keys, dtype=torch.bool)
+    asked = torch.zeros(shape.length, dtype=torch.bool)
+    for draw in range(DRAWS):
+        module = subject.build(shape, seed=draw)
+        x = subject.draw(1, shape.length, subject.dim, seed=("stream", draw))
+        context = subject.context(1, keys, seed=("context", draw))
+        source = x if context is None else context
+        other = source + subject.draw(1, keys, subject.dim, seed=("other", draw))
+        cross = context is not None
+        seen |= _moves(module, x, context, other, source, cross).T
+        if cross:
+            changed = x + subject.draw(1, shape.length, subject.dim, seed=("asked", draw))
+            asked |= _moves(module, x, context, changed, x, False).diagonal()
+        else:
+            asked |= seen.any(dim=1)
+    return seen, asked
+
+
+@torch.no_grad()
+def _moves(
+    module: Attention, x: Tensor, context: Tensor | None, other: Tensor, changed: Tensor, of: bool
+) -> Tensor:
+    """Row s tells which outputs move when token s of the stream (or, of the context) changes."""
+    count = changed.shape[1]
+    one = torch.eye(count, dtype=torch.bool, device=x.device)[:, :, None]
+    perturbed = torch.cat((torch.where(one, other, changed), changed))
+    fixed = None if context is None else context.expand(count + 1, -1, -1)
+    streams = (x.expand(count + 1, -1, -1), perturbed) if of else (perturbed, fixed)
+    out = module(*streams)
+    moved = (out[:-1] - out[-1]).abs().amax(dim=2) / scale_of(out)
+    return (moved > MOVES).cpu()
+
+
+def _compare(subject: Subject, shape: Shape, seen: Tensor, expected: Tensor) -> Said:
+    named = "the context's position" if subject.pattern.cross else "position"
+    for wrong, said in (
+        (expected & ~seen, "never moves with"),
+        (seen & ~expected, "moves with"),
+    ):
+        if wrong.any():
+            t, s = (int(i) for i in wrong.nonzero()[0])
+            claim = "reads it" if said.startswith("never") else "does not read it"
+            yield Finding(
+                f"At {shape}, output {t} {said} {named} {s}, and the card (sees: "
+                f"{subject.card.sees}) says that it {claim}; {int(wrong.sum())} such pairs"
+            )
+
+
+def _alive(subject: Subject, shape: Shape, seen: Tensor, asked: Tensor) -> Said:
+    if subject.card.role in ("control", "zero") or shape.length < LEAST:
+        return
+    if subject.pattern.cross:
+        if not seen.any():
+            yield Finding(f"At {shape}, no output moves with any token of the context")
+        if not asked.any():
+            yield Finding(f"At {shape}, no output moves with its own query")
+        return
+    t, s = torch.arange(seen.shape[0])[:, None], torch.arange(seen.shape[1])
+    if shape.length > 1 and not (seen & (s < t)).any():
+        yield Finding(f"At {shape}, no output moves with an earlier token")
+    if shape.length > 1 and not subject.pattern.causal and not (seen & (s > t)).any():
+        yield Finding(f"At {shape}, no output moves with a later token")
+
+
+LAW = Law("liveness", "outputs move with exactly the tokens that the card says they read", run)

@@ -1,0 +1,174 @@
+"""The variant that a law is held against, in one pattern, and the inputs it is probed with.
+
+Batch, heads, widths and lengths all differ, so that no transposition passes; lengths are never
+only powers of two and always include one just above every chunk, window or block of the Config.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cab.attention import Attention, build_attention
+from cab.errors import CabError
+from cab.seeding import generator
+from cab.taxonomy import Pattern, VariantCard
+
+BATCH, CONTEXT = 4, 29
+LENGTHS = (1, 2, 7, 17, 63, 64, 65, 130)
+LONGEST = 130
+GRIDS = ((1, 1), (1, 2), (2, 1), (3, 5), (5, 3), (7, 9), (8, 8), (5, 13), (10, 13))
+GEOMETRIES = ((3, 5), (3, 6), (2, 6), (4, 6), (3, 8), (4, 8), (4, 16))
+"""(heads, head width), the oddest first; the first that the variant accepts is used."""
+DTYPES = (torch.float64, torch.float32, torch.bfloat16)
+
+
+class Shape(NamedTuple):
+    """A length of the stream and, for mechanisms of pictures, its grid."""
+
+    length: int
+    grid: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return f"length {self.length}" if self.grid is None else "grid {} x {}".format(*self.grid)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A variant's class with its options, in one pattern, on one device.
+
+    reference is the class with the role `reference`, to compare with where a law says so.
+    """
+
+    attention: type[Attention]
+    pattern: Pattern
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dtypes: tuple[torch.dtype, ...] = DTYPES
+    device: str = "cpu"
+    reference: type[Attention] | None = None
+
+    @property
+    def card(self) -> VariantCard:
+        """The variant's card."""
+        return self.attention.card
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The values of the variant's Config."""
+        config = self.build(Shape(4, (2, 2) if self.card.needs_grid else None)).config
+        return dataclasses.asdict(config)
+
+    @cached_property
+    def geometry(self) -> tuple[int, int]:
+        """(heads, head width): the first of GEOMETRIES that the variant accepts."""
+        refused: list[str] = []
+        shape = Shape(4, (2, 2) if self.card.needs_grid else None)
+        for heads, width in GEOMETRIES:
+            try:
+                self._construct(shape, heads, heads * width, {}, shape.length)
+            except (ValueError, CabError) as error:
+                refused.append(f"{heads} heads of width {width}: {error}")
+            else:
+                return heads, width
+        raise ValueError("No geometry is accepted. " + " ".join(refused))
+
+    @property
+    def dim(self) -> int:
+        """The model width that subjects are built with."""
+        heads, width = self.geometry
+        return heads * width
+
+    def shapes(self, longest: int = LONGEST) -> tuple[Shape, ...]:
+        """The shapes to probe, up to a length."""
+        if self.card.needs_grid:
+            grids = tuple(Shape(a * b, (a, b)) for a, b in GRIDS)
+            return tuple(shape for shape in grids if shape.length <= longest)
+        above = {n + 1 for n in self._sizes() if n < longest}
+        return tuple(Shape(n) for n in sorted({*LENGTHS, *above}) if n <= longest)
+
+    def typical(self, longest: int = LONGEST) -> tuple[Shape, ...]:
+        """Three of the shapes: a short one, one of middle length, the longest."""
+        shapes = [shape for shape in self.shapes(longest) if shape.length >= 7]
+        kept = (shapes[min(1, len(shapes) - 1)], shapes[len(shapes) // 2], shapes[-1])
+        return tuple(dict.fromkeys(kept))
+
+    def _sizes(self) -> set[int]:
+        """The integers of the Config: chunks, windows, blocks (and others, which do no harm)."""
+        values = [v for value in self.config.values() for v in _flat(value)]
+        return {v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 1}
+
+    def build(
+        self,
+        shape: Shape,
+        *,
+        dtype: torch.dtype = torch.float64,
+        seed: int = 0,
+        context: int = CONTEXT,
+        options: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Attention:
+        """Construct the variant in evaluation mode; the global random state is left as it was.
+
+        Every parameter is moved a little from where it starts: what a gate of 0, a kernel of 1 or
+        a bias hides must show.
+        """
+        heads, width = self.geometry
+        longest = max(shape.length, context if self.pattern.cross else 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = self._construct(shape, heads, heads * width, options, longest)
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        return module.to(self.device, dtype).eval()
+
+    def _construct(
+        self, shape: Shape, heads: int, dim: int, options: Mapping[str, Any], longest: int
+    ) -> Attention:
+        return build_attention(
+            self.attention,
+            {**self.options, **options},
+            dim=dim,
+            heads=heads,
+            pattern=self.pattern,
+            max_length=longest,
+            grid=shape.grid,
+        )
+
+    def draw(self, *shape: int, seed: object, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Standard normal numbers from a generator of their own."""
+        numbers = torch.randn(shape, generator=generator(seed, *shape), dtype=torch.float64)
+        return numbers.to(self.device, dtype)
+
+    def context(
+        self,
+        batch: int,
+        length: int = CONTEXT,
+        *,
+        dtype: torch.dtype = torch.float64,
+        seed: object = "context",
+    ) -> Tensor | None:
+        """A context where the pattern takes one, else None."""
+        if not self.pattern.cross:
+            return None
+        return self.draw(batch, length, self.dim, seed=seed, dtype=dtype)
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [one for part in value for one in _flat(part)]
+    return [value]
+
+
+def right_padding(lengths: list[int], longest: int, device: str = "cpu") -> Tensor:
+    """The mask (B, longest) of rows of these lengths; True marks padding."""
+    return torch.arange(longest, device=device) >= torch.tensor(lengths, device=device)[:, None]
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """A dtype's name without its module."""
+    return str(dtype).removeprefix("torch.")

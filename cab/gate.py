@@ -1,0 +1,146 @@
+"""The gate of `cab run`: a variant is proved before it is scored, and the proof is kept.
+
+A proof is a small file in the user's cache, named by all that it rests on: the variant's source,
+card and settings, the pattern, the laws' own source, PyTorch and the device. The laws are tried
+in a process of their own, as cells are: a variant may hang, crash or eat the memory.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+from cab.cells import Cell
+from cab.registry import discover_variants
+from cab.taxonomy import Pattern
+from cab.worker import end_with_parent, limit_memory
+
+TIME_LIMIT = 600.0
+"""Seconds for one variant in one pattern."""
+MEMORY_LIMIT = 8.0
+"""GiB."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A variant with its settings in one pattern, that is to be proved."""
+
+    variant: str
+    pattern: Pattern
+    options: Mapping[str, Any]
+    source_hash: str
+    card: str
+    device: str
+    include: tuple[Path, ...]
+
+    @property
+    def proof(self) -> Path:
+        """The file that stands for the proof."""
+        content = {
+            "variant": self.variant,
+            "card": self.card,
+            "source": self.source_hash,
+            "options": {key: str(value) for key, value in self.options.items()},
+            "pattern": self.pattern,
+            "device": self.device,
+            "torch": _torch_version(),
+            "laws": _laws(),
+        }
+        text = json.dumps(content, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:32]
+        return cache_directory() / "proofs" / f"{name}.json"
+
+
+def claims(cells: Iterable[Cell], device: str) -> list[Claim]:
+    """What must be proved before some cells run: each variant in each pattern, once."""
+    found: dict[Path, Claim] = {}
+    for cell in cells:
+        claim = Claim(
+            cell.variant.name,
+            cell.task.pattern,
+            cell.options,
+            cell.source_hash,
+            repr(cell.variant),
+            device,
+            cell.include,
+        )
+        found.setdefault(claim.proof, claim)
+    return list(found.values())
+
+
+def cache_directory() -> Path:
+    """Where proofs are kept: CAB_CACHE, else the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("CAB_CACHE") or Path(base, "cab"))
+
+
+def prove(claim: Claim, context: ForkServerContext) -> list[str]:
+    """Return what the gating laws find wrong, as sentences; none is a proof, which is kept."""
+    if claim.proof.is_file():
+        return []
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_hold, args=(claim, there))
+    process.start()
+    there.close()
+    try:
+        if not here.poll(TIME_LIMIT):
+            return [f"The laws had not ended after {TIME_LIMIT:g} s."]
+        problems: list[str] = here.recv()
+    except EOFError:
+        process.join()
+        return [f"The process that tried the laws ended with status {process.exitcode}."]
+    finally:
+        if process.is_alive():
+            process.kill()
+        process.join()
+        here.close()
+    if not problems:
+        # A cache that cannot be written costs the next run some seconds, no more.
+        with contextlib.suppress(OSError):
+            claim.proof.parent.mkdir(parents=True, exist_ok=True)
+            temporary = claim.proof.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps({"variant": claim.variant}), encoding="utf-8")
+            temporary.replace(claim.proof)
+    return problems
+
+
+def _hold(claim: Claim, connection: Connection) -> None:
+    """Try the gating laws; runs in its own process."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # what a variant prints is no result
+
+    from cab.conformance.check import LAWS, check, subjects
+
+    if claim.device == "cpu":
+        limit_memory(MEMORY_LIMIT)
+    variants = discover_variants(claim.include)
+    asked = subjects(
+        variants, claim.variant, [claim.pattern], options=claim.options, device=claim.device
+    )
+    verdicts = check(asked, [law for law in LAWS if law.gates])
+    connection.send([f"{v.law}: {v.findings[0]}." for v in verdicts if not v.holds])
+
+
+@lru_cache(maxsize=1)
+def _laws() -> str:
+    """The hash of the laws' own source, so that a stricter law asks again."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).with_name("conformance").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _torch_version() -> str:
+    import torch
+
+    return str(torch.__version__)

@@ -1,0 +1,111 @@
+"""Induction: go on with a sequence that was read before, wherever the second reading begins."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.decoder import Decoder, DecoderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Task, Training
+
+IGNORED = -100
+"""The label of positions that ask nothing."""
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Sequences of `length` distinct symbols out of `symbols`, read twice."""
+
+    length: int
+    symbols: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.length <= self.symbols:
+            raise ValueError("induction needs 2 <= length <= symbols")
+
+
+def generate(params: Repeats, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels, both (count, 2 length).
+
+    The second reading begins at a uniformly drawn symbol of the first and goes round its end. The
+    label of a symbol read again is the one that followed it; the last symbol of the first reading
+    had none then, and asks nothing.
+    """
+    length = params.length
+    first = torch.rand(count, params.symbols, generator=generator).argsort(dim=1)[:, :length]
+    begin = torch.randint(length, (count, 1), generator=generator)
+    place = (begin + torch.arange(length)) % length
+    following = first.roll(-1, dims=1).index_fill(1, torch.tensor([length - 1]), IGNORED)
+    inputs = torch.cat((first, first.gather(1, place)), dim=1)
+    labels = torch.cat((torch.full_like(first, IGNORED), following.gather(1, place)), dim=1)
+    return inputs, labels
+
+
+def _recipe(params: Repeats, width: Width, training: Training, examples: int) -> Recipe:
+    model = DecoderConfig(width, vocabulary=params.symbols, length=2 * params.length)
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="induction",
+    domain="long_range",
+    pattern="cs",
+    summary="what followed this symbol when the sequence of 48 was read first?",
+    backbone="decoder",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.015625,
+    version=1,
+    length="96 tokens",
+    source="repeated random sequences of In-context Learning and Induction Heads (Olsson et al., "
+    "2022, arXiv 2209.11895), begun anywhere so that no fixed distance answers",
+    licence="generated",
+    controls={"window": {"window": 16}},
+)
+class Induction(Task):
+    """Every symbol is key and value at once; splits are draws from 64! / 16! sequences."""
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            Repeats(length=12, symbols=16),
+            Width(dim=16, heads=2, layers=1, short_convolution=3),
+            Training(4, 16, 4e-3),
+            50,
+        ),
+        "quick": _recipe(
+            Repeats(length=48, symbols=64),
+            Width(dim=32, heads=1, layers=2, short_convolution=3),
+            Training(600, 64, 4e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Generate; the splits differ by their generators."""
+        inputs, targets = generate(self.recipe.data, count, generator)
+        return {"inputs": inputs, "targets": targets}
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the decoder."""
+        return Decoder(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy over the second reading."""
+        logits = model(batch["inputs"])
+        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of the second reading's labels that are answered."""
+        asked = batch["targets"] != IGNORED
+        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
+        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the symbol `length` tokens before the label's place would score."""
+        length = self.recipe.data.length
+        asked = batch["targets"][:, length:]
+        right = batch["inputs"][:, :length].roll(-1, dims=1) == asked
+        return {"fixed distance": right.sum(dim=1) / (asked != IGNORED).sum(dim=1)}

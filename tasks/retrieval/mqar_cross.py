@@ -1,0 +1,114 @@
+"""Associative recall from a memory: queries look values up among pairs that stand apart."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.context_reader import ContextReader, ContextReaderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Task, Training
+
+
+@dataclass(frozen=True)
+class Memory:
+    """pairs K, each asked once; `keys` and `values` are how many different ones there are."""
+
+    pairs: int
+    keys: int
+    values: int
+
+    def __post_init__(self) -> None:
+        if self.pairs > min(self.keys, self.values):
+            raise ValueError("mqar-cross needs pairs <= keys and pairs <= values")
+
+
+def generate(
+    params: Memory, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return pairs (count, K, 2), queries (count, K) and the values asked for (count, K).
+
+    K distinct keys are paired with K distinct values; every key is asked once, in random order.
+    """
+    keys, values, order = (
+        torch.rand(count, size, generator=generator).argsort(dim=1)[:, : params.pairs]
+        for size in (params.keys, params.values, params.pairs)
+    )
+    return torch.stack((keys, values), dim=-1), keys.gather(1, order), values.gather(1, order)
+
+
+def _recipe(params: Memory, width: Width, training: Training, examples: int) -> Recipe:
+    model = ContextReaderConfig(
+        width,
+        context_features=params.keys + params.values,
+        query_features=params.keys,
+        outputs=params.values,
+        length=params.pairs,
+    )
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="mqar-cross",
+    domain="retrieval",
+    pattern="nc",
+    summary="recall the values of 56 keys from a memory of 56 pairs",
+    backbone="context reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.015625,
+    version=1,
+    length="56 queries, 56 pairs",
+    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927), cut where its pairs end: they "
+    "are the context, the queries are the stream",
+    licence="generated",
+)
+class MqarCross(Task):
+    """A pair is one token of the memory; splits are draws from more than 10^200 memories."""
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            Memory(pairs=8, keys=12, values=10),
+            Width(dim=16, heads=2, layers=1),
+            Training(4, 16, 4e-3),
+            50,
+        ),
+        "quick": _recipe(
+            Memory(pairs=56, keys=64, values=64),
+            Width(dim=64, heads=4, layers=2),
+            Training(1000, 32, 4e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Generate; the splits differ by their generators."""
+        params: Memory = self.recipe.data
+        pairs, queries, targets = generate(params, count, generator)
+        keys = F.one_hot(pairs[..., 0], params.keys)
+        values = F.one_hot(pairs[..., 1], params.values)
+        return {
+            "context": torch.cat((keys, values), dim=-1).float(),
+            "inputs": F.one_hot(queries, params.keys).float(),
+            "targets": targets,
+        }
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the context reader."""
+        return ContextReader(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy at the queries."""
+        return F.cross_entropy(model(batch["context"], batch["inputs"]).mT, batch["targets"])
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of each example's queries that are answered."""
+        answers = model(batch["context"], batch["inputs"]).argmax(dim=-1)
+        return {"accuracy": (answers == batch["targets"]).float().mean(dim=1)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the first pair's value would score as the answer to everything."""
+        first = batch["context"][:, :1, self.recipe.data.keys :].argmax(dim=-1)
+        return {"first value": (batch["targets"] == first).float().mean(dim=1)}

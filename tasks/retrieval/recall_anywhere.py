@@ -1,0 +1,129 @@
+"""Associative recall without an order: pairs and queries mixed, the whole sequence in view."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.encoder import Encoder, EncoderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Task, Training
+
+IGNORED = -100
+"""The label of positions that ask nothing."""
+BLANK = 0
+"""The token after a query."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """pairs K, each asked once, so 4 K tokens; `keys` and `values` are how many there are."""
+
+    pairs: int
+    keys: int
+    values: int
+
+    def __post_init__(self) -> None:
+        if self.pairs > min(self.keys, self.values):
+            raise ValueError("recall-anywhere needs pairs <= keys and pairs <= values")
+
+    @property
+    def length(self) -> int:
+        """Tokens per example: K pairs and K queries of two tokens each."""
+        return 4 * self.pairs
+
+    @property
+    def vocabulary(self) -> int:
+        """The blank, then the keys, then the values."""
+        return 1 + self.keys + self.values
+
+
+def generate(params: Mixed, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels, both (count, length).
+
+    K distinct keys and K distinct values make K pairs `key value`; every key is asked once, as
+    `key blank`. These 2 K couples stand in uniform random order, so half of the queries come
+    before their pair. The label at a query's key is the value that its pair holds.
+    """
+    pairs = params.pairs
+    keys = 1 + torch.rand(count, params.keys, generator=generator).argsort(dim=1)[:, :pairs]
+    values = torch.rand(count, params.values, generator=generator).argsort(dim=1)[:, :pairs]
+    values = values + 1 + params.keys
+    order = torch.rand(count, 2 * pairs, generator=generator).argsort(dim=1)
+    ignored = torch.full_like(values, IGNORED)
+    first = torch.cat((keys, keys), dim=1).gather(1, order)
+    second = torch.cat((values, torch.full_like(values, BLANK)), dim=1).gather(1, order)
+    asked = torch.cat((ignored, values), dim=1).gather(1, order)
+    inputs = torch.stack((first, second), dim=-1).flatten(1)
+    labels = torch.stack((asked, torch.full_like(asked, IGNORED)), dim=-1).flatten(1)
+    return inputs, labels
+
+
+def _recipe(params: Mixed, width: Width, training: Training, examples: int) -> Recipe:
+    size = params.vocabulary
+    model = EncoderConfig(width, vocabulary=size, outputs=size, length=params.length)
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="recall-anywhere",
+    domain="retrieval",
+    pattern="ns",
+    summary="recall the values of 32 keys, each asked once, before or after its pair",
+    backbone="encoder",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.025,
+    version=1,
+    length="128 tokens",
+    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with pairs and queries shuffled",
+    licence="generated",
+    controls={"window": {"window": 8}},
+)
+class RecallAnywhere(Task):
+    """A query sees the whole sequence; splits are draws from more than 10^150 sequences."""
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            Mixed(pairs=4, keys=8, values=8),
+            Width(dim=16, heads=1, layers=1, short_convolution=3),
+            Training(4, 16, 4e-3),
+            50,
+        ),
+        "quick": _recipe(
+            Mixed(pairs=32, keys=40, values=40),
+            Width(dim=32, heads=1, layers=2, short_convolution=3),
+            Training(600, 64, 4e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Generate; the splits differ by their generators."""
+        inputs, targets = generate(self.recipe.data, count, generator)
+        return {"inputs": inputs, "targets": targets}
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the encoder."""
+        return Encoder(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy at the queries."""
+        logits = model(batch["inputs"])
+        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of each example's queries that are answered."""
+        asked = batch["targets"] != IGNORED
+        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
+        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the last pair's value would score as the answer to everything."""
+        values = batch["inputs"][:, 1::2]
+        last = (torch.arange(values.shape[1]) * (values != BLANK)).argmax(dim=1, keepdim=True)
+        asked = batch["targets"] != IGNORED
+        right = (batch["targets"] == values.gather(1, last)) & asked
+        return {"last value": right.sum(dim=1) / asked.sum(dim=1)}

@@ -1,0 +1,111 @@
+"""Recall in sequence: write down a list whose links lie shuffled in a memory."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.memory_decoder import MemoryDecoder, MemoryDecoderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Task, Training
+
+
+@dataclass(frozen=True)
+class LinkedList:
+    """A memory of `keys` pairs, one for each key, of which `written` are followed."""
+
+    keys: int
+    written: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.written < self.keys:
+            raise ValueError("recall-seq needs 0 < written < keys")
+
+
+def generate(
+    params: LinkedList, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return pairs (count, K, 2), first keys (count, 1) and the keys to write (count, L).
+
+    One random cycle runs through all K keys; its pairs (key, next key) are stored in random
+    order. The L keys after the first are to be written.
+    """
+    shape = (count, params.keys)
+    cycle, order = (torch.rand(shape, generator=generator).argsort(dim=1) for _ in range(2))
+    following = cycle.roll(-1, dims=1)
+    pairs = torch.stack((cycle.gather(1, order), following.gather(1, order)), dim=-1)
+    return pairs, cycle[:, :1], cycle[:, 1 : 1 + params.written]
+
+
+def _recipe(params: LinkedList, width: Width, training: Training, examples: int) -> Recipe:
+    model = MemoryDecoderConfig(
+        width, features=2 * params.keys, vocabulary=params.keys, length=params.keys
+    )
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="recall-seq",
+    domain="retrieval",
+    pattern="cc",
+    summary="write a list of 20 keys, each the value of the one before in a memory of 40 pairs",
+    backbone="memory decoder",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.02564102564102564,
+    version=1,
+    length="20 queries, 40 pairs",
+    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with a memory apart, in which "
+    "the decoder's every answer is its next query",
+    licence="generated",
+)
+class RecallSeq(Task):
+    """A pair is one token of the memory; splits are draws from 40! x 39! lists and orders."""
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            LinkedList(keys=12, written=5),
+            Width(dim=16, heads=2, layers=1),
+            Training(4, 16, 4e-3),
+            50,
+        ),
+        "quick": _recipe(
+            LinkedList(keys=40, written=20),
+            Width(dim=64, heads=4, layers=1),
+            Training(800, 64, 4e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Generate; the splits differ by their generators."""
+        pairs, first, targets = generate(self.recipe.data, count, generator)
+        memory = F.one_hot(pairs, self.recipe.data.keys).flatten(2).float()
+        return {"memory": memory, "inputs": first, "targets": targets}
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the memory decoder."""
+        return MemoryDecoder(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy under teacher forcing."""
+        tokens = torch.cat((batch["inputs"], batch["targets"][:, :-1]), dim=1)
+        return F.cross_entropy(model(batch["memory"], tokens).mT, batch["targets"])
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of keys that are right, greedily decoded."""
+        assert isinstance(model, MemoryDecoder)
+        written = model.generate(batch["memory"], batch["inputs"], batch["targets"].shape[1])
+        return {"accuracy": (written == batch["targets"]).float().mean(dim=1)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the values score in the order in which the memory stores them."""
+        stored = batch["memory"].unflatten(2, (2, -1)).argmax(dim=-1)[:, :, 1]
+        written = stored[:, : batch["targets"].shape[1]]
+        return {"stored order": (written == batch["targets"]).float().mean(dim=1)}
+
+    def tokens(self, batch: Batch) -> int:
+        """Count the keys that are written."""
+        return batch["targets"].numel()

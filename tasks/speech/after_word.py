@@ -1,0 +1,111 @@
+"""Say which word follows which in a stream."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Training
+from cab.tasks.speech._recordings import (
+    WORDS_IN_ALL,
+    Hearing,
+    Sayings,
+    SpokenTask,
+    distinct,
+    join,
+    pick,
+)
+
+
+def recipe(params: Sayings, width: Width, training: Training, examples: int) -> Recipe:
+    """Size the backbone for streams of these words, with a question for each but the last."""
+    model = FrameReaderConfig(
+        width,
+        features=params.hearing.features + WORDS_IN_ALL,
+        outputs=WORDS_IN_ALL,
+        length=params.words - 1 + params.words * params.hearing.longest,
+        causal=False,
+    )
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="after-word",
+    domain="speech",
+    pattern="ns",
+    summary="which word does a synthetic voice say after each of seven cue words?",
+    backbone="frame reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.1,
+    version=1,
+    length="7 questions and up to 48 tokens of 100 ms",
+    source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
+    "of 40 bands every 12.5 ms, eight frames a token",
+    licence="generated",
+    controls={"window": {"window": 4}},
+)
+class AfterWord(SpokenTask):
+    """Different words of one speaker; each but the last is a cue, asked for at the beginning.
+
+    Test speakers are heard in no training.
+    """
+
+    recipes = {  # noqa: RUF012
+        "smoke": recipe(
+            Sayings(3, Hearing(stack=8, longest=6)),
+            Width(dim=16, heads=2, layers=1, short_convolution=3),
+            Training(4, 8, 3e-3),
+            20,
+        ),
+        "quick": recipe(
+            Sayings(8, Hearing(stack=8, longest=6)),
+            Width(dim=64, heads=4, layers=3, short_convolution=3),
+            Training(800, 32, 3e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Join different words of a random speaker behind the cues, which are in random order.
+
+        A cue is a token without sound whose last ten features tell the word.
+        """
+        recordings, params = self._recordings[split], self.recipe.data
+        words = distinct(count, params.words, WORDS_IN_ALL, generator)
+        stream = join(recordings, pick(recordings, words, generator))
+        order = distinct(count, params.words - 1, params.words - 1, generator)
+        named = F.one_hot(words.gather(1, order), WORDS_IN_ALL).float()
+        cues = F.pad(named, (params.hearing.features, 0))
+        return {
+            "inputs": torch.cat((cues, F.pad(stream.tokens, (0, WORDS_IN_ALL))), dim=1),
+            "padding": F.pad(stream.padding, (params.words - 1, 0)),
+            "targets": words.gather(1, order + 1),
+            "last": words[:, -1:],
+        }
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the frame reader."""
+        return FrameReader(self.recipe.model, slots)
+
+    def _answers(self, model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch["inputs"], batch["padding"])[:, : batch["targets"].shape[1]]
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy at the cues."""
+        return F.cross_entropy(self._answers(model, batch).mT, batch["targets"])
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of cues that are answered."""
+        right = self._answers(model, batch).argmax(dim=-1) == batch["targets"]
+        return {"accuracy": right.float().mean(dim=1)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the last word said scores as the answer to everything."""
+        return {"last word": (batch["targets"] == batch["last"]).float().mean(dim=1)}
+
+    def tokens(self, batch: Batch) -> int:
+        """Count the tokens, padding left out."""
+        return int((~batch["padding"]).sum())

@@ -1,0 +1,44 @@
+"""Say which word follows which, in real recordings."""
+
+from cab.backbones.slots import Width
+from cab.registry import register_task
+from cab.task import Training
+from cab.tasks.speech._recordings import Hearing, Sayings
+from cab.tasks.speech.after_word import AfterWord, recipe
+
+
+@register_task(
+    name="after-word-fsdd",
+    domain="speech",
+    pattern="ns",
+    summary="which digit does a speaker say after each of four cue words?",
+    backbone="frame reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.1,
+    version=1,
+    length="4 questions and up to 40 tokens of 100 ms",
+    data=("fsdd",),
+    imports=("datasets",),
+    source="Free Spoken Digit Dataset (Jackson et al., 2018); log mel of 40 bands every 12.5 ms, "
+    "eight frames a token",
+    licence="CC BY-SA 4.0",
+    controls={"window": {"window": 4}},
+)
+class AfterWordFsdd(AfterWord):
+    """Five different digits of one speaker; the official test recordings are only tested on."""
+
+    recipes = {  # noqa: RUF012
+        "smoke": recipe(
+            Sayings(3, Hearing(stack=8, longest=8)),
+            Width(dim=16, heads=2, layers=1, short_convolution=3),
+            Training(4, 8, 3e-3),
+            20,
+        ),
+        "quick": recipe(
+            Sayings(5, Hearing(stack=8, longest=8)),
+            Width(dim=64, heads=4, layers=3, short_convolution=3),
+            Training(1000, 32, 3e-3),
+            500,
+        ),
+    }

@@ -1,0 +1,100 @@
+"""Say when each word of a stream begins."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.query_reader import QueryReader, QueryReaderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Training
+from cab.tasks.speech._recordings import (
+    WORDS_IN_ALL,
+    Hearing,
+    Sayings,
+    SpokenTask,
+    distinct,
+    join,
+    pick,
+)
+
+
+def recipe(params: Sayings, width: Width, training: Training, examples: int) -> Recipe:
+    """Size the backbone for streams of these words."""
+    length = params.words * params.hearing.longest
+    model = QueryReaderConfig(
+        width, params.hearing.features, length, questions=WORDS_IN_ALL, answers=length
+    )
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="align",
+    domain="speech",
+    pattern="nc",
+    summary="when does a synthetic voice begin to say each of its four words?",
+    backbone="query reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.0625,
+    version=1,
+    length="4 queries, up to 48 keys of 50 ms",
+    source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
+    "of 40 bands every 12.5 ms, four frames a token",
+    licence="generated",
+)
+class Align(SpokenTask):
+    """Four different words of one speaker; a question is a word, an answer its first token.
+
+    An answer counts if it is off by one token at most. Test speakers are heard in no training.
+    """
+
+    recipes = {  # noqa: RUF012
+        "smoke": recipe(
+            Sayings(2, Hearing(stack=8, longest=6)),
+            Width(dim=16, heads=2, layers=1),
+            Training(4, 8, 3e-3),
+            20,
+        ),
+        "quick": recipe(
+            Sayings(4, Hearing(stack=4, longest=12)),
+            Width(dim=64, heads=4, layers=2, short_convolution=3),
+            Training(700, 32, 3e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Join different words of a random speaker, and ask for them in random order."""
+        recordings, params = self._recordings[split], self.recipe.data
+        words = distinct(count, params.words, WORDS_IN_ALL, generator)
+        stream = join(recordings, pick(recordings, words, generator))
+        order = distinct(count, params.words, params.words, generator)
+        return {
+            "source": stream.tokens,
+            "source_padding": stream.padding,
+            "inputs": words.gather(1, order),
+            "targets": stream.begins.gather(1, order),
+        }
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the query reader."""
+        return QueryReader(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy over the tokens at which a word can begin."""
+        logits = model(batch["source"], batch["inputs"], batch["source_padding"])
+        return F.cross_entropy(logits.mT, batch["targets"])
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of onsets found within a token, and of those found exactly."""
+        logits = model(batch["source"], batch["inputs"], batch["source_padding"])
+        off = (logits.argmax(dim=-1) - batch["targets"]).abs()
+        return {
+            "accuracy": (off <= 1).float().mean(dim=1),
+            "exact": (off == 0).float().mean(dim=1),
+        }
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the beginning of the stream scores as the answer to everything."""
+        return {"beginning": (batch["targets"] <= 1).float().mean(dim=1)}

@@ -1,0 +1,116 @@
+"""When a word comes again in a stream, say which word followed it the first time."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Training
+from cab.tasks.speech._recordings import (
+    WORDS_IN_ALL,
+    Hearing,
+    Sayings,
+    SpokenTask,
+    distinct,
+    join,
+    pick,
+)
+
+IGNORED = -100
+"""The label of tokens that ask nothing."""
+
+
+def recipe(params: Sayings, width: Width, training: Training, examples: int) -> Recipe:
+    """Size the backbone for streams of these words, and all but the last of them again."""
+    model = FrameReaderConfig(
+        width,
+        features=params.hearing.features,
+        outputs=WORDS_IN_ALL,
+        length=(2 * params.words - 1) * params.hearing.longest,
+        causal=True,
+    )
+    return Recipe(params, model, training, examples, examples)
+
+
+@register_task(
+    name="spoken-recall",
+    domain="speech",
+    pattern="cs",
+    summary="at a word that a synthetic voice said before: which word came next then?",
+    backbone="frame reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.1,
+    version=1,
+    length="up to 78 tokens of 100 ms",
+    source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
+    "of 40 bands every 12.5 ms, eight frames a token",
+    licence="generated",
+    controls={"window": {"window": 4}},
+)
+class SpokenRecall(SpokenTask):
+    """Different words of one speaker, then all but the last again, in random order.
+
+    The question is put at the last token of each word that comes again, which is another
+    recording of it. Test speakers are heard in no training.
+    """
+
+    recipes = {  # noqa: RUF012
+        "smoke": recipe(
+            Sayings(3, Hearing(stack=8, longest=6)),
+            Width(dim=16, heads=2, layers=1, short_convolution=3),
+            Training(4, 8, 3e-3),
+            20,
+        ),
+        "quick": recipe(
+            Sayings(7, Hearing(stack=8, longest=6)),
+            Width(dim=64, heads=4, layers=3, short_convolution=3),
+            Training(700, 32, 3e-3),
+            500,
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Join the words of a random speaker, label the last token of those said again."""
+        recordings, params = self._recordings[split], self.recipe.data
+        words = distinct(count, params.words, WORDS_IN_ALL, generator)
+        order = distinct(count, params.words - 1, params.words - 1, generator)
+        said = torch.cat((words, words.gather(1, order)), dim=1)
+        stream = join(recordings, pick(recordings, said, generator))
+        asked = stream.ends[:, params.words :] - 1
+        targets = torch.full(stream.padding.shape, IGNORED)
+        return {
+            "inputs": stream.tokens,
+            "padding": stream.padding,
+            "targets": targets.scatter_(1, asked, words.gather(1, order + 1)),
+            "last": words[:, -1:],
+        }
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the causal frame reader."""
+        return FrameReader(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy where something is asked."""
+        logits = model(batch["inputs"], batch["padding"])
+        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of each stream's questions that are answered."""
+        answers = model(batch["inputs"], batch["padding"]).argmax(dim=-1)
+        return {"accuracy": _share_right(answers, batch)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the last new word scores as the answer to everything."""
+        return {"last new word": _share_right(batch["last"], batch)}
+
+    def tokens(self, batch: Batch) -> int:
+        """Count the tokens, padding left out."""
+        return int((~batch["padding"]).sum())
+
+
+def _share_right(answers: Tensor, batch: Batch) -> Tensor:
+    asked = batch["targets"] != IGNORED
+    return ((answers == batch["targets"]) & asked).sum(dim=1) / asked.sum(dim=1)

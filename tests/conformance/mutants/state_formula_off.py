@@ -1,0 +1,19 @@
+"""The card says half of what the state holds."""
+
+from cab.registry import register_variant
+from cab.variants.softmax.softmax import SoftmaxAttention
+
+BREAKS = "decoding"
+
+
+@register_variant(
+    name="state_formula_off",
+    family="softmax",
+    patterns="cs",
+    summary="a mutant: breaks decoding",
+    time="N^2 d",
+    memory="N^2",
+    state="M E",
+)
+class StateFormulaOff(SoftmaxAttention):
+    """Softmax attention with a planted fault."""

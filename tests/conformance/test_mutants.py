@@ -1,0 +1,47 @@
+"""Every law can fail: each planted fault is caught by the law that names it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from cli_support import cab_here
+
+from cab.conformance.check import LAWS, hold, subjects
+from cab.registry import discover_variants
+
+MUTANTS = {path.stem: path for path in sorted((Path(__file__).parent / "mutants").glob("*.py"))}
+BY_NAME = {law.name: law for law in LAWS}
+
+
+def broken_by(path: Path) -> str:
+    """The law that a mutant's file names in BREAKS."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "BREAKS":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path} names no law")
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_law_that_a_mutant_breaks_catches_it_in_every_pattern(name):
+    path = MUTANTS[name]
+    variants = discover_variants((path,))
+    for subject in subjects(variants, name, variants.card(name).patterns, options={}):
+        verdict = hold(subject, BY_NAME[broken_by(path)])
+        assert verdict is not None
+        assert not verdict.holds, subject.pattern
+        # A variant that merely crashes would prove nothing of the law.
+        assert name == "no_autocast" or "It raised" not in verdict.findings[0].message
+
+
+def test_every_law_has_mutants():
+    caught = [broken_by(path) for path in MUTANTS.values()]
+    assert set(caught) == set(BY_NAME)
+    assert caught.count("causality") >= 10
+
+
+@pytest.mark.parametrize("name", ["leak_of_one_token", "rows_meet", "state_formula_off"])
+def test_cab_check_exits_with_1_on_a_mutant_and_names_the_law(name):
+    said = cab_here("check", name, "--include", MUTANTS[name])
+    assert said.code == 1
+    assert f"{broken_by(MUTANTS[name])}, " in said.out
+    assert "FAILS" in said.out

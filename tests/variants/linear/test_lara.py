@@ -1,0 +1,59 @@
+"""LARA against its importance weights, query by query and sample by sample."""
+
+import itertools
+
+import pytest
+import torch
+from linear_oracles import assert_is, error_to_softmax, segment_means, softmax_twin
+from long_sequences import assert_survives, both_dtypes
+from support import DIM, build, draw
+
+
+def xi(x, omega):
+    return torch.exp(omega @ x - x @ x / 2)
+
+
+def sample(attention, q, k, v, head):
+    q, k = q / q.shape[1] ** 0.25, k / k.shape[1] ** 0.25
+    mean_q, mean_k = (segment_means(x, attention.config.landmarks) for x in (q, k))
+    centers, rows = mean_q + mean_k, []
+    nearness = (q @ mean_q.T).softmax(dim=0)
+    for t in range(len(q)):
+        numerator, denominator = 0.0, 0.0
+        for c, omega in enumerate(centers):
+            balance = xi(omega, omega) / sum(xi(other, omega) for other in centers)
+            alpha = (balance + nearness[t, c] - nearness[t].mean()).clamp(min=1e-8)
+            seen = torch.stack([xi(key, omega) for key in k])
+            weight = alpha * xi(q[t], omega) * seen.sum() / xi(omega, omega)
+            numerator = numerator + weight * (seen @ v) / seen.sum()
+            denominator = denominator + weight
+        rows.append(numerator / denominator)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("landmarks", [1, 4])
+def test_lara_is_its_estimator_written_out(landmarks):
+    assert_is("lara", "ns", sample, lengths=(1, 2, 13), landmarks=landmarks)
+
+
+def test_more_landmarks_come_nearer_to_softmax():
+    errors = [error_to_softmax("lara", "ns", landmarks=2**power) for power in range(2, 7)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(errors))
+
+
+def test_samples_around_the_landmarks_are_right_on_average():
+    # With every sample from its own proposal the estimator's mean comes near softmax attention,
+    # nearer than samples at the landmarks themselves.
+    attention, x = build("lara", "ns", landmarks=64, noise=1.0), 0.5 * draw(1, 64, DIM)
+    expected, at_landmarks = softmax_twin(attention)(x), attention(x)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        attention.train()
+        mean = torch.stack([attention(x) for _ in range(300)]).mean(dim=0)
+    assert not attention(x).equal(mean)
+    assert (mean - expected).norm() < 0.5 * (at_landmarks - expected).norm()
+
+
+@both_dtypes
+def test_it_survives_a_long_sequence(dtype):
+    assert_survives("lara", "ns", dtype)

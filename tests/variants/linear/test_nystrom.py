@@ -1,0 +1,39 @@
+"""Nystrom attention against the three softmaxes and an exact pseudo-inverse."""
+
+import pytest
+import torch
+from linear_oracles import assert_is, error_to_softmax, segment_means, softmax_twin
+from long_sequences import assert_survives, both_dtypes
+from support import BATCH, DIM, build, draw, relative_difference
+
+
+def rebuild(attention, q, k, v, head):
+    few_q, few_k = (segment_means(x, attention.config.landmarks) for x in (q, k))
+    scale = k.shape[1] ** -0.5
+    left, middle, right = (
+        (scale * a @ b.T).softmax(dim=1) for a, b in ((q, few_k), (few_q, few_k), (few_q, k))
+    )
+    return left @ torch.linalg.pinv(middle) @ right @ v
+
+
+@pytest.mark.parametrize("landmarks", [1, 3, 7])
+def test_nystrom_is_its_three_factors(landmarks):
+    assert_is("nystrom", "ns", rebuild, limit=1e-8, landmarks=landmarks, iterations=40)
+
+
+@pytest.mark.parametrize("length", [1, 2, 17])
+def test_as_many_landmarks_as_tokens_are_softmax_attention(length):
+    attention = build("nystrom", "ns", landmarks=length, iterations=40)
+    x = draw(BATCH, length, DIM)
+    assert relative_difference(attention(x), softmax_twin(attention)(x)) <= 1e-8
+
+
+def test_more_landmarks_come_nearer_to_softmax():
+    errors = [error_to_softmax("nystrom", "ns", landmarks=2**power) for power in range(2, 7)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.05
+
+
+@both_dtypes
+def test_it_survives_a_long_sequence(dtype):
+    assert_survives("nystrom", "ns", dtype)

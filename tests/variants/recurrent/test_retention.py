@@ -1,0 +1,59 @@
+"""Retention against the paper's parallel form, written with complex numbers."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from long_sequences import assert_survives, both_dtypes
+from support import BATCH, DIM, HEAD_WIDTH, HEADS, build, draw, relative_difference
+
+
+def parallel(attention, x):
+    """(Q K^T * D) V with Q, K times exp(i n theta), group norm, swish gate."""
+    length, half = x.shape[1], HEAD_WIDTH // 2
+    n = torch.arange(length, dtype=torch.float64)
+    theta = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+    phase = torch.exp(1j * n[:, None] * theta)
+    out = []
+    for head in range(HEADS):
+        cut = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
+        q, k, v = (
+            x @ part.weight[cut].T for part in (attention.query, attention.key, attention.value)
+        )
+        q_turned, k_turned = (
+            torch.complex(part[..., :half], part[..., half : 2 * half]) * phase for part in (q, k)
+        )
+        scores = (q_turned @ k_turned.mH).real + q[..., 2 * half :] @ k[..., 2 * half :].mT
+        gamma = 1 - 2.0 ** (-5 - head)
+        distance = n[:, None] - n
+        decay = torch.where(distance >= 0, gamma**distance, 0.0)
+        mixed = (scores * decay / HEAD_WIDTH**0.5) @ v
+        variance, mean = torch.var_mean(mixed, dim=-1, keepdim=True, correction=0)
+        out.append((mixed - mean) / (variance + 1e-5).sqrt())
+    gate = F.silu(x @ attention.gate.weight.T)
+    return (gate * torch.cat(out, dim=-1)) @ attention.output.weight.T
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 65, 130])
+def test_retention_is_its_parallel_form(length):
+    attention, x = build("retention", "cs"), draw(BATCH, length, DIM)
+    assert relative_difference(attention(x), parallel(attention, x)) <= 1e-11
+
+
+def test_only_distances_count():
+    attention, x = build("retention", "cs"), draw(1, 9, DIM)
+    zeros = torch.zeros(1, 40, DIM, dtype=torch.float64)
+    got = attention(torch.cat((zeros, x), dim=1))[:, 40:]
+    assert relative_difference(got, attention(x)) <= 1e-11
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_slow_decays_are_not_rounded_to_one(dtype):
+    attention = build("retention", "cs", dim=32, heads=16, dtype=dtype)
+    tokens, _ = attention.read(draw(1, 3, 32, dtype=dtype), torch.empty(1, 0, 0))
+    expected = torch.log1p(-(2.0 ** (-5 - torch.arange(16, dtype=torch.float64))))
+    torch.testing.assert_close(tokens[-1][0, :, 0].double(), expected, rtol=1e-6, atol=0)
+
+
+@both_dtypes
+def test_it_survives_a_long_sequence(dtype):
+    assert_survives("retention", "cs", dtype)

@@ -1,0 +1,1 @@
+"""Token mixers without attention: convolutions, pooling and spectra."""

@@ -1,0 +1,1 @@
+"""Attention inside a convolutional network: gates on a feature map."""

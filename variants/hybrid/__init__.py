@@ -1,0 +1,1 @@
+"""Hybrids: attention to the near joined with something cheaper for the far."""

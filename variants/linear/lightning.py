@@ -1,0 +1,101 @@
+"""Lightning attention: linear attention with a fixed decay per head, computed block by block."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from cab.decoding import DecodingAttention
+from cab.kernels.linear.scalar_decay import scalar_decay_attention
+from cab.registry import register_variant
+
+
+class FadingSum(NamedTuple):
+    """The decode state: the sum of k v^T, each term faded by its age; E^2 elements per head."""
+
+    total: Float[Tensor, "B H E E"]
+
+
+@register_variant(
+    name="lightning",
+    family="linear",
+    patterns="cs",
+    summary="linear attention with a fixed decay per head, quadratic within blocks, no softmax",
+    paper="Lightning Attention-2: A Free Lunch for Handling Unlimited Sequence Lengths in Large "
+    "Language Models (Qin, Sun, Li, Shen, Sun, Zhong)",
+    year=2024,
+    arxiv="2401.04658",
+    time="N d^2",
+    memory="N d",
+    state="E^2",
+    published_defaults="decays exp(-2^(-8 h / H)), h = 1 ... H, slower in higher layers, here the "
+    "first layer's everywhere; blocks of 256, here 64",
+)
+class LightningAttention(DecodingAttention):
+    r"""Sum outer products of swish features, fading at a rate per head; normalise the answer.
+
+    .. math:: o_t = \mathrm{RMSNorm}\Big(\sum_{s \le t} \lambda_h^{t-s}
+              (\mathrm{swish}(q_t) \cdot \mathrm{swish}(k_s)) v_s\Big), \quad
+              \lambda_h = \exp(-2^{-8h/H})
+
+    Lightning Attention-2 is the algorithm: within a block the masked product (Q K^T) V, between
+    blocks the running K^T V. The mechanism is that of TransNormerLLM (arXiv 2307.14995), whose
+    norm without parameters spans all heads; its gate and its rotations belong to `transnormer`.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """block: tokens per block; it changes the cost, not the result."""
+
+        block: int = 64
+
+        def __post_init__(self) -> None:
+            if self.block < 1:
+                raise ValueError("block must be at least 1")
+
+    config: Config
+
+    def attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H N E"],
+        v: Float[Tensor, "B H N E"],
+        *,
+        key_padding_mask: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B H N E"]:
+        """Return o; padded tokens are zeros and add nothing, yet time passes over them."""
+        log_decay = self._log_decay(q)[None, :, None].expand(q.shape[:3])
+        return _norm(scalar_decay_attention(F.silu(q), F.silu(k), v, log_decay, self.config.block))
+
+    def absorb(
+        self,
+        state: FadingSum | None,
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> FadingSum:
+        """Fade the sum and add the newest outer product."""
+        log_decay = self._log_decay(k)
+        if state is None:
+            shape = (*k.shape[:2], self.head_width, self.head_width)
+            return FadingSum(log_decay.new_zeros(shape))
+        faded = state.total * log_decay.exp()[:, None, None]
+        return FadingSum(faded + F.silu(k).mT * v)
+
+    def recall(self, q: Float[Tensor, "B H 1 E"], state: FadingSum) -> Float[Tensor, "B H 1 E"]:
+        """Read the sum with one query."""
+        return _norm((F.silu(q).to(state.total.dtype) @ state.total).to(q.dtype))
+
+    def _log_decay(self, like: Tensor) -> Float[Tensor, " H"]:
+        """Made here and not kept: a buffer in bfloat16 would round the slow decays away."""
+        head = torch.arange(1, self.heads + 1, device=like.device, dtype=torch.float64)
+        wide = torch.promote_types(like.dtype, torch.float32)
+        return -(2.0 ** (-8 * head / self.heads)).to(wide)
+
+
+def _norm(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:
+    """Divide by the root mean square over all heads' channels."""
+    return x * (x.square().mean(dim=(1, 3), keepdim=True) + 1e-6).rsqrt()

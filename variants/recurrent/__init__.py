@@ -1,0 +1,1 @@
+"""Recurrences: a state of fixed size that every token updates and reads."""

@@ -1,0 +1,150 @@
+"""What the recurrent mixers share: the same reading of tokens for a whole sequence and a step.
+
+Dimensions: B batch, N length, H heads, E head width, D model width, K and V widths of the state,
+R tokens that a short convolution looks back, C its channels.
+"""
+
+import math
+from typing import Any, NamedTuple, Unpack
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from cab.attention import Attention, Geometry, read_decoding_context, read_source
+
+Tokens = tuple[Tensor, ...]
+"""Queries, keys, values, further gates, and last the log decay: what a kernel takes."""
+
+
+class RecurrentState(NamedTuple):
+    """The decode state: the memory, and what a short convolution still needs."""
+
+    memory: Float[Tensor, "B H K V"]
+    recent: Float[Tensor, "B R C"]
+
+
+class ShortConvolution(nn.Module):
+    """A causal depthwise convolution, then SiLU: a part of the delta rule's and Mamba's papers."""
+
+    def __init__(self, channels: int, kernel: int, bias: bool = False) -> None:
+        super().__init__()
+        self.channels, self.reach = channels, kernel - 1
+        self.convolution = nn.Conv1d(channels, channels, kernel, groups=channels, bias=bias)
+
+    def forward(
+        self, x: Float[Tensor, "B N C"], recent: Float[Tensor, "B R C"]
+    ) -> tuple[Float[Tensor, "B N C"], Float[Tensor, "B R C"]]:
+        """Return the convolution of x, which follows `recent`, and what is recent after it."""
+        x = torch.cat((recent.to(x.dtype), x), dim=1)
+        return F.silu(self.convolution(x.mT).mT), x[:, x.shape[1] - self.reach :]
+
+
+class RecurrentAttention(Attention):
+    """A causal mixer with a state (K, V) per head: `read` tokens, `mix` or `advance`, `write`."""
+
+    state_shape: tuple[int, int]
+    writers: tuple[int, ...] = (1,)
+    """Which of the tokens' parts change the memory, so that zeros there change nothing."""
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        self.convolution: ShortConvolution | None = None
+
+    def read(
+        self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
+    ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
+        """Return what the kernel takes, and what the short convolution will need next."""
+        raise NotImplementedError
+
+    def mix(self, *tokens: Tensor) -> Float[Tensor, "B H N V"]:
+        """Read the state at every position of a whole sequence."""
+        raise NotImplementedError
+
+    def advance(
+        self, memory: Float[Tensor, "B H K V"], *tokens: Tensor
+    ) -> tuple[Float[Tensor, "B H 1 V"], Float[Tensor, "B H K V"]]:
+        """Return what one token reads, and the memory after it."""
+        raise NotImplementedError
+
+    def write(
+        self, mixed: Float[Tensor, "B H N V"], x: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B N D"]:
+        """Normalise, gate, project back to the stream."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Mix the whole sequence; a padded token neither writes nor fades what is written."""
+        x, _ = read_source(self.pattern, x, context, key_padding_mask)
+        tokens, _ = self.read(x, self.nothing_recent(x.shape[0]))
+        if key_padding_mask is not None:
+            emptied = (*self.writers, len(tokens) - 1)
+            tokens = tuple(
+                _without(part, key_padding_mask) if number in emptied else part
+                for number, part in enumerate(tokens)
+            )
+        return self.write(self.mix(*tokens), x)
+
+    def initial_state(
+        self,
+        batch: int,
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> RecurrentState:
+        """Return an empty memory; its sums want float32 at least."""
+        read_decoding_context(self.pattern, context, key_padding_mask)
+        recent = self.nothing_recent(batch)
+        dtype = torch.promote_types(recent.dtype, torch.float32)
+        memory = recent.new_zeros(batch, self.heads, *self.state_shape, dtype=dtype)
+        return RecurrentState(memory, recent)
+
+    def step(
+        self, x: Float[Tensor, "B D"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "B D"], RecurrentState]:
+        """Answer one token by the recurrence. See `Attention.step`."""
+        token = x[:, None]
+        tokens, recent = self.read(token, state.recent)
+        mixed, memory = self.advance(state.memory, *tokens)
+        return self.write(mixed, token)[:, 0], RecurrentState(memory, recent)
+
+    def split_heads(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B H N E"]:
+        """Cut channels into heads."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def nothing_recent(self, batch: int) -> Float[Tensor, "B R C"]:
+        """Return what stands before the first token: zeros for the short convolution, if any."""
+        weight, short = next(self.parameters()), self.convolution
+        size = (0, 0) if short is None else (short.reach, short.channels)
+        return weight.new_zeros(batch, *size)
+
+
+def _without(
+    x: Float[Tensor, "B H N *K"], absent: Bool[Tensor, "B N"]
+) -> Float[Tensor, "B H N *K"]:
+    """Zero what belongs to absent tokens."""
+    return x.masked_fill(absent[:, None].unflatten(2, (-1,) + (1,) * (x.dim() - 3)), 0.0)
+
+
+def merge_heads(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B N D"]:
+    """Undo `split_heads`."""
+    return x.transpose(1, 2).flatten(-2)
+
+
+def normalise(x: Float[Tensor, "B H N K"]) -> Float[Tensor, "B H N K"]:
+    """Divide by the Euclidean norm, softly: a key of zeros stays zero, its gradient finite."""
+    return x * (x.square().sum(dim=-1, keepdim=True) + 1e-6).rsqrt()
+
+
+@torch.no_grad()
+def draw_step_bias(bias: nn.Parameter) -> None:
+    """Draw biases so that softplus(bias) is log-uniform in [0.001, 0.1], as Mamba's steps are."""
+    step = torch.empty_like(bias).uniform_(math.log(0.001), math.log(0.1)).exp()
+    bias.copy_(step + (-torch.expm1(-step)).log())  # the inverse of softplus

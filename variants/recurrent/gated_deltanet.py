@@ -1,0 +1,109 @@
+"""Gated DeltaNet: the delta rule with Mamba-2's decay, so that a memory can also be cleared."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Unpack
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cab.attention import Geometry
+from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
+from cab.registry import register_variant
+from cab.variants.recurrent._recurrent import (
+    RecurrentAttention,
+    ShortConvolution,
+    Tokens,
+    draw_step_bias,
+    merge_heads,
+    normalise,
+)
+
+
+@register_variant(
+    name="gated-deltanet",
+    family="recurrent",
+    patterns="cs",
+    summary="the delta rule with a data-dependent decay per head and an output gate",
+    paper="Gated Delta Networks: Improving Mamba2 with Delta Rule (Yang, Kautz, Hatamizadeh)",
+    year=2024,
+    arxiv="2412.06464",
+    time="N d^2",
+    memory="N d",
+    state="ceil(key_share E) E + (kernel - 1) (2 ceil(key_share E) + E)",
+    published_defaults="short convolutions of 4 tokens, keys 0.75 d wide, as here; values 1.5 d "
+    "wide (6 d^2 parameters), here d (4.5 d^2)",
+)
+class GatedDeltaNet(RecurrentAttention):
+    r"""DeltaNet whose state first fades by :math:`\alpha_t`; with alpha = 1 it is DeltaNet's.
+
+    .. math:: S_t = \alpha_t (I - \beta_t k_t k_t^\top) S_{t-1} + \beta_t k_t v_t^\top, \quad
+              \alpha_t = \exp(-e^a \mathrm{softplus}(w^\top x_t + b))
+
+    .. math:: y_t = W_o (\mathrm{RMSNorm}(S_t^\top q_t) \odot \mathrm{SiLU}(W_g x_t))
+
+    q, k (of norm 1) and v are made as in `deltanet`.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """key_share: width of keys over values; kernel, chunk (cost only): tokens."""
+
+        key_share: float = 0.75
+        kernel: int = 4
+        chunk: int = 64
+
+        def __post_init__(self) -> None:
+            if self.key_share <= 0:
+                raise ValueError("key_share must be positive")
+            if self.kernel < 1 or self.chunk < 1:
+                raise ValueError("kernel and chunk must be at least 1")
+
+    config: Config
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        width = self.dim // self.heads
+        self.state_shape = (ceil(self.config.key_share * width), width)
+        self.keys = self.heads * self.state_shape[0]
+        self.query = nn.Linear(self.dim, self.keys, bias=False)
+        self.key = nn.Linear(self.dim, self.keys, bias=False)
+        self.value = nn.Linear(self.dim, self.dim, bias=False)
+        self.convolution = ShortConvolution(2 * self.keys + self.dim, self.config.kernel)
+        self.strength = nn.Linear(self.dim, self.heads, bias=False)
+        self.decay = nn.Linear(self.dim, self.heads)
+        draw_step_bias(self.decay.bias)
+        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.gate = nn.Linear(self.dim, self.dim, bias=False)
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.output = nn.Linear(self.dim, self.dim, bias=False)
+
+    def read(
+        self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
+    ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
+        """Return q, k, v, beta, log alpha."""
+        projected = torch.cat((self.query(x), self.key(x), self.value(x)), dim=-1)
+        convolved, recent = self.convolution(projected, recent)
+        parts = convolved.split((self.keys, self.keys, self.dim), dim=-1)
+        q, k, v = (self.split_heads(part) for part in parts)
+        strength = self.strength(x).sigmoid().mT
+        log_decay = (-self.log_rate.exp() * F.softplus(self.decay(x))).mT
+        return (normalise(q), normalise(k), v, strength, log_decay), recent
+
+    def mix(self, *tokens: Tensor) -> Float[Tensor, "B H N E"]:
+        """Read S_t with q_t, in chunks."""
+        return delta_rule_attention(*tokens, self.config.chunk)
+
+    def advance(
+        self, memory: Float[Tensor, "B H K E"], *tokens: Tensor
+    ) -> tuple[Float[Tensor, "B H 1 E"], Float[Tensor, "B H K E"]]:
+        """Take one step of the recurrence."""
+        return delta_rule_step(memory, *tokens)
+
+    def write(
+        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B N D"]:
+        """Normalise each head, gate, project."""
+        return self.output(merge_heads(self.norm(mixed)) * F.silu(self.gate(x)))

@@ -1,0 +1,120 @@
+"""Mamba-2: a selective state space with one decay per head, computed as masked attention."""
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cab.attention import Geometry
+from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
+from cab.registry import register_variant
+from cab.variants.recurrent._recurrent import (
+    RecurrentAttention,
+    ShortConvolution,
+    Tokens,
+    draw_step_bias,
+    merge_heads,
+)
+
+
+@register_variant(
+    name="mamba2",
+    family="recurrent",
+    patterns="cs",
+    summary="selective state space: steps, inputs and readings depend on the token",
+    paper="Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured "
+    "State Space Duality (Dao, Gu)",
+    year=2024,
+    arxiv="2405.21060",
+    time="N d^2",
+    memory="N d",
+    state="expand E state_width + (kernel - 1) (expand d + 2 state_width) / H",
+    published_defaults="expansion 2 (6 d^2 parameters), here 1 (3 d^2 and 2 state_width d); state "
+    "128 at head width 64, here 32 at 16; convolution of 4 tokens, steps in [0.001, 0.1], as here",
+)
+class Mamba2(RecurrentAttention):
+    r"""Each head keeps a state of its values u, fading by its step, A and B, C from the token.
+
+    .. math:: S_t = e^{\Delta_t A} S_{t-1} + B_t (\Delta_t u_t)^\top, \quad
+              o_t = S_t^\top C_t + D u_t, \quad \Delta_t = \mathrm{softplus}(w^\top x_t + b)
+
+    .. math:: y_t = W_o \mathrm{RMSNorm}(o_t \odot \mathrm{SiLU}(W_z x_t))
+
+    (u, B, C) are SiLU of a short convolution of projections; all heads share B and C. So B is a
+    key, C a query: :math:`o = (L \odot C B^\top) \Delta u` with L the products of decays. The norm
+    is over all heads together.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """expand: width of u over d; state_width: width of B and C; kernel, chunk in tokens."""
+
+        expand: int = 1
+        state_width: int = 32
+        kernel: int = 4
+        chunk: int = 64
+
+        def __post_init__(self) -> None:
+            if min(self.expand, self.state_width, self.kernel, self.chunk) < 1:
+                raise ValueError("expand, state_width, kernel and chunk must be at least 1")
+
+    config: Config
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        inner, state = self.config.expand * self.dim, self.config.state_width
+        self.state_shape = (state, inner // self.heads)
+        self.parts = (inner, state, state)
+        self.input = nn.Linear(self.dim, sum(self.parts), bias=False)
+        self.convolution = ShortConvolution(sum(self.parts), self.config.kernel, bias=True)
+        self.step_size = nn.Linear(self.dim, self.heads)
+        draw_step_bias(self.step_size.bias)
+        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.skip = nn.Parameter(torch.ones(self.heads))
+        self.gate = nn.Linear(self.dim, inner, bias=False)
+        self.norm = nn.RMSNorm(inner, eps=1e-5)
+        self.output = nn.Linear(inner, self.dim, bias=False)
+
+    def read(
+        self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
+    ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
+        """Return C, B, u, the steps, and the log decays Delta A with A = -exp(a)."""
+        convolved, recent = self.convolution(self.input(x), recent)
+        u, b, c = convolved.split(self.parts, dim=-1)
+        step = F.softplus(self.step_size(x)).mT
+        log_decay = -self.log_rate.exp()[:, None] * step
+        return (c[:, None], b[:, None], self.split_heads(u), step, log_decay), recent
+
+    def mix(
+        self,
+        c: Float[Tensor, "B 1 N S"],
+        b: Float[Tensor, "B 1 N S"],
+        u: Float[Tensor, "B H N P"],
+        step: Float[Tensor, "B H N"],
+        log_decay: Float[Tensor, "B H N"],
+    ) -> Float[Tensor, "B H N P"]:
+        """Read S_t with C_t, in chunks, and add what passes the state by."""
+        read = scalar_decay_attention(c, b, step[..., None] * u, log_decay, self.config.chunk)
+        return read + self.skip[:, None, None] * u
+
+    def advance(
+        self,
+        memory: Float[Tensor, "B H S P"],
+        c: Float[Tensor, "B 1 1 S"],
+        b: Float[Tensor, "B 1 1 S"],
+        u: Float[Tensor, "B H 1 P"],
+        step: Float[Tensor, "B H 1"],
+        log_decay: Float[Tensor, "B H 1"],
+    ) -> tuple[Float[Tensor, "B H 1 P"], Float[Tensor, "B H S P"]]:
+        """Take one step of the recurrence."""
+        read, memory = scalar_decay_step(memory, c, b, step[..., None] * u, log_decay)
+        return read + self.skip[:, None, None] * u, memory
+
+    def write(
+        self, mixed: Float[Tensor, "B H N P"], x: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B N D"]:
+        """Gate, normalise, project."""
+        return self.output(self.norm(merge_heads(mixed) * F.silu(self.gate(x))))

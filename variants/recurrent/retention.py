@@ -1,0 +1,124 @@
+"""Retention: linear attention whose memory rotates and fades at a fixed rate per head."""
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cab.attention import Geometry
+from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
+from cab.registry import register_variant
+from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
+
+
+@register_variant(
+    name="retention",
+    family="recurrent",
+    patterns="cs",
+    summary="products of rotated queries and keys, fading at a fixed rate per head",
+    paper="Retentive Network: A Successor to Transformer for Large Language Models (Sun et al.)",
+    year=2023,
+    arxiv="2307.08621",
+    time="N d^2",
+    memory="N d",
+    state="E^2",
+    published_defaults="decays 1 - 2^(-5-h) for head h, as here; values twice as wide as keys "
+    "(8 d^2 parameters), here as wide (5 d^2)",
+)
+class Retention(RecurrentAttention):
+    r"""Fade by :math:`\gamma_h = 1 - 2^{-5-h}` a token; :math:`R_t` rotates by angles t theta.
+
+    .. math:: o_t = \sum_{s \le t} \gamma^{t-s} \frac{(R_t q_t) \cdot (R_s k_s)}{\sqrt{E}} v_s,
+              \qquad y = W_o (\mathrm{swish}(W_g x) \odot \mathrm{GroupNorm}_H(o))
+
+    The angles are those of rotary positions. The paper's other normalisers (by the decays' and the
+    scores' sums) are positive factors of a row, which the group norm removes; they are left out.
+    A step keeps the memory in the frame of the present token, so that it needs no position.
+    """
+
+    @dataclass(frozen=True)
+    class Config:
+        """first: head 0 forgets 2^-first a token; chunk: tokens per chunk (cost, not result)."""
+
+        first: int = 5
+        chunk: int = 64
+
+        def __post_init__(self) -> None:
+            if self.first < 1 or self.chunk < 1:
+                raise ValueError("first and chunk must be at least 1")
+
+    config: Config
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        width = self.dim // self.heads
+        self.state_shape = (width, width)
+        self.query = nn.Linear(self.dim, self.dim, bias=False)
+        self.key = nn.Linear(self.dim, self.dim, bias=False)
+        self.value = nn.Linear(self.dim, self.dim, bias=False)
+        self.gate = nn.Linear(self.dim, self.dim, bias=False)
+        self.output = nn.Linear(self.dim, self.dim, bias=False)
+        self.norm = nn.GroupNorm(self.heads, self.dim, affine=False)
+
+    def read(
+        self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
+    ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
+        """Return q, k, v and the heads' constant decays."""
+        q, k, v = (self.split_heads(part(x)) for part in (self.query, self.key, self.value))
+        k = k / self.state_shape[0] ** 0.5
+        # Made here and not kept: a buffer in bfloat16 would round 1 - 2^-10 to 1.
+        head = torch.arange(self.heads, device=x.device, dtype=torch.float64)
+        log_decay = torch.log1p(-(2.0 ** (-self.config.first - head)))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return (q, k, v, log_decay.to(wide)[None, :, None].expand(v.shape[:3])), recent
+
+    def mix(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H N E"],
+        v: Float[Tensor, "B H N E"],
+        log_decay: Float[Tensor, "B H N"],
+    ) -> Float[Tensor, "B H N E"]:
+        """Rotate queries and keys by their positions; only differences of angles count."""
+        position = torch.arange(v.shape[2], device=v.device, dtype=torch.float64)
+        q, k = rotate(q, position), rotate(k, position)
+        return scalar_decay_attention(q, k, v, log_decay, self.config.chunk).to(v.dtype)
+
+    def advance(
+        self,
+        memory: Float[Tensor, "B H E E"],
+        q: Float[Tensor, "B H 1 E"],
+        k: Float[Tensor, "B H 1 E"],
+        v: Float[Tensor, "B H 1 E"],
+        log_decay: Float[Tensor, "B H 1"],
+    ) -> tuple[Float[Tensor, "B H 1 E"], Float[Tensor, "B H E E"]]:
+        """Turn what is kept back by one token's angles, then read with q and k as they are."""
+        back = torch.full((1,), -1.0, device=v.device, dtype=torch.float64)
+        memory = rotate(memory.mT, back).mT
+        return scalar_decay_step(memory, q, k, v, log_decay)
+
+    def write(
+        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B N D"]:
+        """Normalise each head, gate, project."""
+        merged = merge_heads(mixed)
+        normed = self.norm(merged.flatten(0, 1)).view_as(merged)
+        return self.output(F.silu(self.gate(x)) * normed)
+
+
+def rotate(x: Float[Tensor, "B H N E"], position: Float[Tensor, " P"]) -> Float[Tensor, "B H N E"]:
+    """Rotate channel pairs (c, c + E // 2) by position 10,000^(-2 c / E); an odd last one stays.
+
+    Angles are taken in float64: at position 65,536 float32 is off by hundredths of a radian.
+    """
+    half = x.shape[-1] // 2
+    pair = torch.arange(half, device=x.device, dtype=torch.float64)
+    angle = position[:, None] * 10_000.0 ** (-pair / max(half, 1))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    cosine, sine = angle.cos().to(wide), angle.sin().to(wide)
+    first, second, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
+    turned = (first * cosine - second * sine, first * sine + second * cosine, rest.to(wide))
+    return torch.cat(turned, dim=-1)
