@@ -6,12 +6,14 @@ g <= 0 (Yang et al., 2023, "Gated Linear Attention Transformers", arXiv 2312.066
 a pair is sum_c q_tc k_sc exp(G_tc - G_sc) with G the running sum of g; split into exp(G_t) and
 exp(-G_s) the second overflows. So a chunk is halved, and its halves again: a query in the later
 half meets a key in the earlier half through the moment m between them, as exp(G_t - G_m) and
-exp(G_m - G_s), neither above 1. Time N (C + V) K, memory N K log C.
+exp(G_m - G_s), neither above 1. Each halving is computed again in the backward pass: kept, its
+factors would take 2 N K each. Time N (C + V) K, memory N K.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from cab.kernels.linear.precision import at_least_float32
 from cab.kernels.linear.scan import in_chunks, states_before
@@ -56,17 +58,30 @@ def decayed_scores(
     scores = (q * k).sum(dim=-1)[..., None, None]  # blocks (1, 1) on the diagonal: no decay
     half = 1
     while half < chunk:
-        blocks = (-1, 2, half)
-        earlier_sum, later_sum = since_start.unflatten(-2, blocks).unbind(-3)
-        middle = earlier_sum[..., -1:, :]
-        keys = k.unflatten(-2, blocks)[..., 0, :, :] * (middle - earlier_sum).exp()
-        queries = q.unflatten(-2, blocks)[..., 1, :, :] * (later_sum - middle).exp()
-        across = queries @ keys.mT
+        across = checkpoint(
+            _later_meets_earlier,
+            q,
+            k,
+            since_start,
+            half,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
         earlier, later = scores.unflatten(-3, (-1, 2)).unbind(-3)
         upper = torch.cat((earlier, torch.zeros_like(across)), dim=-1)
         scores = torch.cat((upper, torch.cat((across, later), dim=-1)), dim=-2)
         half *= 2
     return scores.squeeze(-3)
+
+
+def _later_meets_earlier(q: Tensor, k: Tensor, since_start: Tensor, half: int) -> Tensor:
+    """Return the scores (.., C / 2h, h, h) of each later half against the half before it."""
+    blocks = (-1, 2, half)
+    earlier_sum, later_sum = since_start.unflatten(-2, blocks).unbind(-3)
+    middle = earlier_sum[..., -1:, :]
+    keys = k.unflatten(-2, blocks)[..., 0, :, :] * (middle - earlier_sum).exp()
+    queries = q.unflatten(-2, blocks)[..., 1, :, :] * (later_sum - middle).exp()
+    return queries @ keys.mT
 
 
 def vector_decay_step(
