@@ -125,7 +125,15 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     raise CabError(refusal)
                 left_out.append(refusal)
                 continue
-            recipe, changed = _recipe(tasks.load(card.name), request.profile, training)
+            task = tasks.load(card.name)
+            assert issubclass(task, Task)
+            if request.profile.name not in task.recipes:
+                refusal = f"{card.name} has no recipe for profile {request.profile.name}."
+                if card.name in request.tasks:
+                    raise CabError(refusal)
+                left_out.append(refusal)
+                continue
+            recipe, changed = _recipe(task, request.profile, training)
             cells.extend(
                 Cell(**shared, task=card, recipe=recipe, changed=changed, seed=seed)
                 for seed in range(request.seeds)
@@ -168,11 +176,8 @@ def _refusal(variant: VariantCard, task: TaskCard) -> str:
 
 
 def _recipe(
-    task: type, profile: Profile, training: Mapping[str, str]
+    task: type[Task], profile: Profile, training: Mapping[str, str]
 ) -> tuple[Recipe, dict[str, Any]]:
-    assert issubclass(task, Task)
-    if profile.name not in task.recipes:
-        raise CabError(f"Task {task.card.name} has no recipe for profile {profile.name}.")
     recipe = task.recipes[profile.name]
     own = dataclasses.asdict(recipe.train)
     owner = f"the training of {task.card.name} (train.*)"

@@ -27,6 +27,8 @@ PROFILES = {
         Profile(
             "quick", "the embedded default: a cell takes up to a minute on 2 cores", True, 900, 8
         ),
+        Profile("standard", "published data sets at a size for one GPU", True, 6 * 3600, 64),
+        Profile("full", "the sizes of the papers, for several GPUs", True, 7 * 24 * 3600, 512),
     )
 }
 
