@@ -141,7 +141,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
     torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
     model = task.build(slots)
-    outcome.parameters = _parameters(slots.under_test())
+    outcome.parameters = _parameters(slots.tested)
     outcome.cost["backbone_parameters"] = _parameters([model]) - outcome.parameters
     test = task.examples("test")
     outcome.data_fingerprint = fingerprint(task.examples("valid"), test)

@@ -47,8 +47,8 @@ def test_the_variant_fills_the_slots_of_one_pattern_and_the_reference_the_rest(
     for _, of, module in slots.filled:
         assert isinstance(module, mean if of == pattern else softmax)
         assert module.pattern == of
-    assert slots.under_test() == [m for m in model.modules() if isinstance(m, mean)]
-    assert bool(slots.under_test()) or pattern != TASKS.card(name).pattern
+    assert slots.tested == [m for m in model.modules() if isinstance(m, mean)]
+    assert bool(slots.tested) or pattern != TASKS.card(name).pattern
     built = [module for module in model.modules() if isinstance(module, Attention)]
     assert sorted(map(id, built)) == sorted(id(module) for _, _, module in slots.filled)
 
@@ -58,7 +58,7 @@ def test_a_task_has_a_slot_of_its_pattern_in_every_layer(name, profile):
     task, slots = TASKS.load(name), slots_for(TASKS.card(name).pattern)
     recipe = task.recipes[profile]
     task(recipe).build(slots)
-    assert len(slots.under_test()) == recipe.model.width.layers
+    assert len(slots.tested) == recipe.model.width.layers
 
 
 @pytest.mark.parametrize(("name", "profile"), SETTINGS)
@@ -68,7 +68,7 @@ def test_only_the_slots_of_the_pattern_change_a_model_s_parameters(name, profile
     for variant in ("softmax", "mean"):
         slots = slots_for(pattern, variant)
         model = task(task.recipes[profile]).build(slots)
-        inside = {id(p) for module in slots.under_test() for p in module.parameters()}
+        inside = {id(p) for module in slots.tested for p in module.parameters()}
         shapes.append([p.shape for p in model.parameters() if id(p) not in inside])
     assert shapes[0] == shapes[1]
 

@@ -15,6 +15,9 @@ class Width:
     """Sizes that every backbone has.
 
     short_convolution is the kernel of the depthwise convolution before attention, 0 for none.
+    hybrid = k puts the reference into every (k + 1)-th slot of the pattern under test, 0 into none:
+    the ratios k:1 of "A Systematic Analysis of Hybrid Linear Attention" (Wang et al., 2025, arXiv
+    2507.06457).
     """
 
     dim: int = 64
@@ -23,6 +26,13 @@ class Width:
     expansion: int = 2
     short_convolution: int = 0
     dropout: float = 0.0
+    hybrid: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hybrid < self.layers:
+            raise ValueError(
+                f"hybrid = {self.hybrid} needs at least {self.hybrid + 1} layers, not {self.layers}"
+            )
 
 
 @dataclass
@@ -30,13 +40,14 @@ class Slots:
     """Fills a backbone's slots: the variant in those of one pattern, the reference elsewhere.
 
     So every number speaks of one pattern. `filled` lists (slot name, pattern, module) in the
-    order of construction.
+    order of construction, `tested` the modules of the variant under test.
     """
 
     pattern: Pattern
     variant: Factory
     reference: Factory
     filled: list[tuple[str, Pattern, Attention]] = field(default_factory=list)
+    tested: list[Attention] = field(default_factory=list)
 
     def fill(
         self,
@@ -47,13 +58,14 @@ class Slots:
         grid: tuple[int, int] | None = None,
     ) -> Attention:
         """Return the attention for the slot `name` (encoder_self, decoder_self, cross)."""
-        factory = self.variant if pattern == self.pattern else self.reference
-        module = factory(
+        under_test = pattern == self.pattern
+        if under_test and width.hybrid:
+            before = sum(of == pattern for _, of, _ in self.filled)
+            under_test = (before + 1) % (width.hybrid + 1) != 0
+        module = (self.variant if under_test else self.reference)(
             dim=width.dim, heads=width.heads, pattern=pattern, max_length=max_length, grid=grid
         )
         self.filled.append((name, pattern, module))
+        if under_test:
+            self.tested.append(module)
         return module
-
-    def under_test(self) -> list[Attention]:
-        """The modules that hold the variant under test."""
-        return [module for _, pattern, module in self.filled if pattern == self.pattern]

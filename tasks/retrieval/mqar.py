@@ -69,6 +69,7 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
     higher_is_better=True,
     chance=0.03125,
     version=1,
+    controls={"window": {"window": 8}},
     length="128 tokens",
     source="Zoology: Measuring and Improving Recall in Efficient Language Models (Arora et al., "
     "2023, arXiv 2312.04927), without random fillers",

@@ -42,6 +42,7 @@ def _model(width: Width) -> PatchEncoderConfig:
     higher_is_better=True,
     chance=0.1,
     version=1,
+    controls={"window": {"window": 8}},
     length="49 patches of 2 x 2 pixels",
     imports=("sklearn.datasets",),
     grid=True,
