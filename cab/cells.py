@@ -15,10 +15,11 @@ from cab.profiles import Profile
 from cab.registry import Registry
 from cab.settings import parse_settings
 from cab.sources import source_hash
-from cab.task import Recipe, Task, Training
+from cab.task import Recipe, Task
 from cab.taxonomy import Domain, Family, Pattern, TaskCard, VariantCard
 
-TRAINING_PREFIX = "train."
+TRAINING_PREFIX, MODEL_PREFIX = "train.", "model."
+HYBRID = MODEL_PREFIX + "hybrid"
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,11 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             does not offer.
     """
     chosen = _choose_tasks(request, tasks)
-    training = {
-        key.removeprefix(TRAINING_PREFIX): value
+    options = {
+        key: value
         for key, value in request.options.items()
-        if key.startswith(TRAINING_PREFIX)
+        if not key.startswith((TRAINING_PREFIX, MODEL_PREFIX))
     }
-    options = {k: v for k, v in request.options.items() if not k.startswith(TRAINING_PREFIX)}
     cells: list[Cell] = []
     left_out: list[str] = []
     for name in dict.fromkeys(request.variants):
@@ -120,7 +120,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "unchecked": request.unchecked,
         }
         for card in chosen:
-            if refusal := _refusal(entry.card, card):
+            if refusal := _refusal(entry.card, card, HYBRID in request.options):
                 if card.name in request.tasks or card.pattern in request.patterns:
                     raise CabError(refusal)
                 left_out.append(refusal)
@@ -133,7 +133,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     raise CabError(refusal)
                 left_out.append(refusal)
                 continue
-            recipe, changed = _recipe(task, request.profile, training)
+            recipe, changed = _recipe(task, request.profile, request.options)
             cells.extend(
                 Cell(**shared, task=card, recipe=recipe, changed=changed, seed=seed)
                 for seed in range(request.seeds)
@@ -158,13 +158,15 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
     return chosen
 
 
-def _refusal(variant: VariantCard, task: TaskCard) -> str:
+def _refusal(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:
     """Say why a variant cannot run on a task; nothing if it can."""
     if task.pattern not in variant.patterns:
         return (
             f"{variant.name} does not offer {task.pattern} ({task.pattern.words}), which "
             f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
         )
+    if hybrid and task.pattern != Pattern.CS:
+        return f"Hybrids are decoders, of pattern cs; {task.name} is {task.pattern}."
     if variant.needs_grid and not task.grid:
         return f"{variant.name} mixes pictures, and the tokens of {task.name} are none."
     gate = variant.family == Family.FEATURE_MAP
@@ -176,18 +178,30 @@ def _refusal(variant: VariantCard, task: TaskCard) -> str:
 
 
 def _recipe(
-    task: type[Task], profile: Profile, training: Mapping[str, str]
+    task: type[Task], profile: Profile, options: Mapping[str, str]
 ) -> tuple[Recipe, dict[str, Any]]:
+    """Return the task's recipe with training and sizes as asked for, and what that changed."""
     recipe = task.recipes[profile.name]
-    own = dataclasses.asdict(recipe.train)
-    owner = f"the training of {task.card.name} (train.*)"
-    train = parse_settings(Training, {**own, **training}, owner)
-    changed = {
-        TRAINING_PREFIX + key: value
-        for key, value in dataclasses.asdict(train).items()
-        if value != own[key]
-    }
-    return dataclasses.replace(recipe, train=train), changed
+    name = task.card.name
+    train, retrained = _replaced(
+        recipe.train, options, TRAINING_PREFIX, f"the training of {name} (train.*)"
+    )
+    width, resized = _replaced(
+        recipe.model.width, options, MODEL_PREFIX, f"the backbone of {name} (model.*)"
+    )
+    model = dataclasses.replace(recipe.model, width=width)
+    return dataclasses.replace(recipe, train=train, model=model), {**retrained, **resized}
+
+
+def _replaced(
+    settings: Any, options: Mapping[str, str], prefix: str, owner: str
+) -> tuple[Any, dict[str, Any]]:
+    """Return settings with the options of a prefix, and those that differ from before."""
+    own = dataclasses.asdict(settings)
+    asked = {k.removeprefix(prefix): v for k, v in options.items() if k.startswith(prefix)}
+    replaced = parse_settings(type(settings), {**own, **asked}, owner)
+    values = dataclasses.asdict(replaced)
+    return replaced, {prefix + key: value for key, value in values.items() if value != own[key]}
 
 
 def data_needed(cells: Iterable[Cell]) -> list[str]:

@@ -137,7 +137,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     outcome.environment = describe(str(accelerator.device), torch.get_num_threads())
     task = _build_task(job)
-    slots = _slots(cell)
+    slots = slots_for(cell)
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
     torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
     model = task.build(slots)
@@ -172,7 +172,8 @@ def _build_task(job: Job) -> Task:
     return task_class(job.cell.recipe, job.data_dir)
 
 
-def _slots(cell: Cell) -> Slots:
+def slots_for(cell: Cell) -> Slots:
+    """Return slots that a cell's variant, and the reference beside it, are to fill."""
     variants = discover_variants(cell.include)
 
     def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:

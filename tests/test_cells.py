@@ -13,11 +13,13 @@ from cli_support import cells_of, environment, write_variant
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cab.backbones.slots import Slots
 from cab.cells import Cell, Request, data_needed, plan
 from cab.errors import CabError, UnknownName
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
 from cab.taxonomy import Domain, Pattern
+from cab.worker import slots_for
 
 VARIANTS, TASKS = discover_variants(), discover_tasks()
 
@@ -239,3 +241,40 @@ def test_the_content_of_a_key_is_plain_json() -> None:
     json.dumps(cell.recipe.as_dict(), allow_nan=False)
     assert len(cell.key) == 32
     assert set(cell.key) <= set("0123456789abcdef")
+
+
+def test_a_hybrid_alternates_with_the_reference_and_is_another_cell() -> None:
+    sized = {"model.layers": "7", "train.steps": "2"}
+    plain = planned(options=sized)[0]
+    (cell,) = planned(options={**sized, "model.hybrid": "2"})
+    assert cell.key != plain.key
+    assert cell.changed == {"model.layers": 7, "model.hybrid": 2, "train.steps": 2}
+    names = [type(module).__name__ for _, _, module in slots_of(cell).filled]
+    assert names == ["WindowAttention", "WindowAttention", "SoftmaxAttention"] * 2 + [
+        "WindowAttention"
+    ]
+    assert len(slots_of(cell).tested) == 5
+
+
+def test_a_hybrid_needs_layers_and_a_decoder() -> None:
+    with pytest.raises(CabError, match=r"hybrid = 6 needs at least 7 layers.*model\.layers=7"):
+        planned(options={"model.hybrid": "6"})
+    deep = {"model.hybrid": "1", "model.layers": "2"}
+    with pytest.raises(CabError, match="Hybrids are decoders"):
+        planned(tasks=["digits"], options=deep)
+    request = Request(["window"], get_profile("smoke"), options=deep)
+    every = plan(request, VARIANTS, TASKS)
+    assert {cell.task.pattern for cell in every.cells} == {Pattern.CS}
+    assert any("Hybrids" in sentence for sentence in every.left_out)
+
+
+def test_an_unknown_size_of_the_backbone_is_named_with_its_neighbours() -> None:
+    with pytest.raises(UnknownName, match=r"model\.\*.*'layer'.*layers"):
+        planned(options={"model.layer": "3"})
+
+
+def slots_of(cell: Cell) -> Slots:
+    slots = slots_for(cell)
+    task = TASKS.load(cell.task.name)
+    task(cell.recipe).build(slots)
+    return slots

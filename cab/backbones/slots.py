@@ -15,9 +15,8 @@ class Width:
     """Sizes that every backbone has.
 
     short_convolution is the kernel of the depthwise convolution before attention, 0 for none.
-    hybrid = k puts the reference into every (k + 1)-th slot of the pattern under test, 0 into none:
-    the ratios k:1 of "A Systematic Analysis of Hybrid Linear Attention" (Wang et al., 2025, arXiv
-    2507.06457).
+    hybrid = k puts the reference into every (k + 1)-th slot of the pattern under test, as in "A
+    Systematic Analysis of Hybrid Linear Attention" (Wang et al., 2025, arXiv 2507.06457).
     """
 
     dim: int = 64
@@ -31,7 +30,8 @@ class Width:
     def __post_init__(self) -> None:
         if not 0 <= self.hybrid < self.layers:
             raise ValueError(
-                f"hybrid = {self.hybrid} needs at least {self.hybrid + 1} layers, not {self.layers}"
+                f"hybrid = {self.hybrid} needs at least {self.hybrid + 1} layers, and there are "
+                f"{self.layers}; more with --set model.layers={self.hybrid + 1}"
             )
 
 

@@ -17,7 +17,7 @@ DEFAULT_OUT = Path("results/necessity")
 
 def necessity(
     task: Annotated[list[str], typer.Argument(help="The tasks to certify.")],
-    profile: Annotated[str, typer.Option(help="smoke or quick.")] = "quick",
+    profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder of the certificates.")] = DEFAULT_OUT,
     device: Device = "auto",

@@ -43,11 +43,17 @@ def run(
     task: Annotated[list[str] | None, typer.Option(help="Only this task. Repeatable.")] = None,
     pattern: Patterns = None,
     domain: Annotated[list[Domain] | None, typer.Option(help="Only this domain.")] = None,
-    profile: Annotated[str, typer.Option(help="smoke or quick.")] = "quick",
+    profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 1,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A variant's setting, or train.SETTING, as KEY=VALUE."),
+        typer.Option(
+            "--set", help="A variant's setting, train.SETTING or model.SETTING, as KEY=VALUE."
+        ),
+    ] = None,
+    hybrid: Annotated[
+        str | None,
+        typer.Option(help="K:1 puts softmax into every (K + 1)-th layer of causal decoders."),
     ] = None,
     include: Include = None,
     device: Device = "auto",
@@ -114,7 +120,7 @@ def run(
         tasks=task or (),
         patterns=read_patterns(pattern or []),
         domains=domain or (),
-        options=split_assignments(set_ or []),
+        options=split_assignments(set_ or []) | _hybrid(hybrid),
         include=files,
         unchecked=unchecked,
     )
@@ -161,6 +167,16 @@ def run(
     failed = any(one.record is None or one.record.status == "error" for one in finished)
     if failed or refused:
         raise typer.Exit(1)
+
+
+def _hybrid(ratio: str | None) -> dict[str, str]:
+    """Read `6:1` as the setting that it stands for."""
+    if ratio is None:
+        return {}
+    layers, colon, one = ratio.partition(":")
+    if not (layers.isdecimal() and int(layers) > 0 and colon and one == "1"):
+        raise CabError(f"--hybrid takes K:1, such as 6:1, not {ratio!r}.")
+    return {"model.hybrid": layers}
 
 
 def _with_data(
