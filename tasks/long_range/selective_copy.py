@@ -70,7 +70,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     source="selective copying as in Mechanistic Design and Scaling of Hybrid Architectures (Poli "
     "et al., 2024, arXiv 2403.17844), 64 tokens instead of 256",
     licence="generated",
-    controls={"window": {"window": 16}},
+    controls={"window": {"window": 8}},
 )
 class SelectiveCopy(Task):
     """MAD's generator from one explicit generator; splits are draws from 14^16 lists and more."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cli_support import cab_here
 
-from cab.conformance.check import LAWS, hold, subjects
+from cab.conformance.check import LAWS, check, hold, subjects
 from cab.registry import discover_variants
 
 MUTANTS = {path.stem: path for path in sorted((Path(__file__).parent / "mutants").glob("*.py"))}
@@ -37,6 +37,31 @@ def test_every_law_has_mutants():
     caught = [broken_by(path) for path in MUTANTS.values()]
     assert set(caught) == set(BY_NAME)
     assert caught.count("causality") >= 10
+
+
+ONLY_CAUGHT_BY = {
+    "causality": "scaled_by_all",
+    "liveness": "past_only",
+    "padding": "mean_over_padded_length",
+    "gradients": "detached_values",
+    "determinism": "unsaved_projection",
+    "numerics": "wrong_scale",
+    "decoding": "stale_state",
+    "cost": "cubic",
+    "budget": "oversized",
+    "composition": "no_autocast",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", BY_NAME)
+def test_without_a_law_one_of_its_mutants_gets_through(law):
+    name = ONLY_CAUGHT_BY[law]
+    variants = discover_variants((MUTANTS[name],))
+    others = [other for other in LAWS if other.name != law]
+    held = subjects(variants, name, variants.card(name).patterns, options={})
+    assert all(verdict.holds for verdict in check(held, others))
+    assert not all(verdict.holds for verdict in check(held, [BY_NAME[law]]))
 
 
 @pytest.mark.parametrize("name", ["leak_of_one_token", "rows_meet", "state_formula_off"])
