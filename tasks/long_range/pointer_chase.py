@@ -63,6 +63,19 @@ def _recipe(params: Chase, width: Width, training: Training, examples: int) -> R
     "Sipser, 1984)",
     licence="generated",
     controls={"window": {"window": 8}},
+    necessity={
+        "quick": {
+            "margin": 0.7,
+            "seeds": 3,
+            "measured": {
+                "softmax": 0.998,
+                "none": 0.047,
+                "mean": 0.044,
+                "window": 0.195,
+                "next value": 0.043,
+            },
+        }
+    },
 )
 class PointerChase(Task):
     """Two look-ups, the second at what the first found; draws from 23! x 24! sequences."""

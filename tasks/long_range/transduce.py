@@ -49,6 +49,13 @@ def _recipe(params: Strings, width: Width, training: Training, examples: int) ->
     source="reversal of random strings, as in Learning to Transduce with Unbounded Memory "
     "(Grefenstette et al., 2015, arXiv 1506.02516)",
     licence="generated",
+    necessity={
+        "quick": {
+            "margin": 0.75,
+            "seeds": 3,
+            "measured": {"softmax": 1.0, "none": 0.062, "mean": 0.087, "most frequent": 0.134},
+        }
+    },
 )
 class Transduce(Task):
     """Encoder and decoder mix by softmax; under test is what carries 48 symbols across.
