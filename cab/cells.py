@@ -68,7 +68,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked to run; empty selections mean everything that the variant supports."""
+    """What the user asked to run; empty selections mean everything that the variant supports.
+
+    tasks: by default those that are scored in the profile (in quick, where nothing is scored), and
+    those for gates of feature maps; with `diagnostic` all that have a recipe there.
+    """
 
     variants: Sequence[str]
     profile: Profile
@@ -79,6 +83,7 @@ class Request:
     options: Mapping[str, str] = field(default_factory=dict)
     include: tuple[Path, ...] = ()
     unchecked: bool = False
+    diagnostic: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "unchecked": request.unchecked,
         }
         for card in chosen:
+            if _other_slot(entry.card, card) and card.name not in request.tasks:
+                continue
             if refusal := _refusal(entry.card, card, HYBRID in request.options):
                 if card.name in request.tasks or card.pattern in request.patterns:
                     raise CabError(refusal)
@@ -142,7 +149,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
 
 
 def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
-    named = [tasks.card(name) for name in dict.fromkeys(request.tasks)] or tasks.cards()
+    named = [tasks.card(name) for name in dict.fromkeys(request.tasks)] or _row(request, tasks)
     chosen = [
         card
         for card in named
@@ -153,9 +160,18 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
         raise CabError(
             "No task fits the selection: "
             + "; ".join(f"{c.name} is {c.pattern}, {c.domain}" for c in named)
-            + ". Widen --task, --pattern or --domain."
+            + ". Widen --task, --pattern or --domain, or add --diagnostic."
         )
     return chosen
+
+
+def _row(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
+    """The tasks of a whole row."""
+    scoring = request.profile.name if request.profile.scored else "quick"
+    scored = [card for card in tasks.cards() if card.scored_in(scoring)]
+    if request.diagnostic or not scored:
+        return tasks.cards()
+    return [card for card in tasks.cards() if card in scored or card.slot != "mixer"]
 
 
 def _refusal(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:
@@ -169,12 +185,17 @@ def _refusal(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:
         return f"Hybrids are decoders, of pattern cs; {task.name} is {task.pattern}."
     if variant.needs_grid and not task.grid:
         return f"{variant.name} mixes pictures, and the tokens of {task.name} are none."
-    gate = variant.family == Family.FEATURE_MAP
-    if gate != (task.slot == "feature_map") and variant.role == "entry":
-        if gate:
+    if _other_slot(variant, task):
+        if variant.family == Family.FEATURE_MAP:
             return f"{variant.name} gates feature maps, and {task.name} has none."
         return f"{task.name} is for gates of feature maps, and {variant.name} mixes tokens."
     return ""
+
+
+def _other_slot(variant: VariantCard, task: TaskCard) -> bool:
+    """Whether one is of feature maps and the other is not: they have boards of their own."""
+    gate = variant.family == Family.FEATURE_MAP
+    return variant.role == "entry" and gate != (task.slot == "feature_map")
 
 
 def _recipe(

@@ -148,16 +148,20 @@ def test_a_plan_is_the_product_of_variants_tasks_and_seeds_each_once() -> None:
 
 
 def test_selections_by_pattern_and_domain_narrow_the_plan_together() -> None:
-    everything = {card.name for card in TASKS.cards()}
-    one = planned(variants=["softmax"], tasks=[])
+    everything = {name for name in TASKS.names() if "smoke" in TASKS.load(name).recipes}
+    one = planned(variants=["softmax"], tasks=[], diagnostic=True)
     assert {cell.task.name for cell in one} == everything
     for chosen in (
         planned(variants=["softmax"], tasks=[], patterns=[Pattern.CS]),
-        planned(variants=["softmax"], tasks=[], domains=[Domain.LANGUAGE]),
+        planned(variants=["softmax"], tasks=[], domains=[Domain.LANGUAGE], diagnostic=True),
     ):
         assert {cell.task.name for cell in chosen} < everything
     both = planned(
-        variants=["softmax"], tasks=[], patterns=[Pattern.CS], domains=[Domain.LANGUAGE]
+        variants=["softmax"],
+        tasks=[],
+        patterns=[Pattern.CS],
+        domains=[Domain.LANGUAGE],
+        diagnostic=True,
     )
     assert {(cell.task.pattern, cell.task.domain) for cell in both} == {("cs", "language")}
 
@@ -165,18 +169,32 @@ def test_selections_by_pattern_and_domain_narrow_the_plan_together() -> None:
 def test_tasks_that_a_variant_does_not_support_are_left_out_with_a_sentence_each() -> None:
     request = Request(variants=["window"], profile=get_profile("smoke"))
     made = plan(request, VARIANTS, TASKS)
-    offered = {
-        card.name
-        for card in TASKS.cards()
-        if card.pattern in ("ns", "cs") and card.slot == "mixer"
-    }
+    row = [card for card in TASKS.cards() if card.scored_in("quick") and card.slot == "mixer"]
+    offered = {card.name for card in row if card.pattern in ("ns", "cs")}
     assert {cell.task.name for cell in made.cells} == offered
-    assert len(made.left_out) == len(TASKS.names()) - len(offered)
-    gates = [one for one in made.left_out if "is for gates of feature maps" in one]
-    assert len(gates) == sum(card.slot == "feature_map" for card in TASKS.cards())
-    for sentence in set(made.left_out) - set(gates):
+    assert len(made.left_out) == len(row) - len(offered)
+    for sentence in made.left_out:
         assert "window does not offer" in sentence
         assert "its card offers ns, cs" in sentence
+
+
+def test_a_row_is_what_is_scored_and_more_on_request() -> None:
+    quick = get_profile("quick")
+    row = {cell.task.name for cell in planned(tasks=(), variants=["softmax"], profile=quick)}
+    scored = {card.name for card in TASKS.cards() if card.scored_in("quick")}
+    gates = {card.name for card in TASKS.cards() if card.slot == "feature_map"}
+    assert scored <= row <= scored | gates
+    more = planned(tasks=(), variants=["softmax"], profile=quick, diagnostic=True)
+    assert row | {"byte-lm", "forecast"} <= {cell.task.name for cell in more}
+
+
+def test_gates_of_feature_maps_have_tasks_of_their_own() -> None:
+    row = {cell.task.name for cell in planned(tasks=(), variants=["se"])}
+    assert row == {card.name for card in TASKS.cards() if card.slot == "feature_map"}
+    with pytest.raises(CabError, match="mixes tokens"):
+        planned(tasks=["digits-residual"])
+    with pytest.raises(CabError, match="has none"):
+        planned(variants=["se"], tasks=["digits"])
 
 
 def test_a_pattern_asked_for_by_name_and_not_offered_is_an_error() -> None:

@@ -27,7 +27,8 @@ LONG, GRID = 8192, (64, 128)
 
 def tasks_of(variant, pattern):
     """The built-in tasks of a pattern that a variant can run on."""
-    cells = plan(Request([variant], get_profile("smoke"), tasks=()), VARIANTS, TASKS).cells
+    request = Request([variant], get_profile("smoke"), diagnostic=True)
+    cells = plan(request, VARIANTS, TASKS).cells
     names = [cell.task.name for cell in cells if cell.task.pattern == pattern]
     return [name for name in names if name in BUILT_IN]
 

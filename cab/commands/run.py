@@ -76,6 +76,9 @@ def run(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Run without the proof (see `cab check`).")
     ] = False,
+    diagnostic: Annotated[
+        bool, typer.Option("--diagnostic", help="Without --task: those that are not scored, too.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, run nothing.")
     ] = False,
@@ -123,6 +126,7 @@ def run(
         options=split_assignments(set_ or []) | _hybrid(hybrid),
         include=files,
         unchecked=unchecked,
+        diagnostic=diagnostic,
     )
     planned = plan(request, variants, tasks)
     if dry_run:

@@ -49,6 +49,19 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     "of 40 bands every 12.5 ms, eight frames a token",
     licence="generated",
     controls={"window": {"window": 4}},
+    necessity={
+        "quick": {
+            "margin": 0.65,
+            "seeds": 3,
+            "measured": {
+                "softmax": 0.98,
+                "none": 0.111,
+                "mean": 0.192,
+                "window": 0.162,
+                "last new word": 0.167,
+            },
+        }
+    },
 )
 class SpokenRecall(SpokenTask):
     """Different words of one speaker, then all but the last again, in random order.

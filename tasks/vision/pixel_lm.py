@@ -62,7 +62,7 @@ class PixelLm(Task):
         "quick": _recipe(
             Film(pictures=2, levels=5),
             Width(dim=64, heads=2, layers=2, short_convolution=3),
-            Training(600, 16, 3e-3),
+            Training(900, 16, 3e-3),
             300,
         ),
     }
