@@ -14,7 +14,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch==2.13.0" |
 # say TESTS= to run them too.
 TESTS ?= -m "not slow"
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cab run --variant softmax --variant linear --variant none --task mqar
@@ -22,6 +22,13 @@ demo: $(VENV)/.installed
 
 test: lint $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+# Ratios of two such documents guard against regressions: say
+# BENCH="--benchmark-compare=FILE --benchmark-compare-fail=median:20%".
+bench: $(VENV)/.installed
+	mkdir -p .benchmarks
+	$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only \
+		--benchmark-json=.benchmarks/operators.json $(BENCH)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from cab.data import DataSet, checksum, inspect
+from cab.data import DataSet, HubSet, checksum, inspect
 from cab.errors import CabError
 
 Progress = Callable[[int, int], None]
@@ -19,7 +19,9 @@ Progress = Callable[[int, int], None]
 
 
 def fetch(
-    data_set: DataSet, directory: Path, progress: Progress = lambda done, total: None
+    data_set: DataSet | HubSet,
+    directory: Path,
+    progress: Progress = lambda done, total: None,
 ) -> str:
     """Download a data set into `directory` unless a verified copy is there; say what was done.
 
@@ -39,6 +41,10 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from None
+    if isinstance(data_set, HubSet):
+        from cab.hub import fetch_parts
+
+        return fetch_parts(data_set, directory)
     part = folder / f"{data_set.name}.part"
     _download(data_set.address, part, progress)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as scratch:

@@ -105,6 +105,10 @@ def metrics(record: Record) -> Iterator[tuple[str, float, int]]:
     for name, estimate in record.metrics.test.items():
         yield f"test_{name}", estimate.value, last
         yield f"test_{name}_standard_error", estimate.standard_error, last
+    for reached in record.metrics.lengths:
+        if reached.estimate is not None:
+            name = f"test_{record.task.metric}_at_{reached.factor:g}x"
+            yield name, reached.estimate.value, last
     for name, estimate in record.shortcuts.items():
         yield f"shortcut_{name}", estimate.value, last
     for name, number in record.cost.model_dump(exclude_none=True).items():

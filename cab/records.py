@@ -92,11 +92,28 @@ class Settings(_Part):
     changed: Mapping[str, Any]
 
 
+class AtLength(_Part):
+    """The metric at `factor` times the training length, `length` tokens, or how that ended."""
+
+    factor: Finite = Field(gt=0)
+    length: int = Field(ge=1)
+    status: Status = "ok"
+    message: str = ""
+    estimate: Estimate | None = None
+
+    @model_validator(mode="after")
+    def _estimate_fits_status(self) -> "AtLength":
+        if (self.status == "ok") != (self.estimate is not None):
+            raise ValueError(f"status {self.status} does not go with the estimate given")
+        return self
+
+
 class Metrics(_Part):
-    """Means over the examples of validation and of test, by metric."""
+    """Means over the examples of validation and of test, by metric; the test at other lengths."""
 
     valid: Estimates = {}
     test: Estimates = {}
+    lengths: tuple[AtLength, ...] = ()
 
 
 class Cost(_Part):

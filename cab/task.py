@@ -25,6 +25,11 @@ Batch = dict[str, Tensor]
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
+LENGTH_FACTORS = (0.25, 0.5, 2.0, 4.0)
+"""Multiples of the training length at which a task that can be stretched is tested, too."""
+LONGEST = 4
+"""The largest of them: what the backbone of such a task must be able to take."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -103,6 +108,27 @@ class Task(ABC):
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the scored metric of predictors that need no training, one value per example."""
         return {}
+
+    def at_lengths(self) -> Mapping[float, "Task"]:
+        """Return this task at other lengths, by their multiple of this one's; most have none.
+
+        The trained model is tested there as well. Its backbone is built for LONGEST times the
+        training length, with positions that go on: learned ones end.
+        """
+        return {}
+
+    def stretched(self, factor: float, data: Any) -> "Task":
+        """Return this task with other data settings, `factor` times as long.
+
+        It tests on about as many tokens, and takes no more memory for scores between all tokens.
+        """
+        recipe = dataclasses.replace(
+            self.recipe,
+            data=data,
+            test_examples=math.ceil(self.recipe.test_examples / factor),
+            evaluation_batch=max(1, int(self.recipe.evaluation_batch / max(1.0, factor) ** 2)),
+        )
+        return type(self)(recipe, self.data_dir)
 
     def tokens(self, batch: Batch) -> int:
         """How many tokens of the query stream a batch holds, for throughput."""

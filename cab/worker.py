@@ -25,7 +25,16 @@ from cab.backbones.slots import Slots
 from cab.cells import Cell
 from cab.environment import describe
 from cab.errors import Unsupported
-from cab.records import CurvePoint, Environment, Estimate, Estimates, Metrics, Status
+from cab.profiles import Profile
+from cab.records import (
+    AtLength,
+    CurvePoint,
+    Environment,
+    Estimate,
+    Estimates,
+    Metrics,
+    Status,
+)
 from cab.registry import discover_tasks, discover_variants, name_of_role
 from cab.seeding import derive_seed, generator
 from cab.task import Batch, Task
@@ -131,7 +140,7 @@ def limit_memory(gib: float) -> None:
 
 
 def _run(job: Job, outcome: Outcome, report: Report) -> None:
-    started = time.perf_counter()
+    began = started = time.perf_counter()
     cell = job.cell
     accelerator = Accelerator(cpu=job.device == "cpu")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -164,6 +173,47 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
         for name, values in task.shortcuts(test).items()
     }
     outcome.cost["evaluation_seconds"] = trained.evaluation_seconds + time.perf_counter() - started
+    curve = length_curve(task, model, accelerator, test, measured, cell.profile, began)
+    outcome.metrics = outcome.metrics.model_copy(update={"lengths": curve})
+
+
+def length_curve(
+    task: Task,
+    model: torch.nn.Module,
+    accelerator: Accelerator,
+    test: Batch,
+    measured: Estimates,
+    profile: Profile,
+    began: float,
+) -> tuple[AtLength, ...]:
+    """Test a trained model at the task's other lengths, shortest first, `test` among them.
+
+    What fails at a length is an outcome there and costs the cell nothing. A length that might not
+    end in the profile's time, counted from `began`, is not started.
+    """
+    metric, curve, last = task.card.metric, [], 0.0
+    others = task.at_lengths()
+    for factor in sorted({*others, 1.0} if others else ()):
+        started = time.perf_counter()
+        other = others.get(factor, task)
+        examples = test if factor == 1 else other.examples("test")
+        point: dict[str, Any] = {
+            "factor": factor,
+            "length": other.tokens(examples) // len(next(iter(examples.values()))),
+        }
+        try:
+            # Twice the length may take four times as long, in an evaluation of as many tokens.
+            if started - began + 4 * last > profile.time_limit:
+                raise TimeoutError(f"not started so near to the limit of {profile.time_limit:g} s")
+            found = measured if factor == 1 else evaluate(other, model, examples, accelerator)
+            curve.append(AtLength(**point, estimate=found[metric]))
+        except TimeoutError as error:
+            curve.append(AtLength(**point, status="timeout", message=str(error)))
+        except Exception as error:  # the variant may raise anything
+            status, message = classify(error, profile.memory_limit)
+            curve.append(AtLength(**point, status=status, message=message))
+        last = max(last, time.perf_counter() - started)
+    return tuple(curve)
 
 
 def _build_task(job: Job) -> Task:

@@ -216,7 +216,7 @@ def make_record(
         "variant": VariantInfo(name=variant, source_hash=source, config=options, options=options),
         "task": TaskInfo(
             name=task,
-            version=1,
+            version=2,  # of mqar
             profile="quick",
             pattern="cs",
             domain="retrieval",

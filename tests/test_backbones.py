@@ -17,7 +17,12 @@ from cab.seeding import generator
 from cab.taxonomy import Pattern
 
 TASKS = discover_tasks()
-SETTINGS = [(name, profile) for name in TASKS.names() for profile in TASKS.load(name).recipes]
+SETTINGS = [
+    (name, profile)
+    for name in TASKS.names()
+    for profile in TASKS.load(name).recipes
+    if profile in ("smoke", "quick")
+]
 WIDTH = Width(dim=12, heads=3, layers=2)
 
 

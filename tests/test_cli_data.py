@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from cli_support import DATA, cab_here, needs_data
 
-from cab.data import DATA_SETS, locate
+from cab.data import DATA_SETS, VERBATIM, locate
 
-NAMES = list(DATA_SETS)
+NAMES = [data_set.name for data_set in VERBATIM]
+"""What a bare `cab data fetch` and `cab data verify` speak of."""
 HERE = Path(DATA or "/nowhere")
 
 
@@ -92,6 +93,30 @@ def test_fetch_leaves_what_is_verified_alone_and_needs_no_network() -> None:
 def test_a_given_folder_comes_before_the_environment(tmp_path: Path) -> None:
     said = cab_here("data", "verify", "--data-dir", tmp_path, CAB_DATA=str(DATA))
     assert said.code == 1
+
+
+def test_a_published_set_is_verified_if_it_is_named_or_here(tmp_path: Path) -> None:
+    named = cab_here("data", "verify", "cifar10", "--data-dir", tmp_path, "--json")
+    assert named.code == 1
+    assert named.document["cifar10"]["state"] == "missing"
+    assert "cab data fetch cifar10" in named.document["cifar10"]["message"]
+    (tmp_path / "imdb" / "plain_text").mkdir(parents=True)
+    for part in ("train", "test"):
+        path = tmp_path / "imdb" / "plain_text" / f"{part}-00000-of-00001.parquet"
+        path.write_bytes(b"not the published one")
+    said = cab_here("data", "verify", "--data-dir", tmp_path, "--json")
+    assert set(said.document) == {*NAMES, "imdb"}
+    assert said.document["imdb"]["state"] == "wrong"
+
+
+def test_without_a_network_a_published_set_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    said = cab_here("data", "fetch", "imdb", "--data-dir", tmp_path, HF_HUB_OFFLINE="1")
+    assert said.code == 2
+    assert "cannot be reached (HF_HUB_OFFLINE is set)" in said.err
+    assert "plain_text/train-*.parquet" in said.err
+    by_hand = cab_here("data", "fetch", "aan", "--data-dir", tmp_path)
+    assert by_hand.code == 2
+    assert "long-range-arena" in by_hand.err
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:

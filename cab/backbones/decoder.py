@@ -1,23 +1,28 @@
 """A GPT-2-style language model (Radford et al., 2019): one causal self-attention slot a layer."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cab.backbones.layers import Layer, LearnedPositions
+from cab.backbones.layers import Layer, LearnedPositions, SinusoidalPositions
 from cab.backbones.slots import Slots, Width
 from cab.taxonomy import Pattern
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the decoder; `positions` adds learned positions to the embeddings."""
+    """Sizes of the decoder; length is the longest sequence that it will meet.
+
+    positions: True adds learned ones to the embeddings, False none. Neither sinusoidal ones nor
+    none at all end with the training length.
+    """
 
     width: Width
     vocabulary: int
     length: int
-    positions: bool = True
+    positions: bool | Literal["sinusoidal"] = True
 
 
 class Decoder(nn.Module):
@@ -28,9 +33,11 @@ class Decoder(nn.Module):
         width = config.width
         self.embedding = nn.Embedding(config.vocabulary, width.dim)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.positions = (
-            LearnedPositions(config.length, width.dim) if config.positions else nn.Identity()
-        )
+        self.positions: nn.Module = nn.Identity()
+        if config.positions == "sinusoidal":
+            self.positions = SinusoidalPositions(width.dim)
+        elif config.positions:
+            self.positions = LearnedPositions(config.length, width.dim)
         self.layers = nn.ModuleList(
             Layer(
                 width,

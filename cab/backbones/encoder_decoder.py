@@ -61,7 +61,12 @@ class EncoderDecoder(nn.Module):
         self, source: Float[Tensor, "B M F"], source_padding: Bool[Tensor, "B M"]
     ) -> Float[Tensor, "B M D"]:
         """Return the memory that the decoder reads."""
-        memory = self.source_positions(self.embed_source(source))
+        return self._read(self.embed_source(source), source_padding)
+
+    def _read(
+        self, embedded: Float[Tensor, "B M D"], source_padding: Bool[Tensor, "B M"]
+    ) -> Float[Tensor, "B M D"]:
+        memory = self.source_positions(embedded)
         for layer in self.encoder:
             memory = layer(memory, padding=source_padding)
         return self.source_norm(memory)
@@ -101,4 +106,61 @@ class EncoderDecoder(nn.Module):
         for _ in range(steps):
             logits = self.decode(memory, source_padding, tokens)
             tokens = torch.cat((tokens, logits[:, -1:].argmax(dim=-1)), dim=1)
+        return tokens[:, 1:]
+
+
+class TextEncoderDecoder(EncoderDecoder):
+    """The same, tokens to tokens of one vocabulary; one table embeds both and is the head.
+
+    A source token is one number, so `features` is 1.
+    """
+
+    def __init__(self, config: EncoderDecoderConfig, slots: Slots) -> None:
+        super().__init__(config, slots)
+        del self.embed_source
+        nn.init.normal_(self.embed_target.weight, std=0.02)
+        self.head.weight = self.embed_target.weight
+
+    def encode(
+        self, source: Int[Tensor, "B M"], source_padding: Bool[Tensor, "B M"]
+    ) -> Float[Tensor, "B M D"]:
+        """Return the memory that the decoder reads."""
+        return self._read(self.embed_target(source), source_padding)
+
+    def forward(
+        self,
+        source: Int[Tensor, "B M"],
+        source_padding: Bool[Tensor, "B M"],
+        tokens: Int[Tensor, "B N"],
+    ) -> Float[Tensor, "B N V"]:
+        """Return logits for teacher forcing."""
+        return self.decode(self.encode(source, source_padding), source_padding, tokens)
+
+    @torch.no_grad()
+    def write(
+        self,
+        source: Int[Tensor, "B M"],
+        source_padding: Bool[Tensor, "B M"],
+        *,
+        first: int,
+        end: int,
+        shortest: int,
+        longest: int,
+    ) -> Int[Tensor, "B T"]:
+        """Return up to `longest` likeliest tokens, `end` from where a text ends.
+
+        It ends after `shortest` tokens or later.
+        """
+        memory = self.encode(source, source_padding)
+        tokens = torch.full((source.shape[0], 1), first, device=source.device)
+        ended = torch.zeros_like(tokens, dtype=torch.bool)
+        for step in range(longest):
+            logits = self.decode(memory, source_padding, tokens)[:, -1]
+            if step < shortest:
+                logits[:, end] = -torch.inf
+            token = logits.argmax(dim=-1, keepdim=True).masked_fill(ended, end)
+            tokens = torch.cat((tokens, token), dim=1)
+            ended = ended | (token == end)
+            if ended.all():
+                break
         return tokens[:, 1:]

@@ -26,6 +26,23 @@ class ForecasterConfig:
     label: int
     horizon: int
 
+    @property
+    def encoder_depth(self) -> int:
+        """Layers of the encoder; the decoder has width.layers."""
+        return self.width.layers
+
+
+@dataclass(frozen=True)
+class DeepForecasterConfig(ForecasterConfig):
+    """With an encoder of its own depth, as Informer has it."""
+
+    encoder_layers: int
+
+    @property
+    def encoder_depth(self) -> int:
+        """Layers of the encoder."""
+        return self.encoder_layers
+
 
 class Forecaster(nn.Module):
     """A forecast of every channel. Slots: encoder_self (NS), decoder_self (CS), cross (NC)."""
@@ -42,7 +59,7 @@ class Forecaster(nn.Module):
         self.decoder_positions = LearnedPositions(decoded, width.dim)
         self.encoder = nn.ModuleList(
             Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest))
-            for _ in range(width.layers)
+            for _ in range(config.encoder_depth)
         )
         self.decoder = nn.ModuleList(
             Layer(

@@ -98,6 +98,32 @@ class LearnedPositions(nn.Module):
         return x + self.table[: x.shape[1]]
 
 
+class SinusoidalPositions(nn.Module):
+    r"""Adds sines and cosines of a position, for sequences of any length; nothing is learned.
+
+    .. math:: p_{t, i} = a \sin(t \omega_i), \quad p_{t, D/2 + i} = a \cos(t \omega_i), \quad
+              \omega_i = 10000^{-2 i / D}
+
+    t counts from 0 and i from 0 to below D / 2; an odd D leaves the last cosine out. They are
+    those of Vaswani et al. (2017, arXiv 1706.03762), whose sines and cosines alternate.
+    """
+
+    def __init__(self, dim: int, amplitude: float = 1.0) -> None:
+        super().__init__()
+        self.dim, self.amplitude = dim, amplitude
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Return x plus the first N position vectors."""
+        # Angles in float64: in float32 those of neighbours far out would run together.
+        place = torch.arange(x.shape[1], dtype=torch.float64, device=x.device)
+        rates = 10_000.0 ** (
+            -torch.arange(0, self.dim, 2, dtype=torch.float64, device=x.device) / self.dim
+        )
+        angles = place[:, None] * rates
+        table = torch.cat((angles.sin(), angles.cos()), dim=1)[:, : self.dim]
+        return x + (self.amplitude * table).to(x.dtype)
+
+
 class GridPositions(nn.Module):
     """Adds one learned vector per row and one per column of a picture in raster order.
 

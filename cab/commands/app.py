@@ -9,7 +9,27 @@ from types import FrameType
 import typer
 
 import cab
-from cab.commands import check, data, doctor, index, info, list_, necessity, new, output, run, show
+from cab.commands import (
+    bench,
+    check,
+    compare,
+    crossover,
+    data,
+    doctor,
+    index,
+    info,
+    leaderboard,
+    list_,
+    necessity,
+    new,
+    output,
+    publish,
+    report,
+    run,
+    show,
+    site,
+    verify,
+)
 from cab.errors import CabError, Interrupted
 
 INTERRUPTED = 130
@@ -26,12 +46,20 @@ app.command("list")(list_.list_)
 app.command("info")(info.info)
 app.command("run")(run.run)
 app.command("check")(check.check)
+app.command("bench")(bench.bench)
+app.command("crossover")(crossover.crossover)
 app.command("necessity")(necessity.necessity)
 app.command("show")(show.show)
+app.command("publish")(publish.publish)
+app.command("verify")(verify.verify)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("index")(index.index)
 app.command("doctor")(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(new.app, name="new")
+app.add_typer(site.app, name="site")
 
 
 def _print_version(wanted: bool) -> None:

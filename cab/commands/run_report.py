@@ -73,6 +73,7 @@ def document(
                 "status": record.status if record else None,
                 "message": record.message if record else one.problem,
                 "test": record.model_dump(mode="json")["metrics"]["test"] if record else {},
+                "lengths": record.model_dump(mode="json")["metrics"]["lengths"] if record else [],
                 "record": str(records.path(cell.key)),
             }
         )

@@ -95,6 +95,14 @@ def print_lines(lines: list[dict[str, Any]], profile: str) -> None:
     for task, known in shortcuts.items():
         text = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         output.out.print(f"{task} without training: {text}", markup=False, soft_wrap=True)
+    for line in (line for line in lines if line["lengths"]):
+        text = ", ".join(
+            f"{factor}x {value if isinstance(value, str) else format(value, '.3f')}"
+            for factor, value in line["lengths"].items()
+        )
+        output.out.print(
+            f"{line['task']}, {line['entry']}, by length: {text}", markup=False, soft_wrap=True
+        )
     if any(line["interval_source"] == "test examples" for line in lines):
         output.out.print(
             "One seed: ± is over test examples only. Run with --seeds 3 for ± over seeds.",

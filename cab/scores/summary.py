@@ -7,10 +7,11 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cab.records import Record
+from cab.scores.normalise import scale_of
 from cab.taxonomy import TaskCard
 
 IntervalSource = Literal["seeds", "test examples"]
@@ -23,6 +24,9 @@ class Row:
     mean is over seeds, interval the half-width of its 95 % interval: Student's t over seeds, or,
     with one seed, 1.96 standard errors over the test examples (which leaves out what another
     seed would change). Both are None when no seed ended well; outcomes counts how all ended.
+
+    lengths, for a task that can be stretched, holds the mean at each multiple of the training
+    length, or, where a seed has none there, how it ended.
     """
 
     entry: str
@@ -40,6 +44,7 @@ class Row:
     outcomes: Mapping[str, int]
     shortcuts: Mapping[str, float]
     seconds: float | None
+    lengths: Mapping[float, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,22 @@ def _row(records: list[Record]) -> Row:
         outcomes=dict(outcomes),
         shortcuts={name: one.value for name, one in done[0].shortcuts.items()} if done else {},
         seconds=seconds,
+        lengths=_lengths(done),
     )
 
 
-def student_t95(degrees: int) -> float:
+def _lengths(done: Sequence[Record]) -> dict[float, float | str]:
+    points = [point for record in done for point in record.metrics.lengths]
+    means: dict[float, float | str] = {}
+    for factor in sorted({point.factor for point in points}):
+        here = [point for point in points if point.factor == factor]
+        values = [point.estimate.value for point in here if point.estimate is not None]
+        bad = [point.status for point in here if point.estimate is None]
+        means[factor] = bad[0] if bad else statistics.fmean(values)
+    return means
+
+
+def student_t95(degrees: float) -> float:
     """The two-sided 95 % quantile of Student's t distribution."""
     from scipy.stats import t
 
@@ -131,16 +148,13 @@ def score(row: Row, reference: Row, control: Row, task: TaskCard) -> Score | Non
     assert control.interval is not None
     if row.entry == reference.entry:
         return Score(1.0, 0.0)
-    sign = 1 if row.higher_is_better else -1
-    floor, floor_interval = control.mean, control.interval
-    if task.chance is not None and sign * task.chance > sign * floor:
-        floor, floor_interval = task.chance, 0.0
-    span = sign * (reference.mean - floor)
-    if span <= 0:
+    scale = scale_of(reference.mean, control.mean, task.chance, row.higher_is_better)
+    if scale is None:
         return None
-    if row.entry == control.entry and floor == control.mean:
+    if row.entry == control.entry and not scale.guessed:
         return Score(0.0, 0.0)
-    value = sign * (row.mean - floor) / span
+    value, span = scale.score(row.mean), abs(scale.top - scale.floor)
+    floor_interval = 0.0 if scale.guessed else control.interval
     spread = math.hypot(row.interval, reference.interval * value, floor_interval * (1 - value))
     return Score(value, spread / span)
 

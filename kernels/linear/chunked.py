@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+CHUNK = 128
+"""Fastest of 32 ... 256 at head width 64 on CPUs; on GPUs the choice is the kernel's own."""
+
 
 def causal_linear_attention(
     q: Float[Tensor, "B H N K"],
     k: Float[Tensor, "B H N K"],
     v: Float[Tensor, "B H N V"],
-    chunk: int = 64,
+    chunk: int = CHUNK,
 ) -> Float[Tensor, "B H N V"]:
     """Return o_t = sum_{s <= t} (q_t . k_s) v_s.
 

@@ -1,6 +1,7 @@
 """Predict the next byte of real text."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +13,7 @@ from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.data import load_text
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training, choose
+from cab.task import LENGTH_FACTORS, LONGEST, Batch, Recipe, Split, Task, Training, choose
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Windows:
 
 
 def _recipe(length: int, width: Width, training: Training, examples: int) -> Recipe:
-    model = DecoderConfig(width, vocabulary=256, length=length)
+    model = DecoderConfig(width, vocabulary=256, length=LONGEST * length, positions="sinusoidal")
     return Recipe(Windows(length), model, training, examples // 4, examples)
 
 
@@ -36,7 +37,7 @@ def _recipe(length: int, width: Width, training: Training, examples: int) -> Rec
     metric="bits_per_byte",
     higher_is_better=False,
     chance=8.0,
-    version=1,
+    version=2,
     length="128 bytes",
     data=("tinyshakespeare",),
     imports=("datasets",),
@@ -82,6 +83,11 @@ class ByteLm(Task):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the cross-entropy in nats per byte."""
         return F.cross_entropy(model(batch["inputs"]).mT, batch["targets"])
+
+    def at_lengths(self) -> Mapping[float, Task]:
+        """Return the task with other windows, which cover the same text."""
+        length = self.recipe.data.length
+        return {f: self.stretched(f, Windows(int(length * f))) for f in LENGTH_FACTORS}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return bits per byte of each window."""

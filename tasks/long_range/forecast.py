@@ -1,14 +1,16 @@
-"""Long-sequence forecasting of an electricity transformer, CAB's LSTF task at a small size."""
+"""Long-sequence forecasting of an electricity transformer: CAB's LSTF task on ETTh1."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cab.backbones.forecaster import Forecaster, ForecasterConfig
+from cab.backbones.forecaster import DeepForecasterConfig, Forecaster, ForecasterConfig
 from cab.backbones.slots import Slots, Width
 from cab.data import load_table
 from cab.registry import register_task
@@ -34,48 +36,56 @@ def _recipe(span: Span, label: int, width: Width, training: Training, examples: 
     return Recipe(span, model, training, examples, examples)
 
 
-@register_task(
-    name="forecast",
-    domain="long_range",
-    pattern="nc",
-    summary="the next 96 hours of seven channels of ETTh1, from 192 hours",
-    backbone="forecaster",
-    metric="mse",
-    higher_is_better=False,
-    version=1,
-    length="144 queries, 192 keys",
-    data=("etth1",),
-    imports=("datasets",),
-    source="ETTh1, from Informer (Zhou et al., 2021, arXiv 2012.07436)",
-    licence="CC BY-ND 4.0",
-    diagnostic=("quick",),
-)
-class Forecast(Task):
-    """Informer's split and scaling: 12 months train, 4 validate, 4 test; z-scores of training."""
+def published(
+    span: Span, channels: int, width: Width, encoder_layers: int, steps: int, examples: int
+) -> Recipe:
+    """Make a recipe of CAB's, after Informer's scripts: 336 known steps, six epochs in batches."""
+    model = DeepForecasterConfig(
+        width,
+        channels=channels,
+        history=span.history,
+        label=336,
+        horizon=span.horizon,
+        encoder_layers=encoder_layers,
+    )
+    return Recipe(
+        span, model, Training(steps, 32, 1e-4), examples // 4, examples, evaluation_batch=16
+    )
 
-    recipes = {  # noqa: RUF012
-        "smoke": _recipe(
-            Span(24, 12), 12, Width(dim=16, heads=2, layers=1), Training(4, 8, 1e-3), 20
-        ),
-        "quick": _recipe(
-            Span(192, 96), 48, Width(dim=32, heads=2, layers=1), Training(400, 32, 1e-3), 250
-        ),
-    }
+
+def informer_width(dim: int, layers: int) -> Width:
+    """Informer's widths in its decoder of `layers`; its own dim is 512."""
+    return Width(dim=dim, heads=8, layers=layers, expansion=4, dropout=0.05)
+
+
+class Series(NamedTuple):
+    """Values (steps, channels), and where training and validation end."""
+
+    values: Any
+    train: int
+    valid: int
+
+
+class Forecasting(Task):
+    """Windows of a series that is scaled by z-scores of its training part."""
+
+    def read(self, directory: Path) -> Series:
+        """Read the series."""
+        raise NotImplementedError
 
     @cached_property
     def _series(self) -> dict[Split, Tensor]:
         assert self.data_dir is not None
-        table = load_table("etth1", self.data_dir)
-        values = np.stack([table[channel] for channel in CHANNELS], axis=1)
-        series = torch.from_numpy(values[: 20 * MONTH]).float()
-        train = series[: 12 * MONTH]
+        values, end, valid = self.read(self.data_dir)
+        series = torch.from_numpy(values).float()
+        train = series[:end]
         series = (series - train.mean(dim=0)) / train.std(dim=0, correction=0)
         # A later split may look back into the one before for its history, never for its targets.
         back = self.recipe.data.history
         return {
-            "train": series[: 12 * MONTH],
-            "valid": series[12 * MONTH - back : 16 * MONTH],
-            "test": series[16 * MONTH - back :],
+            "train": series[:end],
+            "valid": series[end - back : valid],
+            "test": series[valid - back :],
         }
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
@@ -120,3 +130,40 @@ class Forecast(Task):
             name: F.mse_loss(guess, batch["targets"], reduction="none").flatten(1).mean(dim=1)
             for name, guess in guesses.items()
         }
+
+
+@register_task(
+    name="forecast",
+    domain="long_range",
+    pattern="nc",
+    summary="the next 96 hours of seven channels of ETTh1, from 192 hours",
+    backbone="forecaster",
+    metric="mse",
+    higher_is_better=False,
+    version=1,
+    length="144 queries, 192 keys",
+    data=("etth1",),
+    imports=("datasets",),
+    source="ETTh1, from Informer (Zhou et al., 2021, arXiv 2012.07436)",
+    licence="CC BY-ND 4.0",
+    diagnostic=("quick",),
+)
+class Forecast(Forecasting):
+    """Informer's split and scaling: 12 months train, 4 validate, 4 test; z-scores of training."""
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            Span(24, 12), 12, Width(dim=16, heads=2, layers=1), Training(4, 8, 1e-3), 20
+        ),
+        "quick": _recipe(
+            Span(192, 96), 48, Width(dim=32, heads=2, layers=1), Training(400, 32, 1e-3), 250
+        ),
+        "standard": published(Span(336, 720), 7, informer_width(256, 1), 2, 1_420, 500),
+        "full": published(Span(336, 720), 7, informer_width(512, 1), 2, 1_420, 2_000),
+    }
+
+    def read(self, directory: Path) -> Series:
+        """Read ETTh1: 12 months train, 4 validate, 4 test."""
+        table = load_table("etth1", directory)
+        values = np.stack([table[channel] for channel in CHANNELS], axis=1)
+        return Series(values[: 20 * MONTH], 12 * MONTH, 16 * MONTH)

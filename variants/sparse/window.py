@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cab.decoding import DecodingAttention, KeyValueCache
+from cab.kernels.window.chunked import window_attention
 from cab.registry import register_variant
 
 
@@ -56,26 +57,12 @@ class WindowAttention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o; a query whose window is all padding gets 0."""
-        length = q.shape[2]
-        block = min(self.config.window, length)
-        neighbours = 2 if self.pattern.causal else 3
-        absent = torch.zeros(q.shape[0], length, dtype=torch.bool, device=q.device)
-        absent = absent if key_padding_mask is None else key_padding_mask
-        missing = -length % block
-        blocks = F.pad(q, (0, 0, 0, missing)).unflatten(2, (-1, block))
-        keys, values = (_beside(x, block, neighbours, missing) for x in (k, v))
-        absent = _beside(absent[:, None, :, None], block, neighbours, missing, fill=True)
-
-        scores = (blocks / self.head_width**0.5) @ keys.mT  # (B, H, N / w, w, 3 w)
-        row = torch.arange(block, device=q.device)[:, None]
-        column = torch.arange(neighbours * block, device=q.device) - block
-        far = (row - column).abs() >= self.config.window
-        if self.pattern.causal:
-            far = far | (column > row)
-        hidden = far | absent.mT
-        weights = scores.masked_fill(hidden, torch.finfo(scores.dtype).min).softmax(dim=-1)
-        out = weights.masked_fill(hidden, 0.0) @ values
-        return out.flatten(2, 3)[:, :, :length]
+        return window_attention(
+            *(q, k, v),
+            window=self.config.window,
+            causal=self.pattern.causal,
+            key_padding_mask=key_padding_mask,
+        )
 
     def absorb(
         self,
@@ -104,14 +91,3 @@ class WindowAttention(DecodingAttention):
         """Attend to the kept keys."""
         visible = ~state.key_padding_mask[:, None, None, :]
         return F.scaled_dot_product_attention(q, state.k, state.v, attn_mask=visible)
-
-
-def _beside(
-    x: Tensor, block: int, neighbours: int, missing: int, fill: bool = False
-) -> Float[Tensor, "B H n k E"] | Bool[Tensor, "B H n k E"]:
-    """Put each block of x (B, H, N, E) beside the one before and, of three, the one after."""
-    after = block if neighbours == 3 else 0
-    padded = F.pad(x, (0, 0, block, missing + after), value=fill)
-    length = x.shape[2] + missing
-    shifted = [padded[:, :, i * block : i * block + length] for i in range(neighbours)]
-    return torch.cat([part.unflatten(2, (-1, block)) for part in shifted], dim=3)

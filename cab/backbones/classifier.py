@@ -1,0 +1,90 @@
+"""A BERT-style classifier of sequences (Devlin et al., 2019, arXiv 1810.04805)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from cab.backbones.layers import GridPositions, Layer, LearnedPositions
+from cab.backbones.slots import Slots, Width
+from cab.taxonomy import Pattern
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Sizes: tokens of a vocabulary, or frames of `features` numbers where it is 0; the longest.
+
+    pool says what is classified: the mean of the tokens that are no padding, or the first one.
+    grid is (height, width) where the tokens are a picture in raster order, else None.
+    """
+
+    width: Width
+    classes: int
+    length: int
+    vocabulary: int = 0
+    features: int = 0
+    pool: Literal["mean", "first"] = "mean"
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.vocabulary > 0) == (self.features > 0):
+            raise ValueError("a classifier reads either a vocabulary or features")
+
+
+class SequenceEncoder(nn.Module):
+    """One vector per sequence. Slot: encoder_self (NS)."""
+
+    def __init__(self, config: ClassifierConfig, slots: Slots) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        self.embedding: nn.Embedding | nn.Linear
+        if config.vocabulary:
+            self.embedding = nn.Embedding(config.vocabulary, width.dim)
+            nn.init.normal_(self.embedding.weight, std=0.02)
+        else:
+            self.embedding = nn.Linear(config.features, width.dim)
+        self.positions = (
+            LearnedPositions(config.length, width.dim)
+            if config.grid is None
+            else GridPositions(config.grid, width.dim)
+        )
+        self.layers = nn.ModuleList(
+            Layer(width, slots.fill("encoder_self", Pattern.NS, width, config.length, config.grid))
+            for _ in range(width.layers)
+        )
+        self.norm = nn.LayerNorm(width.dim)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "B N"] | Float[Tensor, "B N F"],
+        padding: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B D"]:
+        """Return the pooled sequences; padding is True where a token is to be ignored."""
+        x = self.positions(self.embedding(tokens))
+        for layer in self.layers:
+            x = layer(x, padding=padding)
+        x = self.norm(x)
+        if self.config.pool == "first":
+            return x[:, 0]
+        if padding is None:
+            return x.mean(dim=1)
+        kept = x.masked_fill(padding[..., None], 0.0).sum(dim=1)
+        return kept / (~padding).sum(dim=1, keepdim=True).clamp(min=1)
+
+
+class Classifier(nn.Module):
+    """Class logits of a sequence. Slot: encoder_self (NS)."""
+
+    def __init__(self, config: ClassifierConfig, slots: Slots) -> None:
+        super().__init__()
+        self.encoder = SequenceEncoder(config, slots)
+        self.head = nn.Linear(config.width.dim, config.classes)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "B N"] | Float[Tensor, "B N F"],
+        padding: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, "B K"]:
+        """Return logits over the classes."""
+        return self.head(self.encoder(tokens, padding))

@@ -1,0 +1,85 @@
+"""`cab leaderboard`: the board in the terminal."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.boards import (
+    DEFAULT_RESULTS,
+    FromStore,
+    Results,
+    ScoredProfile,
+    load_board,
+)
+from cab.commands.options import Include, Json, Patterns, read_patterns
+from cab.taxonomy import Pattern
+
+if TYPE_CHECKING:
+    from cab.scores.board import BoardRow
+
+
+def leaderboard(
+    profile: ScoredProfile = "quick",
+    pattern: Patterns = None,
+    results: Results = DEFAULT_RESULTS,
+    store: FromStore = None,
+    together: Annotated[
+        bool, typer.Option("--together", help="Rank rows of different coverage with one another.")
+    ] = False,
+    include: Include = None,
+    json: Json = False,
+) -> None:
+    """Print the board: scores with their 95 % intervals, ranks as tie groups, coverage.
+
+    0 is the better of no attention and a guess, 1 is softmax. With one --pattern the ranks are
+    that pattern's.
+    """
+    asked = read_patterns(pattern or [])
+    board, _, _ = load_board(results, store, profile, tuple(include or ()), together)
+    rows = [row for row in board.rows if not asked or set(asked) & set(row.patterns)]
+    if json:
+        from cab.scores.report import document
+
+        wanted = {row.entry for row in rows}
+        found = document(board)
+        found["rows"] = [one for one in found["rows"] if one["entry"] in wanted]
+        return output.print_json(found)
+    shown = asked or tuple(Pattern)
+    output.print_table(
+        f"CAB, profile {profile}: 0 is no attention, 1 is softmax",
+        ("rank", "entry", "score [95 %]", *shown, "coverage", "seeds"),
+        [_cells(row, shown, asked) for row in rows],
+    )
+    if board.band is not None:
+        output.out.print(
+            f"Noise: softmax by other code scores {board.band.low:.2f} to {board.band.high:.2f}.",
+            markup=False,
+        )
+    output.out.print(
+        "Ranks with = are shared: the entries cannot be told from the first of them. Only rows "
+        "of equal coverage are ranked together, and only with 3 seeds or more.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _cells(
+    row: "BoardRow", shown: tuple[Pattern, ...], asked: tuple[Pattern, ...]
+) -> tuple[str, ...]:
+    from cab.scores.report import interval_text, rank_text
+
+    rank = rank_text(row)
+    if len(asked) == 1:
+        rank = str(row.pattern_ranks.get(asked[0], ""))
+    elif row.rank is None and row.role != "entry":
+        rank = row.role
+    patterns = [interval_text(row.patterns.get(pattern)) for pattern in shown]
+    return (
+        rank,
+        row.entry,
+        interval_text(row.score),
+        *patterns,
+        str(row.coverage),
+        str(row.seeds),
+    )

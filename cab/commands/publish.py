@@ -1,0 +1,80 @@
+"""`cab publish`: from the store to the published results."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.boards import DEFAULT_RESULTS, Results, ScoredProfile, scored_profile
+from cab.commands.options import DEFAULT_STORE, Json, Store
+from cab.errors import CabError
+
+
+def publish(
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Only this variant. Repeatable; all if none.")
+    ] = None,
+    profile: ScoredProfile = "quick",
+    store: Store = DEFAULT_STORE,
+    results: Results = DEFAULT_RESULTS,
+    json: Json = False,
+) -> None:
+    """Write the store's records to results/<profile>/<variant>.jsonl, to be reviewed and merged.
+
+    Records are added to those that are published; the same cell is replaced. Left out, and said:
+    records that ended in error, that were not proved, or whose training was changed.
+    """
+    from cab.published import publishable, results_file, write_results
+    from cab.records import Record, RecordStore
+
+    scored_profile(profile)
+    records, problems = RecordStore(store).load()
+    for problem in problems:
+        output.warn(problem)
+    records = [record for record in records if record.task.profile == profile]
+    wanted = dict.fromkeys(variant or sorted({record.variant.name for record in records}))
+    left_out: Counter[tuple[str, str]] = Counter()
+    by_variant: dict[str, list[Record]] = {name: [] for name in wanted}
+    for record in records:
+        if record.variant.name not in wanted:
+            continue
+        if reason := publishable(record):
+            left_out[record.variant.name, reason] += 1
+        else:
+            by_variant[record.variant.name].append(record)
+    written: list[tuple[str, Path, int, int]] = []
+    for name, own in by_variant.items():
+        if own:
+            path = results_file(results, profile, name)
+            written.append((name, path, len(own), write_results(path, own)))
+    sentences = [
+        f"{count} of {name} left out: {reason}." for (name, reason), count in left_out.items()
+    ]
+    for name in wanted:
+        if not by_variant[name] and variant:
+            sentences.append(f"{store} holds no {profile} results of {name} to publish.")
+    if json:
+        output.print_json(
+            {
+                "written": [
+                    {"variant": name, "file": path, "records": count, "in_file": total}
+                    for name, path, count, total in written
+                ],
+                "left_out": sentences,
+            }
+        )
+    for sentence in sentences:
+        output.warn(sentence)
+    if not written:
+        raise CabError(
+            f"{store} holds nothing to publish in profile {profile}. Run "
+            f"`cab run --variant NAME --profile {profile} --seeds 3`."
+        )
+    if not json:
+        output.print_table(
+            "Published",
+            ("variant", "file", "records given", "records in file"),
+            [(name, str(path), str(count), str(total)) for name, path, count, total in written],
+        )

@@ -1,0 +1,59 @@
+"""`cab report`: the board as a table for a paper, a page or a program."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.boards import (
+    DEFAULT_RESULTS,
+    FromStore,
+    Results,
+    ScoredProfile,
+    load_board,
+)
+from cab.commands.options import Include
+from cab.errors import CabError
+
+
+class Format(StrEnum):
+    """What the table is written as."""
+
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+    MARKDOWN = "md"
+
+
+def report(
+    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.MARKDOWN,
+    profile: ScoredProfile = "quick",
+    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    results: Results = DEFAULT_RESULTS,
+    store: FromStore = None,
+    include: Include = None,
+    file: Annotated[
+        Path | None, typer.Option("--output", help="Write to this file instead of stdout.")
+    ] = None,
+) -> None:
+    """Write the board: csv and json hold every task, latex and md one line per entry."""
+    board, _, _ = load_board(results, store, profile, tuple(include or ()))
+    from cab.scores import report as reports
+
+    write = {
+        Format.CSV: reports.to_csv,
+        Format.JSON: reports.to_json,
+        Format.LATEX: reports.to_latex,
+        Format.MARKDOWN: reports.to_markdown,
+    }[format_]
+    text = write(board, rows)
+    if file is None:
+        output.out.file.write(text)
+        return
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CabError(f"The report cannot be written to {file}: {error}.") from None
+    output.say(f"Wrote {file}.")

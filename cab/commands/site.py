@@ -1,0 +1,51 @@
+"""`cab site`: the leaderboard as pages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.boards import DEFAULT_RESULTS, Results
+from cab.commands.options import Include
+from cab.errors import CabError
+
+app = typer.Typer(help="Build the leaderboard's pages, or look at them.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("--out", help="The folder of the pages; it is replaced.")]
+DEFAULT_OUT = Path("site/public")
+
+
+@app.command("build")
+def build(
+    results: Results = DEFAULT_RESULTS, out: Out = DEFAULT_OUT, include: Include = None
+) -> None:
+    """Write all pages from the published results. Equal results give equal bytes."""
+    from cab.site.build import build_site
+
+    pages = build_site(results, out, tuple(include or ()))
+    for problem in pages.problems:
+        output.warn(problem)
+    output.out.print(f"{len(pages.files)} files in {out}", markup=False, soft_wrap=True)
+
+
+@app.command("serve")
+def serve(
+    results: Results = DEFAULT_RESULTS,
+    out: Out = DEFAULT_OUT,
+    include: Include = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+) -> None:
+    """Build the pages and serve them to this machine alone, until Ctrl-C."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    build(results, out, include)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(out))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise CabError(f"Port {port} cannot be used: {error}. Choose another --port.") from None
+    with server:
+        output.out.print(f"http://127.0.0.1:{server.server_address[1]}/", markup=False)
+        server.serve_forever()

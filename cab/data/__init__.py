@@ -1,0 +1,51 @@
+"""Data sets: where they come from, how they are checked, how they are loaded.
+
+Each set names its address and its licence, and, if it is known byte for byte, its checksum. Files
+are looked for below `--data-dir`, `CAB_DATA` or the user's cache, in that order, and are verified
+before use, never trusted.
+"""
+
+from cab.data.catalogue import DATA_SETS, VERBATIM, get_data_set
+from cab.data.inspection import State, inspect, require
+from cab.data.loading import (
+    decode_audio,
+    decode_image,
+    load_part,
+    load_recordings,
+    load_table,
+    load_text,
+)
+from cab.data.sets import (
+    DataSet,
+    HubSet,
+    Part,
+    checksum,
+    data_directory,
+    locate,
+    locate_part,
+)
+from cab.data.splitting import divide, keep_apart
+
+__all__ = [
+    "DATA_SETS",
+    "VERBATIM",
+    "DataSet",
+    "HubSet",
+    "Part",
+    "State",
+    "checksum",
+    "data_directory",
+    "decode_audio",
+    "decode_image",
+    "divide",
+    "get_data_set",
+    "inspect",
+    "keep_apart",
+    "load_part",
+    "load_recordings",
+    "load_table",
+    "load_text",
+    "locate",
+    "locate_part",
+    "require",
+]

@@ -1,0 +1,1 @@
+"""Measurement: time, memory and operations of variants and operators (`cab bench`)."""

@@ -1,0 +1,108 @@
+"""Plots of measurements: time, memory and tokens per second against length, as SVG.
+
+The same rows give the same file, byte by byte.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from cab.errors import CabError
+from cab.measure.record import BenchRow
+from cab.scores.efficiency import crossing
+
+Value = Callable[[BenchRow], float | None]
+
+
+def _milliseconds(row: BenchRow) -> float | None:
+    return None if row.timing is None else row.timing.median * 1e3
+
+
+def _mebibytes(row: BenchRow) -> float | None:
+    return None if row.memory is None else row.memory.peak / 2**20
+
+
+def _speed(row: BenchRow) -> float | None:
+    return None if row.timing is None else row.timing.tokens_per_second
+
+
+FIGURES: dict[str, tuple[str, Value]] = {
+    "time": ("time of one call, ms", _milliseconds),
+    "memory": ("peak memory, MiB", _mebibytes),
+    "tokens": ("tokens per second", _speed),
+}
+
+
+def plot(rows: Iterable[BenchRow], folder: Path) -> list[Path]:
+    """Write a figure per pattern, pass and quantity; return their paths.
+
+    Raises:
+        CabError: the folder cannot be written.
+    """
+    groups: dict[tuple[str, str], list[BenchRow]] = defaultdict(list)
+    for row in rows:
+        if row.status == "ok":
+            groups[row.pattern, row.passage].append(row)
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for (pattern, passage), group in sorted(groups.items()):
+            for name in FIGURES:
+                path = folder / f"{name}-{pattern}-{passage}.svg"
+                _draw(group, name, path)
+                written.append(path)
+    except OSError as error:
+        raise CabError(f"The plots cannot be written to {folder}: {error}.") from None
+    return written
+
+
+def _draw(rows: Sequence[BenchRow], name: str, path: Path) -> None:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    label, value = FIGURES[name]
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        number = value(row)
+        if number:
+            curves[row.subject][row.length] = number
+    # Fixed names of the elements, letters as text: a figure changes only with its numbers.
+    with mpl.rc_context({"svg.hashsalt": "cab", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        for subject in sorted(curves):
+            lengths = sorted(curves[subject])
+            axes.plot(lengths, [curves[subject][n] for n in lengths], marker="o", label=subject)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("length, tokens")
+        axes.set_ylabel(label)
+        axes.set_title(f"{rows[0].pattern}, {rows[0].passage}, {rows[0].dtype}")
+        axes.grid(visible=True, which="major", alpha=0.3)
+        if name != "tokens":
+            _mark_crossings(axes, rows, curves)
+        axes.legend(fontsize="small")
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _mark_crossings(
+    axes: "object", rows: Sequence[BenchRow], curves: dict[str, dict[int, float]]
+) -> None:
+    """A dashed line where a candidate begins to stay below a baseline."""
+    candidates = sorted({row.subject for row in rows if row.role == "candidate"})
+    baselines = sorted({name for row in rows for name in row.against})
+    for candidate in candidates:
+        for baseline in baselines:
+            if baseline == candidate or baseline not in curves or candidate not in curves:
+                continue
+            length = crossing(curves[baseline], curves[candidate])
+            if length is not None and length > min(curves[candidate]):
+                axes.axvline(length, linestyle="--", linewidth=0.8, color="0.4")  # type: ignore[attr-defined]
+                axes.annotate(  # type: ignore[attr-defined]
+                    f"{candidate} below {baseline} from {length:,.0f}",
+                    (length, 0.02),
+                    xycoords=("data", "axes fraction"),
+                    rotation=90,
+                    fontsize="x-small",
+                    ha="right",
+                )

@@ -1,0 +1,175 @@
+"""The protocol: which cells there are, each in a process of its own, in random order."""
+
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.context import ForkServerContext
+from random import Random
+
+from cab.environment import git_state
+from cab.errors import CabError, Unsupported
+from cab.measure.cell import identity, work
+from cab.measure.operators import choose, get_operator, make_case
+from cab.measure.points import Cell, Limits, Pass, Point, SubjectName, sizes
+from cab.measure.record import BenchRow, Status
+from cab.registry import Registry
+from cab.sources import source_hash
+from cab.taxonomy import Pattern, VariantCard
+
+GRACE = 120.0
+"""Seconds that a cell may take beyond its limit, for imports, checks and memory."""
+DECODING: tuple[Pass, ...] = ("prefill", "decode")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured. tokens > 0 keeps batch x length constant instead of the batch."""
+
+    candidates: Sequence[SubjectName]
+    baselines: Sequence[SubjectName]
+    template: Point
+    lengths: Sequence[int]
+    passes: Sequence[Pass]
+    patterns: Sequence[Pattern] = ()
+    tokens: int = 0
+    limits: Limits = field(default_factory=Limits)
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """The cells, in the order of the grid, and a sentence for each thing that was left out."""
+
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...]
+
+
+def plan(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
+    """Lay out the grid.
+
+    Raises:
+        CabError: an unknown name, or a pattern, asked for by name, that no candidate offers.
+    """
+    cells, left_out = [], dict[str, None]()
+    for pattern in request.patterns or tuple(Pattern):
+        for passage in request.passes:
+            if passage in DECODING and not pattern.causal:
+                left_out[f"{passage} is left out in {pattern}: only causal patterns decode."] = (
+                    None
+                )
+                continue
+            point = replace(request.template, pattern=pattern, passage=passage)
+            offered = [c for c in request.candidates if offers(c, point, variants)]
+            if not offered:
+                names = ", ".join(one.label for one in request.candidates)
+                sentence = f"{names} does not offer {pattern} ({pattern.words})."
+                if request.patterns:
+                    raise Unsupported(sentence)
+                continue
+            beside = [one for one in request.baselines if offers(one, point, variants)]
+            subjects = tuple({one.label: one for one in (*offered, *beside)}.values())
+            for length in request.lengths:
+                batch = max(1, request.tokens // length) if request.tokens else point.batch
+                cells.append(
+                    Cell(
+                        replace(point, length=length, batch=batch),
+                        subjects,
+                        frozenset(one.label for one in offered),
+                        frozenset(one.label for one in beside),
+                        request.limits,
+                        request.seed,
+                        request.threads,
+                    )
+                )
+    if not cells:
+        raise CabError("Nothing is left to measure. " + " ".join(left_out))
+    return BenchPlan(tuple(cells), tuple(left_out))
+
+
+def offers(name: SubjectName, point: Point, variants: Registry[VariantCard]) -> bool:
+    """Whether a subject can be in a pattern at all; what it refuses later becomes its row.
+
+    Raises:
+        UnknownName: there is no such variant, operator or provider.
+    """
+    if not name.operator:
+        return point.pattern in variants.card(name.name).patterns
+    operator = get_operator(name.operator)
+    try:
+        choose(operator, name.name, make_case(**sizes(point)))
+    except Unsupported:
+        # In CS every operator is at home: there a refusal is worth a row, with its reason.
+        return point.pattern == Pattern.CS
+    return True
+
+
+@dataclass
+class Runner:
+    """Runs cells and hands out their rows."""
+
+    context: ForkServerContext
+    variants: Registry[VariantCard]
+    unchecked: bool = False
+    started: Callable[[Cell], None] = lambda cell: None
+    finished: Callable[[Cell, Sequence[BenchRow]], None] = lambda cell, rows: None
+    invocation: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    def run(self, cells: Iterable[Cell], seed: int = 0) -> list[BenchRow]:
+        """Measure cells in a random order, so that a drift of the machine favours no length."""
+        shuffled = list(cells)
+        Random(seed).shuffle(shuffled)
+        rows = []
+        for cell in shuffled:
+            rows.extend(self.run_cell(cell))
+        return rows
+
+    def run_cell(self, cell: Cell) -> list[BenchRow]:
+        """Measure one cell in a process of its own; if that dies, its rows say so."""
+        self.started(cell)
+        here, there = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=work, args=(cell, there))
+        process.start()
+        there.close()
+        deadline = time.monotonic() + cell.limits.cell_seconds + GRACE
+        try:
+            if here.poll(max(0.0, deadline - time.monotonic())):
+                rows: list[BenchRow] = here.recv()
+            else:
+                rows = _lost(cell, "timeout", "the cell had not ended when its time was over.")
+        except EOFError:
+            process.join()
+            said = f"the cell's process ended with status {process.exitcode} before it was done"
+            rows = _lost(cell, "error", said + "; -9 often means that memory ran out.")
+        finally:
+            if process.is_alive():
+                process.kill()
+            process.join()
+            here.close()
+        rows = [self._signed(row) for row in rows]
+        self.finished(cell, rows)
+        return rows
+
+    def _signed(self, row: BenchRow) -> BenchRow:
+        """Add what the parent knows: the source, the command, the revision."""
+        revision, dirty = git_state()
+        hashed = None if row.operator else source_hash(self.variants.entry(row.name).path)
+        return row.model_copy(
+            update={
+                "source_hash": hashed,
+                "unchecked": self.unchecked and not row.operator,
+                "invocation": self.invocation,
+                "command": shlex.join(["cab", *sys.argv[1:]]),
+                "git_revision": revision,
+                "git_dirty": dirty,
+            }
+        )
+
+
+def _lost(cell: Cell, status: Status, message: str) -> list[BenchRow]:
+    return [
+        BenchRow(**identity(cell, name), status=status, message=message) for name in cell.subjects
+    ]

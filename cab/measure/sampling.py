@@ -1,0 +1,105 @@
+"""Sampling: warm up until times are steady, then take samples of all subjects in turn."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from statistics import median
+
+from cab.measure.passes import Passage
+from cab.measure.points import Limits
+from cab.measure.statistics import summarise
+from cab.measure.timers import Timer
+
+STEADY, WINDOW, MOST_WARM_CALLS = 0.05, 5, 100
+"""Warm: the medians of the last two windows of calls differ by less than this share."""
+NARROW, MOST_ROUNDS = 0.01, 5
+"""More samples than asked for are taken until intervals are this narrow, at most so many times."""
+FEWEST = 20
+WARM_SAMPLES = 20
+
+
+@dataclass
+class Taken:
+    """The samples of one subject in seconds, cold and warm, as they were taken."""
+
+    cold: list[float] = field(default_factory=list)
+    host: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+    last_sample: int = -1
+    last_result: object = None
+
+
+def warm_up(passage: Passage, timer: Timer, seconds: float) -> float:
+    """Call until the running median is steady or the time is over; return the last median."""
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < MOST_WARM_CALLS:
+        times.append(timer.read(passage.call(len(times))).seconds)
+        if len(times) >= 2 * WINDOW:
+            before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
+            if abs(now / before - 1) < STEADY:
+                break
+        if len(times) >= 2 and time.perf_counter() - started > seconds:
+            break
+    return median(times[-WINDOW:])
+
+
+def interleave(
+    passages: Sequence[Passage],
+    timer: Timer,
+    limits: Limits,
+    draw: Random,
+    failed: Callable[[Passage, Exception], None],
+) -> dict[Passage, Taken]:
+    """Sample subjects in turn, A B B A, from a random order, caches flushed before each sample.
+
+    A round goes through the subjects in one direction; the next round comes back. A subject that
+    raises is handed to `failed` and takes no further part.
+    """
+    taken = {passage: Taken() for passage in passages}
+    order = list(passages)
+    draw.shuffle(order)
+    started, rounds = time.perf_counter(), 0
+    while taken and _wants_more(taken, rounds, limits, time.perf_counter() - started):
+        forward = rounds % 2 == 0
+        for passage in order if forward else reversed(order):
+            if passage not in taken:
+                continue
+            try:
+                call = passage.call(rounds)
+                timer.flush()
+                reading = timer.read(call)
+            except Exception as error:  # the subject may raise anything
+                del taken[passage]
+                failed(passage, error)
+                continue
+            one = taken[passage]
+            one.cold.append(reading.seconds)
+            one.host.append(reading.host_seconds)
+            one.last_sample, one.last_result = rounds, reading.result
+        rounds += 1
+    for passage, one in taken.items():
+        one.warm = _warm_samples(passage, timer, limits.seconds / 2)
+    return taken
+
+
+def _warm_samples(passage: Passage, timer: Timer, seconds: float) -> list[float]:
+    """Times with the caches as the call before left them, always the same inputs."""
+    samples: list[float] = []
+    started = time.perf_counter()
+    timer.read(passage.call(0))
+    while len(samples) < WARM_SAMPLES:
+        samples.append(timer.read(passage.call(0)).seconds)
+        if len(samples) >= 3 and time.perf_counter() - started > seconds:
+            break
+    return samples
+
+
+def _wants_more(taken: dict[Passage, Taken], rounds: int, limits: Limits, elapsed: float) -> bool:
+    if rounds < max(FEWEST, limits.samples):
+        return True
+    if elapsed > limits.seconds * len(taken) or rounds >= MOST_ROUNDS * limits.samples:
+        return False
+    summaries = [summarise(one.cold) for one in taken.values()]
+    return any((s.high - s.low) / s.median > NARROW for s in summaries)

@@ -1,0 +1,277 @@
+"""The board: every entry's score per task, per pattern and over all, with coverage and ranks.
+
+A task counts if its card is scored in the profile and its scale exists (see
+`cab.scores.normalise`). A pattern's score is the mean over its counting tasks that the entry has
+results on, the CAB score the mean over those patterns; a task without a result is missing, which
+is not zero, and is counted by the coverage. Ranks compare rows of equal coverage only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cab.scores.drawn import (
+    Drawn,
+    Interval,
+    constant,
+    mean_over_seeds,
+    mean_over_tasks,
+    weighted,
+)
+from cab.scores.normalise import Scale, scale_of
+from cab.scores.table import current
+from cab.scores.ties import rank_ties
+from cab.taxonomy import Pattern, Role, TaskCard, VariantCard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS_FOR_A_RANK = 3
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which counting tasks an entry has results on, of which there are."""
+
+    tasks: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
+    of_tasks: int
+    of_patterns: int
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.patterns)}/{self.of_patterns} patterns, {len(self.tasks)}/{self.of_tasks} "
+            f"tasks"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """An entry on a task: the mean of its seeds in the metric's unit, and its score if any.
+
+    outcomes counts how all of its cells ended; values holds the test mean of each seed that
+    ended well.
+    """
+
+    task: str
+    values: Mapping[int, float]
+    outcomes: Mapping[str, int]
+    mean: Drawn | None
+    score: Drawn | None
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """An entry. score is None without a result on any counting task.
+
+    seeds is the least number of seeds on a task that counts. rank is the place of its tie group
+    among rows of the same coverage, group the entries in it; both are empty for what is not
+    ranked: controls, the reference, and entries with too few seeds.
+    """
+
+    entry: str
+    variant: str
+    source: str
+    role: Role
+    results: Mapping[str, Result]
+    patterns: Mapping[Pattern, Drawn]
+    score: Drawn | None
+    coverage: Coverage
+    seeds: int
+    rank: int | None = None
+    group: tuple[str, ...] = ()
+    pattern_ranks: Mapping[Pattern, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A profile's rows, best first within equal coverage, wider coverage first.
+
+    scales holds the counting tasks. left_out says of each other task of the profile why it does
+    not count. band is the hull of the identity rows' intervals and of 1: what one and the same
+    function scores, by other code and other seeds.
+    """
+
+    profile: str
+    rows: tuple[BoardRow, ...]
+    scales: Mapping[str, Scale]
+    left_out: Mapping[str, str]
+    band: Interval | None
+
+    def row(self, entry: str) -> BoardRow | None:
+        """The row of an entry."""
+        return next((row for row in self.rows if row.entry == entry), None)
+
+
+def make_board(
+    table: "pd.DataFrame",
+    profile: str,
+    tasks: Mapping[str, TaskCard],
+    variants: Mapping[str, VariantCard],
+    together: bool = False,
+) -> Board:
+    """Make a profile's board from a records table (`cab.scores.table.records_table`).
+
+    together ranks rows of different coverage with one another, which the reader must ask for.
+    """
+    table = current(table, tasks, profile)
+    reference = next(name for name, card in variants.items() if card.role == "reference")
+    zero = next(name for name, card in variants.items() if card.role == "zero")
+    means = _means(table)
+    scales, left_out = _scales(tasks, profile, means, reference, zero)
+    rows = [
+        _row(group, means, scales, tasks, variants, (reference, zero))
+        for _, group in table.groupby("entry", sort=True)
+    ]
+    by_pattern = {
+        pattern: {task for task in scales if tasks[task].pattern == pattern} for pattern in Pattern
+    }
+    return Board(profile, _ranked(rows, by_pattern, together), scales, left_out, _band(rows))
+
+
+def _means(table: "pd.DataFrame") -> dict[tuple[str, str], Drawn]:
+    """The mean over seeds of every entry on every task on which a seed ended well."""
+    done = table[table["status"] == "ok"].sort_values(["seed", "key"])
+    means = {}
+    for names, group in done.groupby(["entry", "task"], sort=True):
+        entry, task = map(str, names)
+        means[task, entry] = mean_over_seeds(task, entry, group["value"].tolist())
+    return means
+
+
+def _scales(
+    tasks: Mapping[str, TaskCard],
+    profile: str,
+    means: Mapping[tuple[str, str], Drawn],
+    reference: str,
+    zero: str,
+) -> tuple[dict[str, Scale], dict[str, str]]:
+    scales, left_out = {}, {}
+    for task, card in sorted(tasks.items()):
+        ends = (means.get((task, reference)), means.get((task, zero)))
+        if not card.scored_in(profile):
+            left_out[task] = "diagnostic: no certificate of necessity in this profile"
+        elif ends[0] is None or ends[1] is None:
+            missing = reference if ends[0] is None else zero
+            left_out[task] = f"{missing} has no result yet, so there is no scale"
+        else:
+            scale = scale_of(ends[0].point, ends[1].point, card.chance, card.higher_is_better)
+            if scale is None:
+                left_out[task] = f"{reference} is not above the controls, so there is no scale"
+            else:
+                scales[task] = scale
+    return scales, left_out
+
+
+def _row(
+    group: "pd.DataFrame",
+    means: Mapping[tuple[str, str], Drawn],
+    scales: Mapping[str, Scale],
+    tasks: Mapping[str, TaskCard],
+    variants: Mapping[str, VariantCard],
+    ends: tuple[str, str],
+) -> BoardRow:
+    entry, variant = group["entry"].iloc[0], group["variant"].iloc[0]
+    results: dict[str, Result] = {}
+    for name, cells in group.sort_values(["seed", "key"]).groupby("task", sort=True):
+        task, done = str(name), cells[cells["status"] == "ok"]
+        mean = means.get((task, entry))
+        score = None
+        if mean is not None and task in scales:
+            score = _score(mean, scales[task], *(means[task, end] for end in ends))
+        results[task] = Result(
+            task,
+            dict(zip(done["seed"].tolist(), done["value"].tolist(), strict=True)),
+            {str(k): int(n) for k, n in cells["status"].value_counts().sort_index().items()},
+            mean,
+            score,
+        )
+    scored = {task: one.score for task, one in results.items() if one.score is not None}
+    patterns = {}
+    for pattern in Pattern:
+        own = {task: one for task, one in scored.items() if tasks[task].pattern == pattern}
+        if own:
+            patterns[pattern] = mean_over_tasks(pattern, own)
+    score = None
+    if patterns:
+        point = sum(one.point for one in patterns.values()) / len(patterns)
+        score = weighted([(1 / len(patterns), one) for one in patterns.values()], point)
+    coverage = Coverage(
+        tuple(scored),
+        tuple(patterns),
+        len(scales),
+        len({tasks[task].pattern for task in scales}),
+    )
+    card = variants.get(variant)
+    seeds = min((len(results[task].values) for task in scored), default=0)
+    return BoardRow(
+        entry,
+        variant,
+        group["source"].iloc[0],
+        card.role if card else "entry",
+        results,
+        patterns,
+        score,
+        coverage,
+        seeds,
+    )
+
+
+def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:
+    """A mean's place on a scale, whose ends are drawn too, to first order."""
+    floor = constant(scale.floor) if scale.guessed else zero
+    point, span = scale.score(mean.point), scale.top - scale.floor
+    parts = [(1 / span, mean), (-point / span, reference), ((point - 1) / span, floor)]
+    return weighted(parts, point)
+
+
+def _band(rows: Sequence[BoardRow]) -> Interval | None:
+    """What the reference's own function scores by other code: the noise of the benchmark."""
+    found = [row.score for row in rows if row.role == "identity" and row.score is not None]
+    intervals = [interval for score in found if (interval := score.interval()) is not None]
+    if not intervals:
+        return None
+    return Interval(
+        min(1.0, *(one.low for one in intervals)), max(1.0, *(one.high for one in intervals))
+    )
+
+
+def _ranked(
+    rows: Sequence[BoardRow], of_pattern: Mapping[Pattern, set[str]], together: bool
+) -> tuple[BoardRow, ...]:
+    """Rows in the board's order, with ranks within equal coverage and within each pattern.
+
+    A pattern ranks the entries that have results on all of its tasks.
+    """
+    eligible = [row for row in rows if row.role == "entry" and row.seeds >= SEEDS_FOR_A_RANK]
+    ranks: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for coverage in {row.coverage.tasks for row in eligible}:
+        equal = [row for row in eligible if together or row.coverage.tasks == coverage]
+        ranks |= rank_ties({row.entry: row.score for row in equal if row.score is not None})
+    by_pattern: dict[str, dict[Pattern, int]] = {row.entry: {} for row in rows}
+    for pattern, needed in of_pattern.items():
+        whole = {
+            row.entry: row.patterns[pattern]
+            for row in eligible
+            if needed and needed <= set(row.coverage.tasks)
+        }
+        for entry, (rank, _) in rank_ties(whole).items():
+            by_pattern[entry][pattern] = rank
+    placed = [
+        replace(
+            row,
+            rank=ranks[row.entry][0] if row.entry in ranks else None,
+            group=ranks[row.entry][1] if row.entry in ranks else (),
+            pattern_ranks=by_pattern[row.entry],
+        )
+        for row in rows
+    ]
+    return tuple(sorted(placed, key=lambda row: _order(row, together)))
+
+
+def _order(row: BoardRow, together: bool) -> tuple[object, ...]:
+    coverage = row.coverage
+    # Rows of one coverage stand together, the widest first.
+    place = (-len(coverage.patterns), -len(coverage.tasks), coverage.patterns, coverage.tasks)
+    score = -row.score.point if row.score is not None else 0.0
+    return (row.score is None, () if together else place, score, row.entry)

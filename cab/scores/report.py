@@ -1,0 +1,172 @@
+"""The board as text: CSV and JSON with every task, LaTeX and Markdown with a line per entry."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from cab.scores.board import Board, BoardRow
+from cab.scores.drawn import Drawn
+from cab.taxonomy import Pattern
+
+
+def document(board: Board, rows: int | None = None) -> dict[str, Any]:
+    """The board as plain values."""
+    band = board.band
+    return {
+        "profile": board.profile,
+        "noise_band": None if band is None else [_round(band.low), _round(band.high)],
+        "tasks": {
+            task: {"at_0": _round(scale.floor), "at_1": _round(scale.top)}
+            for task, scale in board.scales.items()
+        },
+        "left_out": dict(board.left_out),
+        "rows": [_plain(row) for row in board.rows[:rows]],
+    }
+
+
+def _plain(row: BoardRow) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "tied_with": [entry for entry in row.group if entry != row.entry],
+        "entry": row.entry,
+        "variant": row.variant,
+        "role": row.role,
+        "score": score(row.score),
+        "patterns": {str(name): score(one) for name, one in row.patterns.items()},
+        "pattern_ranks": {str(name): rank for name, rank in row.pattern_ranks.items()},
+        "tasks": {
+            name: {
+                "mean": None if one.mean is None else _round(one.mean.point),
+                "values": {str(seed): _round(value) for seed, value in one.values.items()},
+                "score": score(one.score),
+                "outcomes": dict(one.outcomes),
+            }
+            for name, one in row.results.items()
+        },
+        "coverage": str(row.coverage),
+        "seeds": row.seeds,
+    }
+
+
+def score(drawn: Drawn | None) -> dict[str, float | None] | None:
+    """A score and its interval, as plain values."""
+    if drawn is None:
+        return None
+    interval = drawn.interval()
+    low, high = (None, None) if interval is None else (_round(interval.low), _round(interval.high))
+    return {"value": _round(drawn.point), "low": low, "high": high}
+
+
+def _round(value: float) -> float:
+    """Six digits, so that the last bits of another machine's sums change no file."""
+    return float(f"{value:.6g}") + 0.0
+
+
+def to_json(board: Board, rows: int | None = None) -> str:
+    """The whole board, or its first rows."""
+    return json.dumps(document(board, rows), indent=1, ensure_ascii=False) + "\n"
+
+
+def to_csv(board: Board, rows: int | None = None) -> str:
+    """A line per entry and task, scored or not, with the entry's rank and score repeated."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = ("score", "score_low", "score_high")
+    line = ("rank", "entry", "variant", "role", *head, "coverage", "task", "seeds", "mean")
+    writer.writerow((*line, *(f"task_{name}" for name in head), "outcomes"))
+    for row in board.rows[:rows]:
+        whole = _triple(row.score)
+        start = (row.rank, row.entry, row.variant, row.role, *whole, str(row.coverage))
+        for task, one in row.results.items():
+            mean = None if one.mean is None else _round(one.mean.point)
+            outcomes = " ".join(f"{count} {name}" for name, count in one.outcomes.items())
+            writer.writerow(
+                [
+                    _spreadsheet(value)
+                    for value in (
+                        *start,
+                        task,
+                        len(one.values),
+                        mean,
+                        *_triple(one.score),
+                        outcomes,
+                    )
+                ]
+            )
+    return out.getvalue()
+
+
+def _spreadsheet(value: object) -> object:
+    """A text that a spreadsheet would take for a formula is marked as text."""
+    return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+
+
+def _triple(drawn: Drawn | None) -> tuple[float | None, float | None, float | None]:
+    plain = score(drawn)
+    return (None, None, None) if plain is None else (plain["value"], plain["low"], plain["high"])
+
+
+def to_markdown(board: Board, rows: int | None = None) -> str:
+    """A table of ranks, scores with intervals, patterns and coverage."""
+    lines = [
+        "| rank | entry | score, 95 % | " + " | ".join(Pattern) + " | coverage |",
+        "|---|---|---|" + "---|" * (len(Pattern) + 1),
+    ]
+    for row in board.rows[:rows]:
+        name = row.entry if row.role == "entry" else f"*{row.entry}*"
+        cells = (
+            rank_text(row),
+            name,
+            interval_text(row.score),
+            *_patterns(row),
+            str(row.coverage),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(board: Board, rows: int | None = None) -> str:
+    """The same table for the package booktabs."""
+    lines = [
+        r"\begin{tabular}{rlr" + "r" * len(Pattern) + "l}",
+        r"\toprule",
+        " & ".join(["rank", "entry", r"score, 95\,\%", *Pattern, "coverage"]) + r" \\",
+        r"\midrule",
+    ]
+    for row in board.rows[:rows]:
+        name = _tex(row.entry)
+        name = name if row.role == "entry" else rf"\emph{{{name}}}"
+        cells = (
+            rank_text(row),
+            name,
+            interval_text(row.score),
+            *_patterns(row),
+            str(row.coverage),
+        )
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _tex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(char, "\\" + char if char in "&%$#_{}" else char) for char in text)
+
+
+def rank_text(row: BoardRow) -> str:
+    """A rank, `3` or, shared, `3=`; nothing for what is not ranked."""
+    return "" if row.rank is None else f"{row.rank}{'=' if len(row.group) > 1 else ''}"
+
+
+def _patterns(row: BoardRow) -> list[str]:
+    return [f"{row.patterns[p].point:.2f}" if p in row.patterns else "" for p in Pattern]
+
+
+def interval_text(drawn: Drawn | None) -> str:
+    """A score with its interval: `0.66 [0.58, 0.71]`; one seed has none."""
+    if drawn is None:
+        return ""
+    interval = drawn.interval()
+    if interval is None:
+        return f"{drawn.point:.2f}"
+    return f"{drawn.point:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

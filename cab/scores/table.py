@@ -1,0 +1,136 @@
+"""The records table: one row per cell, from which every score is made."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from cab.records import Environment, Record
+from cab.scores.summary import entry_label
+from cab.taxonomy import TaskCard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TUNED = "train.learning_rate"
+"""The one training setting that `tuned` profiles choose per entry, on validation."""
+
+TUNED_PROFILES = ("standard", "full")
+
+
+def host_class(environment: Environment) -> str:
+    """The hardware that a time or a memory belongs to; other hardware is another column."""
+    if environment.device == "cpu":
+        threads = environment.threads
+        return f"{environment.cpu}, {threads} thread{'' if threads == 1 else 's'}"
+    return environment.accelerator
+
+
+def records_table(records: Iterable[Record]) -> "pd.DataFrame":
+    """One row per record, sorted by key, so that the order of records changes nothing.
+
+    value and standard_error are those of the scored metric on test, valid its mean on validation;
+    they are missing (NaN) where the cell did not end well. seconds are those of training steps.
+    comparable: proved, and run by the task's own recipe (but for a learning rate, where the
+    profile has it chosen on validation).
+    """
+    import pandas as pd
+
+    rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
+    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def _row(record: Record) -> dict[str, object]:
+    variant, task, cost = record.variant, record.task, record.cost
+    test = record.metrics.test.get(task.metric)
+    valid = record.metrics.valid.get(task.metric)
+    tuned = task.profile in TUNED_PROFILES
+    changed = [name for name in record.settings.changed if not (tuned and name == TUNED)]
+    return {
+        "key": record.key,
+        "entry": board_entry(record),
+        "variant": variant.name,
+        "source": variant.source_hash,
+        "profile": task.profile,
+        "task": task.name,
+        "version": task.version,
+        "pattern": task.pattern,
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "seed": record.seed,
+        "status": record.status,
+        "value": test.value if test else None,
+        "standard_error": test.standard_error if test else None,
+        "valid": valid.value if valid else None,
+        "learning_rate": str(record.settings.changed.get(TUNED, "")),
+        "comparable": not changed and not variant.unchecked,
+        "parameters": variant.parameters,
+        "seconds": cost.seconds,
+        "peak_bytes": cost.peak_bytes,
+        "host": host_class(record.environment),
+        "ended": record.provenance.ended.isoformat(),
+    }
+
+
+_COLUMNS: Mapping[str, str] = {
+    "key": "object",
+    "entry": "object",
+    "variant": "object",
+    "source": "object",
+    "profile": "object",
+    "task": "object",
+    "version": "int64",
+    "pattern": "object",
+    "metric": "object",
+    "higher_is_better": "bool",
+    "seed": "int64",
+    "status": "object",
+    "value": "float64",
+    "standard_error": "float64",
+    "valid": "float64",
+    "learning_rate": "object",
+    "comparable": "bool",
+    "parameters": "float64",
+    "seconds": "float64",
+    "peak_bytes": "float64",
+    "host": "object",
+    "ended": "object",
+}
+
+
+def board_entry(record: Record) -> str:
+    """The entry that a record speaks of; a learning rate that is chosen later makes no new one."""
+    if record.task.profile in TUNED_PROFILES and TUNED in record.settings.changed:
+        kept = {k: v for k, v in record.settings.changed.items() if k != TUNED}
+        settings = record.settings.model_copy(update={"changed": kept})
+        return entry_label(record.model_copy(update={"settings": settings}))
+    return entry_label(record)
+
+
+def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) -> "pd.DataFrame":
+    """The rows that a board of a profile is made from.
+
+    Kept are comparable rows of tasks that exist, in their present version; of each entry the
+    source that ran last (results of different sources never mix); and of its learning rates, per
+    task, the one whose validation is best on average over seeds.
+    """
+    versions = {name: card.version for name, card in tasks.items()}
+    table = table[table["comparable"] & (table["profile"] == profile)]
+    table = table[table["version"] == table["task"].map(versions)]
+    if table.empty:
+        return table.reset_index(drop=True)
+    newest = table.sort_values(["ended", "key"]).groupby("entry")["source"].last()
+    table = table[table["source"] == table["entry"].map(newest)]
+    kept = [_best_learning_rate(group) for _, group in table.groupby(["entry", "task"], sort=True)]
+    import pandas as pd
+
+    return pd.concat(kept).sort_values("key").reset_index(drop=True)
+
+
+def _best_learning_rate(group: "pd.DataFrame") -> "pd.DataFrame":
+    """The runs of the learning rate that validation prefers; the test is not looked at."""
+    if group["learning_rate"].nunique() < 2:
+        return group
+    sign = 1 if group["higher_is_better"].iloc[0] else -1
+    means = (sign * group["valid"]).groupby(group["learning_rate"]).mean()
+    if means.isna().all():
+        return group[group["learning_rate"] == means.index[0]]
+    return group[group["learning_rate"] == means.idxmax()]

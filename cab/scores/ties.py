@@ -1,0 +1,34 @@
+"""Ranks as tie groups: who cannot be told from whom shares a place."""
+
+from collections.abc import Mapping
+
+from cab.scores.drawn import Drawn
+
+
+def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Give each entry its rank and the tie group it stands in, best first.
+
+    The best entry opens a group, and takes in every entry, in order of scores, up to the first
+    that it can be told from: one whose difference from it has a 95 % interval without 0. That one
+    opens the next group. A group's rank is one more than the number of entries before it. The
+    intervals are not corrected for the number of comparisons.
+    """
+    order = sorted(scores, key=lambda entry: (-scores[entry].point, entry))
+    found: dict[str, tuple[int, tuple[str, ...]]] = {}
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and not told_apart(scores[order[start]], scores[order[stop]]):
+            stop += 1
+        group = tuple(order[start:stop])
+        found |= dict.fromkeys(group, (start + 1, group))
+        start = stop
+    return found
+
+
+def told_apart(one: Drawn, other: Drawn) -> bool:
+    """Whether the 95 % interval of the difference of two scores leaves out 0."""
+    interval = one.minus(other).interval()
+    if interval is None:
+        return False
+    return interval.low > 0 or interval.high < 0

@@ -1,0 +1,134 @@
+"""Running published cells again, to see whether they give what was published."""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from cab.cells import Cell, Request, plan
+from cab.errors import CabError
+from cab.profiles import get_profile
+from cab.published import Verification
+from cab.records import Record
+from cab.registry import Registry
+from cab.scores.drawn import Z95, Interval, keyed_generator
+from cab.scores.summary import entry_label, student_t95
+from cab.taxonomy import TaskCard, VariantCard
+
+
+def cell_of(
+    record: Record,
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+    include: tuple[Path, ...] = (),
+) -> Cell:
+    """The cell that a record is of, planned anew from what is installed.
+
+    Raises:
+        CabError: no cell of today has the record's key: its source, task version, recipe or
+            settings are not those published.
+    """
+    options = {**record.variant.options, **record.settings.changed}
+    request = Request(
+        variants=[record.variant.name],
+        profile=get_profile(record.task.profile),
+        tasks=[record.task.name],
+        options={key: str(value) for key, value in options.items()},
+        include=include,
+    )
+    # One cell is planned and its seed set, since a record may name any seed at all.
+    cell = dataclasses.replace(plan(request, variants, tasks).cells[0], seed=record.seed)
+    # The key alone could have been copied from the right cell into a record that says otherwise.
+    said = (record.variant.source_hash, record.task.version, record.key)
+    if said != (cell.source_hash, cell.task.version, cell.key) or not _same(record, cell):
+        reason = "its settings or recipe are"
+        if cell.source_hash != record.variant.source_hash:
+            reason = "the source is"
+        elif cell.task.version != record.task.version:
+            reason = "the task's version is"
+        raise CabError(
+            f"{record.key} ({cell.title}) is not the cell that would run today, {cell.key}: "
+            f"{reason} not what the record says. Run it again and publish anew."
+        )
+    return cell
+
+
+def _same(record: Record, cell: Cell) -> bool:
+    """Whether a record gives the settings and the recipe of a cell, as JSON holds them."""
+    said = (record.variant.config, record.settings.recipe)
+    known = (dict(cell.config), cell.recipe.as_dict())
+    return json.dumps(said, sort_keys=True) == json.dumps(known, sort_keys=True)
+
+
+def sample(records: Sequence[Record], count: int | None) -> list[Record]:
+    """Choose records that ended well: all, or so many, each task once before any twice.
+
+    The choice depends on the keys alone, so that an author cannot see to it which are taken
+    without changing what they are.
+    """
+    done = sorted((one for one in records if one.status == "ok"), key=lambda one: one.key)
+    if count is None or count >= len(done):
+        return done
+    order = keyed_generator("verify", *(one.key for one in done)).permutation(len(done))
+    mixed = [done[place] for place in order]
+    turn: dict[str, int] = {}
+    placed = []
+    for place, record in enumerate(mixed):
+        turn[record.task.name] = turn.get(record.task.name, 0) + 1
+        placed.append((turn[record.task.name], place, record))
+    return [record for _, _, record in sorted(placed, key=lambda one: one[:2])[:count]]
+
+
+def expected(record: Record, published: Sequence[Record]) -> Interval:
+    """Where a re-run of a record should lie: a 95 % interval for one new value.
+
+    With several published seeds of the entry on the task it is Student's prediction interval
+    around their mean, mean ± t s sqrt(1 + 1/n); with one, its value ± 1.96 sqrt(2) standard errors
+    over the test examples, as for two samples of them. It is never narrower than the latter:
+    other hardware rounds otherwise, and training carries that on like another seed.
+    """
+    metric = record.task.metric
+    own = record.metrics.test[metric]
+    floor = Z95 * math.sqrt(2) * own.standard_error
+    values = [
+        one.metrics.test[metric].value
+        for one in published
+        if one.status == "ok"
+        and entry_label(one) == entry_label(record)
+        and (one.task.name, one.task.version) == (record.task.name, record.task.version)
+    ]
+    n = len(values)
+    if n < 2:
+        return Interval(own.value - floor, own.value + floor)
+    mean = statistics.fmean(values)
+    half = student_t95(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
+    half = max(half, floor)
+    return Interval(mean - half, mean + half)
+
+
+def verdict(record: Record, published: Sequence[Record], again: Record) -> Verification:
+    """Compare a published record with its re-run.
+
+    Raises:
+        CabError: the re-run did not end well, so there is nothing to compare.
+    """
+    if again.status != "ok":
+        raise CabError(
+            f"{record.key} ({entry_label(record)} on {record.task.name}, seed {record.seed}) "
+            f"ended as {again.status} here: {again.message}"
+        )
+    metric = record.task.metric
+    interval = expected(record, published)
+    return Verification(
+        key=record.key,
+        task=record.task.name,
+        seed=record.seed,
+        published=record.metrics.test[metric].value,
+        value=again.metrics.test[metric].value,
+        low=interval.low,
+        high=interval.high,
+        environment=again.environment,
+        git_revision=again.provenance.git_revision,
+    )

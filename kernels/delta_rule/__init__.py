@@ -1,0 +1,1 @@
+"""The gated delta rule: a token replaces what its key reads."""

@@ -1,0 +1,63 @@
+"""Linear attention with scalar decay as an operator (formula: `kernels/linear/scalar_decay.py`).
+
+Layout: q and k (B, H, N, K), v (B, H, N, V), log_decay (B, H, N) <= 0 -> (B, H, N, V).
+"""
+
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from cab.kernels.linear.recurrent import token_by_token
+from cab.kernels.linear.recurrent_reference import scalar_decay_reference
+from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
+from cab.kernels.operator import (
+    Case,
+    Inputs,
+    Operator,
+    Provider,
+    Run,
+    Work,
+    bytes_of_qkv,
+    draw_qkv,
+    needs_square_causal,
+    normal,
+)
+
+
+def draw(case: Case, generator: Generator) -> dict[str, Tensor]:
+    """Draw q, k, v, and decays that are the logarithms of sigmoids of normal numbers + 3."""
+    gate = normal(case, generator, case.batch, case.heads, case.queries)
+    return {**draw_qkv(case, generator), "log_decay": F.logsigmoid(gate + 3)}
+
+
+def oracle(inputs: Inputs, case: Case, rows: Tensor) -> Tensor:
+    """Run the recurrence in float64 and keep some rows."""
+    return scalar_decay_reference(**inputs)[:, :, rows]
+
+
+def work(case: Case) -> Work:
+    """Write, decay and read a state of K x V per token: 5 N K V; one exponential per decay."""
+    tokens = case.batch * case.heads * case.queries
+    flops = 5 * tokens * case.width * case.value_width
+    return Work(flops, tokens, bytes_of_qkv(case) + tokens * case.dtype.itemsize)
+
+
+def _chunked(case: Case) -> Run:
+    def run(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+        return scalar_decay_attention(q, k, v, log_decay)
+
+    return run
+
+
+OPERATOR = Operator(
+    name="scalar_decay",
+    summary="linear attention, the state decays by one number per head and token",
+    draw=draw,
+    oracle=oracle,
+    work=work,
+    providers={
+        "recurrent": Provider(lambda case: token_by_token(scalar_decay_step)),
+        "chunked": Provider(_chunked),
+    },
+    plain="recurrent",
+    refuses=needs_square_causal,
+)

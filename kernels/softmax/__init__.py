@@ -1,0 +1,1 @@
+"""Softmax attention: causal in both alignments, windowed, rectangular, with grouped heads."""

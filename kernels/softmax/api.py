@@ -1,0 +1,118 @@
+"""Softmax attention as an operator: its providers, and the work that its mask leaves.
+
+Layout: q (B, H, N, K), k (B, G, M, K), v (B, G, M, V) -> (B, H, N, V); scores are divided by
+sqrt(K). G divides H; neighbouring query heads share a key head.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cab.kernels._offered import needs_triton_for_values
+from cab.kernels.operator import Case, Operator, Provider, Run, Work, bytes_of_qkv, draw_qkv
+from cab.kernels.softmax.chunked import chunked_softmax
+from cab.kernels.softmax.masks import visible, visible_pairs
+from cab.kernels.softmax.reference import eager_softmax, repeat_heads, softmax_reference
+
+
+def work(case: Case) -> Work:
+    """Two products and one exponential per visible pair."""
+    pairs = case.batch * case.heads * visible_pairs(case)
+    return Work(2 * pairs * (case.width + case.value_width), pairs, bytes_of_qkv(case))
+
+
+def _all_rows(case: Case) -> Tensor:
+    return torch.arange(case.queries, device=case.device)
+
+
+def is_masked(case: Case) -> bool:
+    """Whether anything is hidden at all."""
+    return visible_pairs(case) < case.queries * case.keys
+
+
+def _eager(case: Case) -> Run:
+    hidden = ~visible(case, _all_rows(case)) if is_masked(case) else None
+    return lambda q, k, v: eager_softmax(q, k, v, hidden)
+
+
+def _chunked(case: Case) -> Run:
+    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        k, v = repeat_heads(k, case.heads), repeat_heads(v, case.heads)
+        return chunked_softmax(
+            *(q, k, v), causal=case.causal, offset=case.offset, query_chunk=256, key_chunk=512
+        )
+
+    return run
+
+
+def _sdpa(case: Case) -> Run:
+    grouped = case.key_heads != case.heads
+    square = case.queries == case.keys
+    if not case.window and (not case.causal or square or case.alignment == "top_left"):
+        return lambda q, k, v: F.scaled_dot_product_attention(
+            q, k, v, is_causal=case.causal, enable_gqa=grouped
+        )
+    seen = visible(case, _all_rows(case))
+    # Kernels differ on rows that see nothing (NaN or 0): let them see all, then zero them.
+    blind = ~seen.any(dim=-1, keepdim=True)
+    mask = seen | blind
+
+    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)
+        return out.masked_fill(blind, 0.0)
+
+    return run
+
+
+def _flex(case: Case) -> Run:
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    attend = torch.compile(flex_attention, dynamic=False)
+    mask = None
+    if is_masked(case):
+
+        def sees(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            position = query + case.offset
+            seen = (key <= position) if case.causal else (key >= 0)
+            return seen & ((key - position).abs() < case.window) if case.window else seen
+
+        mask = create_block_mask(sees, None, None, case.queries, case.keys, device=case.device)
+    grouped = case.key_heads != case.heads
+    return lambda q, k, v: attend(q, k, v, block_mask=mask, enable_gqa=grouped)
+
+
+def _triton(case: Case) -> Run:
+    from cab.kernels.softmax.triton_kernels import triton_softmax
+
+    window = case.window or None
+    return lambda q, k, v: triton_softmax(
+        q, k, v, causal=case.causal, window=window, alignment=case.alignment
+    )
+
+
+def _not_windowed(case: Case) -> str:
+    return "it has no window; the operator `window` has." if case.window else ""
+
+
+def _on_cuda(case: Case) -> str:
+    return "" if case.device.startswith("cuda") else "FlexAttention is compiled for CUDA here."
+
+
+OPERATOR = Operator(
+    name="softmax",
+    summary="softmax over the visible keys",
+    draw=draw_qkv,
+    oracle=softmax_reference,
+    work=work,
+    providers={
+        "eager": Provider(_eager),
+        "chunked": Provider(_chunked, _not_windowed),
+        "sdpa": Provider(_sdpa),
+        "flex": Provider(_flex, _on_cuda),
+        "triton": Provider(_triton, needs_triton_for_values),
+    },
+    plain="eager",
+    refuses=lambda case: (
+        "" if case.heads % case.key_heads == 0 else "the key heads do not divide the heads."
+    ),
+)

@@ -1,0 +1,64 @@
+"""Linear attention with vector decay as an operator (formula: `kernels/linear/vector_decay.py`).
+
+Layout: q and k (B, H, N, K), v (B, H, N, V), log_decay (B, H, N, K) <= 0 -> (B, H, N, V).
+"""
+
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from cab.kernels.linear.recurrent import token_by_token
+from cab.kernels.linear.recurrent_reference import vector_decay_reference
+from cab.kernels.linear.vector_decay import vector_decay_attention, vector_decay_step
+from cab.kernels.operator import (
+    Case,
+    Inputs,
+    Operator,
+    Provider,
+    Run,
+    Work,
+    bytes_of_qkv,
+    draw_qkv,
+    needs_square_causal,
+    normal,
+)
+
+
+def draw(case: Case, generator: Generator) -> dict[str, Tensor]:
+    """Draw q, k, v, and decays that are the logarithms of sigmoids of normal numbers + 3."""
+    gate = normal(case, generator, case.batch, case.heads, case.queries, case.width)
+    return {**draw_qkv(case, generator), "log_decay": F.logsigmoid(gate + 3)}
+
+
+def oracle(inputs: Inputs, case: Case, rows: Tensor) -> Tensor:
+    """Run the recurrence in float64 and keep some rows."""
+    return vector_decay_reference(**inputs)[:, :, rows]
+
+
+def work(case: Case) -> Work:
+    """Write, decay and read a state of K x V per token: 5 N K V; an exponential per channel."""
+    tokens = case.batch * case.heads * case.queries
+    decays = tokens * case.width
+    flops = 5 * decays * case.value_width
+    return Work(flops, decays, bytes_of_qkv(case) + decays * case.dtype.itemsize)
+
+
+def _chunked(case: Case) -> Run:
+    def run(q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> Tensor:
+        return vector_decay_attention(q, k, v, log_decay)
+
+    return run
+
+
+OPERATOR = Operator(
+    name="vector_decay",
+    summary="linear attention, the state decays by one number per key channel",
+    draw=draw,
+    oracle=oracle,
+    work=work,
+    providers={
+        "recurrent": Provider(lambda case: token_by_token(vector_decay_step)),
+        "chunked": Provider(_chunked),
+    },
+    plain="recurrent",
+    refuses=needs_square_causal,
+)

@@ -1,0 +1,1 @@
+"""Softmax attention over near keys, in memory linear in the length."""

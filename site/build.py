@@ -1,0 +1,176 @@
+"""Writing the pages: equal results give equal bytes."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+import cab
+from cab.errors import CabError
+from cab.published import canonical_line
+from cab.scores import report
+from cab.scores.drawn import Drawn
+from cab.site import pages
+from cab.site.content import Content, ProfileContent, complexity, gather, slug
+from cab.site.strips import strip
+from cab.taxonomy import Pattern, VariantCard
+
+MARK = ".cab-site"
+"""A file by which a folder is known to be one that this program wrote."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that were written, by name, and what was wrong with the results."""
+
+    files: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def build_site(results: Path, out: Path, include: tuple[Path, ...] = ()) -> Written:
+    """Write the site of a results folder.
+
+    The pages are made beside their place and put there when all are whole.
+
+    Raises:
+        CabError: out is a folder with something else in it, or cannot be written.
+    """
+    if out.exists() and not (out / MARK).exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CabError(
+            f"{out} holds something else than these pages and was left as it is. Choose another "
+            f"--out, or empty it."
+        )
+    content = gather(results, include)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as folder:
+            made = Path(folder) / "site"
+            made.mkdir()
+            for name, text in sorted(files(content).items()):
+                path = made / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", newline="\n")
+            (made / MARK).write_text("Written by `cab site build`, and replaced by it.\n")
+            if out.exists():
+                shutil.rmtree(out)
+            made.rename(out)
+    except OSError as error:
+        raise CabError(f"The site cannot be written to {out}: {error}.") from None
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    return Written(tuple(written), tuple(content.problems))
+
+
+def files(content: Content) -> dict[str, str]:
+    """Every file of the site, by its path."""
+    found = {f"assets/{name}": _asset(name) for name in ("site.css", "site.js", "icon.svg")}
+    environment = _environment(content)
+    for page in pages.all_pages(content):
+        root = "../" * page.path.count("/")
+        template = environment.get_template(page.template)
+        text = template.render(page.values, root=root, path=page.path, profile=page.profile)
+        found[page.path] = re.sub(r"\n\s*\n+", "\n", text).strip() + "\n"
+    for one in content.profiles:
+        found |= dict(_downloads(one))
+    found["data/cab.bib"] = "\n".join(bibtex(c) for c in content.variants.values() if c.arxiv)
+    return found
+
+
+def _asset(name: str) -> str:
+    return resources.files("cab.site").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _downloads(content: ProfileContent) -> Iterator[tuple[str, str]]:
+    folder = f"data/{content.profile}"
+    yield f"{folder}/board.json", report.to_json(content.board)
+    yield f"{folder}/board.csv", report.to_csv(content.board)
+    yield f"{folder}/board.tex", report.to_latex(content.board)
+    for variant in sorted({record.variant.name for record in content.records.values()}):
+        records = sorted(content.records_of(variant), key=lambda one: one.key)
+        text = "".join(canonical_line(one) + "\n" for one in records)
+        yield f"{folder}/records/{slug(variant)}.jsonl", text
+
+
+def bibtex(card: VariantCard) -> str:
+    """A variant's paper, as far as its card knows it."""
+    title, _, rest = card.paper.partition(" (")
+    authors = rest.rstrip(")").replace(" et al.", " and others")
+    fields = {"title": title, "author": authors, "year": str(card.year), "eprint": card.arxiv}
+    body = "".join(f"  {key} = {{{_tex(value)}}},\n" for key, value in fields.items() if value)
+    return f"@misc{{{slug(card.name)},\n{body}  archiveprefix = {{arXiv}}\n}}\n"
+
+
+def _tex(text: str) -> str:
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+
+
+def _environment(content: Content) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("cab.site", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "slug": slug,
+        "signed": _signed,
+        "score": lambda drawn: f"{drawn.point:.2f}".replace("-", "\u2212"),
+        "half": half_width,
+        "number": number,
+        "markdown": _markdown,
+        "complexity": complexity,
+        "bibtex": bibtex,
+        "rank": report.rank_text,
+        "interval": report.interval_text,
+    }
+    environment.globals |= {
+        "version": cab.__version__,
+        "variants": content.variants,
+        "tasks": content.tasks,
+        "reference": content.reference,
+        "profiles": [one.profile for one in content.profiles],
+        "patterns": list(Pattern),
+        "strip": strip,
+        "arxiv": arxiv,
+    }
+    return environment
+
+
+def arxiv(number: str) -> str:
+    """The address of a paper; nothing for what is no number of a paper."""
+    plain = re.fullmatch(r"\d{4}\.\d{4,5}|[a-z.-]+/\d{7}", number)
+    return f"https://arxiv.org/abs/{number}" if plain else ""
+
+
+def _markdown(text: str) -> Markup:
+    """Render Markdown; markup in it stays text."""
+    return Markup(MarkdownIt("js-default").render(text))
+
+
+def half_width(drawn: Drawn) -> str:
+    """The interval as `0.58 to 0.71`; nothing with one seed."""
+    interval = drawn.interval()
+    if interval is None:
+        return "one seed"
+    return f"{interval.low:.2f} \u2013 {interval.high:.2f}".replace("-", "\u2212")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number in so many digits, without an exponent where it can be read without one."""
+    if value is None or value != value:
+        return "\u2013"
+    if value == 0:
+        return "0"
+    text = f"{value:.{digits}g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return text.replace("-", "\u2212")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\u2212")

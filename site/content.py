@@ -1,0 +1,207 @@
+"""What the pages show: published results and cards, gathered once."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cab.errors import CabError
+from cab.formula import evaluate
+from cab.measure.record import BenchRow, read_rows
+from cab.profiles import PROFILES
+from cab.published import Verification, read_results
+from cab.records import Record
+from cab.registry import Registry, discover_tasks, discover_variants
+from cab.scores.board import Board, BoardRow, make_board
+from cab.scores.reference import ReferenceTables, read_reference
+from cab.scores.table import board_entry, current, records_table
+from cab.standing import Standing, standing
+from cab.taxonomy import TaskCard, VariantCard
+
+SHORT, LONG = 1024, 4096
+"""Lengths between which a card's cost formula is said to grow linearly, or not."""
+
+
+@dataclass(frozen=True)
+class ProfileContent:
+    """One profile: its board, the same with all coverages ranked together, and its records.
+
+    cells is the records table that the board is made from; standings are by entry.
+    """
+
+    profile: str
+    board: Board
+    together: Board
+    cells: pd.DataFrame
+    records: Mapping[str, Record]
+    standings: Mapping[str, Standing]
+    verifications: Mapping[str, Verification]
+    certificates: Mapping[str, Mapping[str, Any]]
+
+    def records_of(self, variant: str) -> list[Record]:
+        """A variant's published records, by task and seed."""
+        own = [record for record in self.records.values() if record.variant.name == variant]
+        return sorted(own, key=lambda one: (one.task.name, board_entry(one), one.seed, one.key))
+
+    def rows_of(self, variant: str) -> list[BoardRow]:
+        """A variant's rows, one per settings."""
+        return [row for row in self.board.rows if row.variant == variant]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything, with the problems that were met."""
+
+    profiles: tuple[ProfileContent, ...]
+    variants: Mapping[str, VariantCard]
+    tasks: Mapping[str, TaskCard]
+    reference: str
+    published: tuple[ReferenceTables, ...]
+    texts: Mapping[str, str]
+    kernels: Mapping[str, list[BenchRow]]
+    problems: list[str] = field(default_factory=list)
+
+
+def gather(results: Path, include: tuple[Path, ...] = ()) -> Content:
+    """Read a results folder, and the CHANGELOG and CONTRIBUTING beside it."""
+    variants, tasks = _cards(discover_variants(include)), _cards(discover_tasks())
+    problems: list[str] = []
+    profiles = []
+    for name, profile in PROFILES.items():
+        if not profile.scored:
+            continue
+        records, verifications, found = read_results(results, name)
+        problems += found
+        if records or not profiles:
+            certificates = _certificates(results / "necessity" / name, problems)
+            profiles.append(_profile(name, records, verifications, certificates, variants, tasks))
+    texts = {}
+    for title in ("CHANGELOG", "CONTRIBUTING"):
+        path = results.resolve().parent / f"{title}.md"
+        texts[title] = path.read_text(encoding="utf-8") if path.is_file() else ""
+    (reference,) = (name for name, card in variants.items() if card.role == "reference")
+    return Content(
+        tuple(profiles),
+        variants,
+        tasks,
+        reference,
+        tuple(read_reference(results)),
+        texts,
+        _kernels(results / "kernels", problems),
+        problems,
+    )
+
+
+def _kernels(folder: Path, problems: list[str]) -> dict[str, list[BenchRow]]:
+    """The measurements of each machine, by file name."""
+    found = {}
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            found[path.stem] = read_rows(path)
+        except CabError as error:
+            problems.append(str(error))
+    return found
+
+
+def _cards(registry: Registry[Any]) -> dict[str, Any]:
+    return {card.name: card for card in registry.cards()}
+
+
+def _profile(
+    profile: str,
+    records: list[Record],
+    verifications: list[Verification],
+    certificates: Mapping[str, Mapping[str, Any]],
+    variants: Mapping[str, VariantCard],
+    tasks: Mapping[str, TaskCard],
+) -> ProfileContent:
+    table = records_table(records)
+    board = make_board(table, profile, tasks, variants)
+    cells = current(table, tasks, profile)
+    runs = {one.key: one for one in verifications}
+    standings = {}
+    for row in board.rows:
+        own = cells[cells["entry"] == row.entry]
+        keys = {task: own[own["task"] == task]["key"].tolist() for task in row.coverage.tasks}
+        standings[row.entry] = standing(keys, runs)
+    return ProfileContent(
+        profile=profile,
+        board=board,
+        together=make_board(table, profile, tasks, variants, together=True),
+        cells=cells,
+        records={record.key: record for record in records},
+        standings=standings,
+        verifications=runs,
+        certificates=certificates,
+    )
+
+
+def _certificates(folder: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} is no certificate: {error}.")
+    return found
+
+
+def slug(name: str) -> str:
+    """A name as part of an address: what is not a letter, digit or hyphen becomes a hyphen.
+
+    Names that are changed so take a hash along, so that no two share a page.
+    """
+    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        return name
+    import hashlib
+
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def complexity(card: VariantCard) -> str:
+    """How a card's time grows with the length: `linear`, `subquadratic`, `quadratic` or `unknown`.
+
+    The exponent is that of the card's formula between two lengths, settings that it names being
+    taken as small constants.
+    """
+    growth = _exponent(card.time)
+    if growth is None:
+        return "unknown"
+    return "linear" if growth < 1.15 else "quadratic" if growth > 1.85 else "subquadratic"
+
+
+def _exponent(formula: str) -> float | None:
+    import math
+
+    words = set(re.findall(r"[A-Za-z_]\w*", formula))
+    names: dict[str, float] = dict.fromkeys(words, 8.0)
+    names |= {"d": 64.0, "E": 16.0, "H": 4.0}
+    costs = []
+    for length in (SHORT, LONG):
+        known = {**names, "N": float(length), "M": float(length)}
+        for function in ("abs", "ceil", "log", "log2", "max", "min", "sqrt"):
+            known.pop(function, None)
+        try:
+            costs.append(float(evaluate(formula, known)))
+        except (ValueError, ArithmeticError):
+            return None
+    return math.log(costs[1] / costs[0]) / math.log(LONG / SHORT) if min(costs) > 0 else None
+
+
+def decode_state(card: VariantCard, config: Mapping[str, Any], length: int) -> float | None:
+    """Elements of the decode state per head after `length` tokens.
+
+    None if the card has no formula, or one that these settings do not fill.
+    """
+    if not card.state:
+        return None
+    names = {"N": length, "M": length, "H": 4, "E": 16, "d": 64, "causal": True, "cross": False}
+    try:
+        return float(evaluate(card.state, {**config, **names}))
+    except ValueError:
+        return None

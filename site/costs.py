@@ -1,0 +1,238 @@
+"""Pages about cost: Pareto fronts, kernels, other lengths. Hardware is never mixed in a column."""
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from cab.measure.record import BenchRow
+from cab.records import Record
+from cab.scores.analyses import length_profile
+from cab.scores.efficiency import crossing
+from cab.scores.table import host_class
+from cab.site import plots
+from cab.site.content import Content, ProfileContent, decode_state
+from cab.taxonomy import Family
+
+STATE_LENGTH = 1024
+
+NAMED_LINES = 6
+"""How many of the cheapest at the longest length a figure names, besides the baselines."""
+
+MEASURES = {
+    "seconds": "training time, over that of the reference on the same hardware",
+    "peak_bytes": "peak memory of the process, over that of the reference on the same hardware",
+}
+
+
+def of_records(records: list[Record]) -> list[dict[str, Any]]:
+    """Mean seconds, peak memory and parameters per hardware and task, of cells that ended well."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record.status == "ok":
+            key = (host_class(record.environment), record.task.name)
+            found.setdefault(key, []).append(record)
+    return [
+        {
+            "host": host,
+            "task": task,
+            "seconds": _mean([one.cost.seconds for one in own]),
+            "peak_bytes": _mean([one.cost.peak_bytes for one in own]),
+            "flops": _mean([one.cost.flops for one in own]),
+            "parameters": _mean([one.variant.parameters for one in own]),
+        }
+        for (host, task), own in sorted(found.items())
+    ]
+
+
+def _mean(values: list[Any]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def ratios(cells: pd.DataFrame, host: str, column: str, reference: str) -> dict[str, float]:
+    """Each entry's cost over the reference's: a geometric mean over the tasks run on `host`.
+
+    An entry is left out unless it and the reference ran every one of its counting tasks there.
+    """
+    own = cells[(cells["host"] == host) & (cells["status"] == "ok")].dropna(subset=[column])
+    means = own.groupby(["entry", "task"])[column].mean()
+    if means.empty or reference not in means.index.get_level_values("entry"):
+        return {}
+    base = means.loc[reference]
+    found = {}
+    for entry in sorted(set(means.index.get_level_values("entry"))):
+        costs = means.loc[entry]
+        if set(costs.index) <= set(base.index):
+            logs = [math.log(costs[task] / base[task]) for task in sorted(costs.index)]
+            found[str(entry)] = math.exp(math.fsum(logs) / len(logs))
+    return found
+
+
+def pareto(content: Content, one: ProfileContent) -> dict[str, Any]:
+    """Score against time and memory, per hardware, and against the decode state."""
+    figures = []
+    counting = one.cells[one.cells["task"].isin(list(one.board.scales))]
+    for host in sorted(set(counting["host"])):
+        for column, label in MEASURES.items():
+            costs = ratios(counting, host, column, content.reference)
+            figures.append(_figure(content, one, f"{column}-{len(figures)}", label, host, costs))
+    states = {}
+    for row in one.board.rows:
+        card = content.variants.get(row.variant)
+        record = next((r for r in one.records_of(row.variant)), None)
+        if card is not None and record is not None:
+            state = decode_state(card, record.variant.config, STATE_LENGTH)
+            if state:
+                states[row.entry] = 4 * state
+    label = f"bytes of decode state per head after {STATE_LENGTH:,} tokens, float32"
+    figures.append(_figure(content, one, "state", label, "", states))
+    return {"figures": [figure for figure in figures if figure["points"]]}
+
+
+def _figure(
+    content: Content,
+    one: ProfileContent,
+    name: str,
+    label: str,
+    host: str,
+    costs: Mapping[str, float],
+) -> dict[str, Any]:
+    rows = [row for row in one.board.rows if row.entry in costs and row.score is not None]
+    # A front compares like with like: rows of the widest coverage drawn.
+    widest = max((len(row.coverage.tasks) for row in rows), default=0)
+    alike = [row for row in rows if len(row.coverage.tasks) == widest]
+    best = plots.front([(r.entry, costs[r.entry], r.score.point) for r in alike if r.score])
+    points = [
+        plots.Point(
+            row.entry,
+            content.variants[row.variant].family
+            if row.variant in content.variants
+            else Family.CONTROL,
+            costs[row.entry],
+            row.score.point,
+            row.score.interval(),
+            row.entry in best,
+        )
+        for row in rows
+        if row.score is not None
+    ]
+    words = (f"CAB score against {label}", "Each value is in the table below the figure.")
+    drawing = plots.scatter(name, points, label, one.board.band, words) if points else ""
+    return {
+        "name": name,
+        "label": label,
+        "host": host,
+        "points": sorted(points, key=lambda point: (point.x, point.entry)),
+        "coverage": {row.entry: str(row.coverage) for row in rows},
+        "drawing": Markup(drawing),
+    }
+
+
+def kernels(content: Content) -> dict[str, Any]:
+    """Time and memory against length, a section per file, which is per machine.
+
+    A figure holds what differs in nothing but its subject and length.
+    """
+    hosts = []
+    for number, (host, rows) in enumerate(content.kernels.items()):
+        groups: dict[tuple[str, str, str], list[BenchRow]] = {}
+        for row in rows:
+            if row.timing is not None and row.status == "ok":
+                sizes = f"batch {row.batch}" if not row.window else f"window {row.window}"
+                setting = f"{row.heads} heads of {row.head_width}, {sizes}, {row.dtype}"
+                groups.setdefault((row.pattern, row.passage, setting), []).append(row)
+        figures = [
+            _kernel_figure(f"k{number}-{place}", names, own, measure)
+            for place, (names, own) in enumerate(sorted(groups.items()))
+            for measure in ("milliseconds", "megabytes")
+        ]
+        machine = host_class(rows[0].environment) if rows else ""
+        shown = [figure for figure in figures if figure["series"]]
+        hosts.append({"host": f"{host}: {machine}", "figures": shown})
+    return {"kernels": [one for one in hosts if one["figures"]]}
+
+
+def _kernel_figure(
+    name: str, names: tuple[str, str, str], rows: list[BenchRow], measure: str
+) -> dict[str, Any]:
+    """One measure against length, and the length from which each is cheaper than a baseline."""
+    samples: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        value = _kernel_cost(row, measure)
+        if value:
+            samples.setdefault(row.subject, {}).setdefault(row.length, []).append(value)
+    series = {
+        subject: {length: statistics.median(found) for length, found in sorted(own.items())}
+        for subject, own in sorted(samples.items())
+    }
+    baselines = sorted({row.subject for row in rows if row.role == "baseline"} & series.keys())
+    base = baselines[0] if baselines else ""
+    crossings = {
+        subject: length
+        for subject, costs in series.items()
+        if base and subject != base and (length := crossing(series[base], costs)) is not None
+    }
+    title = f"{names[0]}, {names[1]}: {measure}, {names[2]}"
+    drawing = ""
+    if series:
+        floats = {s: {float(n): v for n, v in costs.items()} for s, costs in series.items()}
+        words = (title, "The values are in the table below the figure.")
+        labels = ("length, tokens", measure)
+        ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
+        named = {*baselines, *ends[:NAMED_LINES]}
+        marked = sorted({crossings[subject] for subject in named & crossings.keys()})
+        drawing = plots.lines(f"{name}-{measure}", floats, labels, words, named, marked)
+    return {
+        "title": title,
+        "drawing": Markup(drawing),
+        "series": series,
+        "lengths": sorted({length for costs in series.values() for length in costs}),
+        "baseline": base,
+        "crossings": crossings,
+    }
+
+
+def _kernel_cost(row: BenchRow, measure: str) -> float | None:
+    if measure == "milliseconds":
+        return None if row.timing is None else 1e3 * row.timing.median
+    return None if row.memory is None else row.memory.peak / 1e6
+
+
+def lengths(content: Content, one: ProfileContent) -> dict[str, Any]:
+    """Losses at other lengths than that of training.
+
+    A task reports them as further metrics, `<metric>@<length>`, one of them at its own length.
+    """
+    found = []
+    for row in one.board.rows:
+        for record in one.records_of(row.variant):
+            names = [name for name in record.metrics.test if "@" in name]
+            trained = record.settings.recipe.get("data", {})
+            length = trained.get("length") if isinstance(trained, Mapping) else None
+            losses = {int(n.partition("@")[2]): record.metrics.test[n].value for n in names}
+            if length in losses:
+                found.append((row.entry, record.task.name, length_profile(losses, length)))
+    return {"lengths": found}
+
+
+def published(content: Content) -> dict[str, Any]:
+    """A drawing of what CAB published on lengths beyond that of training."""
+    for tables in content.published:
+        for table in tables.tables:
+            if table.title.startswith("Interpolation"):
+                series = {
+                    entry: {
+                        float(length): value
+                        for length, value in zip(table.columns, row, strict=True)
+                        if value is not None
+                    }
+                    for entry, row in table.values.items()
+                }
+                labels = ("length of the context, tokens", "perplexity")
+                words = (table.title, "The values are in the table beside the figure.")
+                return {"drawing": Markup(plots.lines("lengths", series, labels, words))}
+    return {"drawing": ""}

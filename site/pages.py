@@ -1,0 +1,255 @@
+"""Which pages there are, and what each one shows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, groupby
+from typing import Any
+
+from cab.records import Record
+from cab.scores.analyses import (
+    benefit_of_attention,
+    consistency,
+    pattern_correlations,
+    task_correlations,
+)
+from cab.scores.board import SEEDS_FOR_A_RANK, BoardRow
+from cab.scores.drawn import Drawn
+from cab.scores.reference import legacy_index
+from cab.scores.table import board_entry, host_class
+from cab.site import costs
+from cab.site.content import Content, ProfileContent, complexity, slug
+from cab.site.strips import Axis, score_axis, spark
+from cab.taxonomy import Domain, Family, Pattern
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file, the template that makes it, and the values that the template names."""
+
+    path: str
+    template: str
+    values: Mapping[str, Any]
+    profile: str = ""
+
+
+def all_pages(content: Content) -> Iterator[Page]:
+    """Every page; those of the first profile stand at the root, the others in its folder."""
+    for place, one in enumerate(content.profiles):
+        prefix = "" if place == 0 else f"{one.profile}/"
+        for path, template, values in profile_pages(content, one):
+            shared = {"prefix": prefix, "data": one, "board": one.board}
+            yield Page(prefix + path, template, {**shared, **values}, one.profile)
+    first = content.profiles[0]
+    shared = {"prefix": "", "data": first, "board": first.board}
+    index = {
+        (table.pattern, entry): legacy_index(table, entry)
+        for published in content.published
+        for table in published.index_tables
+        for entry in table.values
+    }
+    yield Page(
+        "published.html",
+        "published.html",
+        {**shared, "published": content.published, "index": index, **costs.published(content)},
+    )
+    for name in ("method", "contribute", "changelog"):
+        yield Page(f"{name}.html", f"{name}.html", {**shared, "texts": content.texts})
+
+
+def profile_pages(
+    content: Content, one: ProfileContent
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The pages of one profile: path, template, values."""
+    yield "index.html", "board.html", board(content, one)
+    for pattern in Pattern:
+        yield f"patterns/{pattern}.html", "pattern.html", of_pattern(content, one, pattern)
+    for name in _variant_names(content, one):
+        yield f"variants/{slug(name)}.html", "variant.html", variant(content, one, name)
+    yield "variants/index.html", "variants.html", {"names": _variant_names(content, one)}
+    for name in content.tasks:
+        yield f"tasks/{slug(name)}.html", "task.html", task(content, one, name)
+    yield "tasks/index.html", "tasks.html", {"by_pattern": _tasks_by_pattern(content)}
+    yield "compare.html", "compare.html", {"counting": _counting(content, one)}
+    yield "pareto.html", "pareto.html", costs.pareto(content, one)
+    yield "kernels.html", "kernels.html", costs.kernels(content)
+    yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
+    yield "analyses.html", "analyses.html", analyses(content, one)
+
+
+def _variant_names(content: Content, one: ProfileContent) -> list[str]:
+    """The registered variants, and those that results name."""
+    return sorted({*content.variants, *(record.variant.name for record in one.records.values())})
+
+
+def _tasks_by_pattern(content: Content) -> list[tuple[Pattern, list[Any]]]:
+    cards = list(content.tasks.values())
+    return [(pattern, [card for card in cards if card.pattern == pattern]) for pattern in Pattern]
+
+
+def _counting(content: Content, one: ProfileContent) -> list[Any]:
+    """The cards of the tasks that count, by pattern."""
+    cards = [content.tasks[name] for name in one.board.scales]
+    return sorted(cards, key=lambda card: (list(Pattern).index(card.pattern), card.name))
+
+
+def _axis(rows: list[BoardRow], width: float = 220) -> Axis:
+    return score_axis((row.score for row in rows if row.score is not None), width)
+
+
+def board(content: Content, one: ProfileContent) -> dict[str, Any]:
+    """The board: rows by coverage, and beside each the rank it has with all together."""
+    rows = [row for row in one.board.rows if row.score is not None]
+    groups = [
+        (group[0].coverage, group)
+        for _, found in groupby(rows, key=lambda row: row.coverage.tasks)
+        if (group := list(found))
+    ]
+    together = {row.entry: row for row in one.together.rows}
+    families = {row.variant: _family(content, row.variant) for row in one.board.rows}
+    counting = _counting(content, one)
+    return {
+        "groups": groups,
+        "without": [row for row in one.board.rows if row.score is None],
+        "together": {entry: row.rank for entry, row in together.items()},
+        "families": families,
+        "complexities": {name: complexity(content.variants[name])
+                         if name in content.variants else "unknown" for name in families},
+        "axis": _axis(rows),
+        "counting": counting,
+        "domains": [domain for domain in Domain if any(c.domain == domain for c in counting)],
+        "newest": max((r.provenance.ended for r in one.records.values()), default=None),
+        "hosts": sorted({host_class(r.environment) for r in one.records.values()}),
+        "ranked": sum(row.rank is not None for row in rows),
+        "seeds_for_a_rank": SEEDS_FOR_A_RANK,
+    }  # fmt: skip
+
+
+def _family(content: Content, variant: str) -> str:
+    card = content.variants.get(variant)
+    return card.family if card else "unknown"
+
+
+def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[str, Any]:
+    """One pattern's entries, best first, with each of its tasks."""
+    rows = [row for row in one.board.rows if pattern in row.patterns]
+    rows.sort(key=lambda row: (-row.patterns[pattern].point, row.entry))
+    return {
+        "pattern": pattern,
+        "rows": rows,
+        "counting": [card for card in _counting(content, one) if card.pattern == pattern],
+        "others": [
+            card
+            for card in content.tasks.values()
+            if card.pattern == pattern and card.name not in one.board.scales
+        ],
+        "families": {row.variant: _family(content, row.variant) for row in rows},
+        "axis": score_axis((row.patterns[pattern] for row in rows), 220),
+    }
+
+
+def variant(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
+    """A variant: card, capability, scores, curves, costs, records."""
+    records = one.records_of(name)
+    card = content.variants.get(name)
+    on_board = set(one.cells["key"])
+    rows = one.rows_of(name)
+    return {
+        "name": name,
+        "card": card,
+        "rows": rows,
+        "records": records,
+        "on_board": on_board,
+        "curves": _curves([record for record in records if record.key in on_board]),
+        "costs": costs.of_records([record for record in records if record.key in on_board]),
+        "axis": _axis([row for row in one.board.rows if row.score is not None]),
+        "consistency": {row.entry: consistency(row) for row in rows},
+        "entry_of": board_entry,
+        "host_of": host_class,
+    }
+
+
+def _curves(records: list[Record]) -> list[tuple[str, str, list[Any]]]:
+    """Per entry and task the curves of its seeds, on the scale of the highest first loss."""
+    found = []
+    key = lambda one: (board_entry(one), one.task.name)  # noqa: E731
+    for (entry, name), group in groupby(sorted(records, key=key), key=key):
+        curves = [one.curve for one in group if one.curve]
+        top = max((curve[0].loss for curve in curves), default=0.0)
+        if top > 0:
+            found.append((entry, name, [spark(curve, top) for curve in curves]))
+    return found
+
+
+def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
+    """A task: definition, controls, certificate, and every entry that ran on it."""
+    card = content.tasks[name]
+    rows = [row for row in one.board.rows if name in row.results]
+    sign = -1 if card.higher_is_better else 1
+    rows.sort(
+        key=lambda row: (
+            (row.results[name].mean is None),
+            sign * row.results[name].mean.point if row.results[name].mean else 0.0,
+            row.entry,
+        )
+    )
+    values = [row.results[name].mean for row in rows if row.results[name].mean is not None]
+    reach = [end for mean in values if mean is not None for end in _reach(mean)]
+    if card.chance is not None:
+        reach.append(card.chance)
+    shortcuts: dict[str, float] = {}
+    for record in one.records.values():
+        if record.task.name == name and record.task.version == card.version:
+            shortcuts |= {key: found.value for key, found in sorted(record.shortcuts.items())}
+    low, high = (min(reach), max(reach)) if reach else (0.0, 1.0)
+    air = 0.05 * (high - low) or 0.5
+    zero = next(row for row in [*one.board.rows, None] if row is None or row.role == "zero")
+    found = [
+        (row.entry, benefit_of_attention(name, row.results[name].mean, zero.results[name].mean,
+                                         card.higher_is_better))
+        for row in rows
+        if zero is not None and row.role == "reference" and name in zero.results
+        and row.results[name].mean is not None and zero.results[name].mean is not None
+    ]  # fmt: skip
+    return {
+        "card": card,
+        "rows": rows,
+        "axis": Axis(low - air, high + air, 220),
+        "certificate": one.certificates.get(name),
+        "families": {row.variant: _family(content, row.variant) for row in rows},
+        "shortcuts": shortcuts,
+        "benefit": found[0][1] if found else None,
+    }
+
+
+def _reach(mean: Drawn) -> tuple[float, ...]:
+    interval = mean.interval()
+    return (mean.point,) if interval is None else (interval.low, interval.high)
+
+
+def analyses(content: Content, one: ProfileContent) -> dict[str, Any]:
+    """Consistency, correlations, benefit of attention."""
+    spreads = [(row, consistency(row)) for row in one.board.rows if row.role == "entry"]
+    known = sorted(
+        ((row, found) for row, found in spreads if found is not None),
+        key=lambda pair: (pair[1].spread, pair[0].entry),
+    )
+    ends = {row.role: row for row in one.board.rows if row.role in ("reference", "zero")}
+    benefits = []
+    if len(ends) == 2:
+        for name, card in content.tasks.items():
+            means = [
+                ends[role].results[name].mean if name in ends[role].results else None
+                for role in ("reference", "zero")
+            ]
+            if means[0] is not None and means[1] is not None:
+                found = benefit_of_attention(name, means[0], means[1], card.higher_is_better)
+                benefits.append((card, found))
+    return {
+        "consistencies": known,
+        "correlations": pattern_correlations(one.board),
+        "task_correlations": task_correlations(one.board),
+        "pattern_pairs": list(combinations(Pattern, 2)),
+        "benefits": benefits,
+        "counting": _counting(content, one),
+        **costs.lengths(content, one),
+    }

@@ -1,0 +1,34 @@
+"""Hiding tokens from a masked language model, as BERT does (Devlin et al., 2019)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHARE = 0.15
+"""How many of the tokens are asked for."""
+IGNORED = -100
+"""The target of a token that is not asked for."""
+
+
+def mask(
+    tokens: Tensor, vocabulary: int, mask_token: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return what is shown (B, N) and the targets (B, N), IGNORED where nothing is asked for.
+
+    In every row the same number of tokens is asked for, 15 %, chosen at random. Of these 80 % are
+    shown as the mask, 10 % as any token of the vocabulary, 10 % as they are.
+    """
+    count = max(1, round(SHARE * tokens.shape[1]))
+    order = torch.rand(tokens.shape, generator=generator).argsort(dim=1)
+    chosen = torch.zeros_like(tokens, dtype=torch.bool).scatter_(1, order[:, :count], True)
+    fate = torch.rand(tokens.shape, generator=generator)
+    any_token = torch.randint(vocabulary, tokens.shape, generator=generator)
+    shown = torch.where(chosen & (fate < 0.9), any_token, tokens)
+    shown = shown.masked_fill(chosen & (fate < 0.8), mask_token)
+    return shown, tokens.masked_fill(~chosen, IGNORED)
+
+
+def nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return each row's mean cross-entropy over the tokens asked for: (B,)."""
+    each = F.cross_entropy(logits.mT, targets, reduction="none", ignore_index=IGNORED)
+    return each.sum(dim=1) / (targets != IGNORED).sum(dim=1)

@@ -1,0 +1,116 @@
+"""Is a film review for the film or against it? Read byte by byte."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.classifier import Classifier, ClassifierConfig
+from cab.backbones.slots import Slots, Width
+from cab.data import divide, load_part
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Task, Training, choose
+from cab.tasks.language._bytes import VOCABULARY, byte_rows
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """The first `length` bytes of each review are read."""
+
+    length: int
+
+
+def _recipe(length: int, width: Width, training: Training, valid: int, test: int) -> Recipe:
+    model = ClassifierConfig(width, classes=2, length=length, vocabulary=VOCABULARY)
+    return Recipe(Reviews(length), model, training, valid, test)
+
+
+@register_task(
+    name="text",
+    domain="language",
+    pattern="ns",
+    summary="is a film review for or against the film, byte by byte?",
+    backbone="classifier",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.5,
+    version=1,
+    length="1,024 bytes in standard, 4,096 in full",
+    data=("imdb",),
+    imports=("datasets",),
+    source="IMDb reviews (Maas et al., 2011) as bytes, the text task of Long Range Arena (Tay et "
+    "al., 2020, arXiv 2011.04006), which validates on its test reviews; here a tenth of the "
+    "training reviews validates. Tried on small files of the same format only: the real set has "
+    "not been at hand",
+    licence="none stated; for research",
+)
+class Text(Task):
+    """Reviews that stand in two parts are trained on in none; the test reviews are all kept."""
+
+    recipes = {  # noqa: RUF012
+        "standard": _recipe(
+            1024,
+            Width(dim=256, heads=4, layers=4, expansion=4, dropout=0.1),
+            Training(20_000, 32, 5e-4, weight_decay=0.1),
+            valid=2000,
+            test=25_000,
+        ),
+        "full": _recipe(
+            4096,
+            Width(dim=256, heads=8, layers=6, expansion=4, dropout=0.1),
+            Training(50_000, 32, 5e-4, weight_decay=0.1),
+            valid=2000,
+            test=25_000,
+        ),
+    }
+
+    @cached_property
+    def _reviews(self) -> dict[Split, tuple[Tensor, Tensor]]:
+        assert self.data_dir is not None
+        parts = {part: load_part("imdb", self.data_dir, part)[:] for part in ("train", "test")}
+        contents = {part: [text.encode() for text in one["text"]] for part, one in parts.items()}
+        train, valid = divide(contents["train"], contents["test"])
+        rows = {
+            part: byte_rows(one["text"], self.recipe.data.length) for part, one in parts.items()
+        }
+        labels = {part: torch.tensor(one["label"]) for part, one in parts.items()}
+        return {
+            "train": (rows["train"][train], labels["train"][train]),
+            "valid": (rows["train"][valid], labels["train"][valid]),
+            "test": (rows["test"], labels["test"]),
+        }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Choose reviews to train on; validation and test take them in an order of their own."""
+        rows, labels = self._reviews[split]
+        if split == "train":
+            which = choose(count, len(rows), generator)
+        else:  # published in the order of their answers
+            which = torch.randperm(len(rows), generator=generator)[torch.arange(count) % len(rows)]
+        return {"inputs": rows[which].long(), "targets": labels[which]}
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the classifier."""
+        return Classifier(self.recipe.model, slots)
+
+    def _answers(self, model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch["inputs"], batch["inputs"] == 0)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy."""
+        return F.cross_entropy(self._answers(model, batch), batch["targets"])
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return whether each review was understood."""
+        right = self._answers(model, batch).argmax(dim=-1) == batch["targets"]
+        return {"accuracy": right.float()}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what `for the film` scores as the answer to everything."""
+        return {"for": batch["targets"].float()}
+
+    def tokens(self, batch: Batch) -> int:
+        """Count the bytes, padding left out."""
+        return int((batch["inputs"] != 0).sum())

@@ -1,0 +1,27 @@
+"""Read sentences aloud, frame after frame, with the variant between speech and text."""
+
+from cab.registry import register_task
+from cab.tasks.speech.tts_transformer_ljspeech import FULL, STANDARD, LjspeechTts
+
+
+@register_task(
+    name="tts-transformer-cross-ljspeech",
+    domain="speech",
+    pattern="cc",
+    summary="read sentences aloud, four mel frames after four, reading what is written",
+    backbone="Transformer-TTS",
+    metric="mcd",
+    higher_is_better=False,
+    version=1,
+    length="up to 220 queries of four frames, up to 200 keys",
+    data=("ljspeech",),
+    imports=("datasets",),
+    source="LJSpeech (Ito and Johnson, 2017), hub keithito/lj_speech; Transformer-TTS as CAB's "
+    "(Li et al., 2019, arXiv 1809.08895); log mel of 80 bands every 256 samples, no vocoder; "
+    "not yet tried on the published files",
+    licence="public domain",
+)
+class TtsTransformerCrossLjspeech(LjspeechTts):
+    """What is written is the context that the variant reads."""
+
+    recipes = {"standard": STANDARD, "full": FULL}  # noqa: RUF012

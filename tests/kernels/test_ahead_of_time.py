@@ -1,0 +1,84 @@
+"""Every kernel compiles for GPUs that are not here, within its budget of registers and spills.
+
+After a change that is meant to cost more: `python tests/kernels/ahead_of_time.py write`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import ahead_of_time
+import pytest
+
+SHARED = {80: 166_912, 90: 232_448, 100: 232_448}
+"""Bytes of shared memory that a block of threads can have (CUDA programming guide, table of
+technical specifications per compute capability)."""
+
+WITHOUT_PRODUCTS = (
+    "softmax_delta_kernel",
+    "sums_within_chunks_kernel",
+    "decay_gradient_kernel",
+    "inverse_kernel",
+)
+
+
+def compiled(target, width, dtype="bfloat16"):
+    """Measure in a process where no kernel is interpreted."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0"}
+    told = subprocess.run(
+        [sys.executable, ahead_of_time.__file__, str(target), str(width), dtype],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    return json.loads(told.stdout)
+
+
+def hold(target, width):
+    costs = compiled(target, width)
+    budgets = json.loads(ahead_of_time.BUDGETS.read_text(encoding="utf-8"))
+    budget = {
+        n: b for n, b in budgets[f"sm_{target}"].items() if n.strip("'").endswith(f" {width}")
+    }
+    assert costs.keys() == budget.keys()
+    for name, cost in costs.items():
+        assert cost["shared"] <= SHARED[target], name
+        with_products = not name.startswith(WITHOUT_PRODUCTS)
+        assert (cost["products"] > 0) == with_products, f"{name} and tensor cores"
+        if target == 90 and with_products and name.startswith("softmax"):
+            assert cost["wgmma"], f"{name} does not multiply by warp groups"
+        if budgets["triton"] == ahead_of_time.series():  # another compiler, other registers
+            registers, spilled = budget[name]
+            assert cost["registers"] <= registers, name
+            assert cost["spilled"] <= spilled, name
+
+
+def test_every_kernel_keeps_its_budget_on_hopper():
+    hold(90, 128)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "width"), [(80, 64), (80, 128), (90, 64), (100, 64), (100, 128)]
+)
+def test_every_kernel_keeps_its_budget_elsewhere(target, width):
+    hold(target, width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [80, 90])
+def test_float32_fits_into_shared_memory(target):
+    for name, cost in compiled(target, 128, "float32").items():
+        assert cost["shared"] <= SHARED[target], name
+
+
+def test_the_budget_is_of_a_kernel_that_holds_data_in_registers():
+    """A reader of binaries that finds nothing would let everything pass."""
+    budgets = json.loads(ahead_of_time.BUDGETS.read_text(encoding="utf-8"))
+    registers = [
+        budget[0] for target in ("sm_80", "sm_90", "sm_100") for budget in budgets[target].values()
+    ]
+    assert min(registers) > 16
+    assert max(registers) <= 256

@@ -1,0 +1,121 @@
+"""Records of cells that never ran, for tables, boards and pages: every value is made up."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cli_support import make_record
+
+from cab.records import CurvePoint, Record, TaskInfo
+from cab.registry import discover_tasks, discover_variants
+from cab.seeding import generator
+from cab.taxonomy import Necessity, TaskCard, VariantCard
+
+REGISTERED: Mapping[str, TaskCard] = {card.name: card for card in discover_tasks().cards()}
+COUNTING = ("digits", "mqar", "regress", "transcribe")
+TASKS: Mapping[str, TaskCard] = {
+    name: replace(
+        REGISTERED[name],
+        necessity={"quick": Necessity(0.1, 3, {})},
+        diagnostic=() if name in COUNTING else ("quick",),
+    )
+    for name in (*COUNTING, "byte-lm")
+}
+"""One task per pattern that counts, and one that does not, whatever is certified at present."""
+VARIANTS: Mapping[str, VariantCard] = {card.name: card for card in discover_variants().cards()}
+SCORED = tuple(name for name, card in REGISTERED.items() if card.scored_in("quick"))
+
+
+def key_of(*names: object) -> str:
+    return hashlib.sha256("\x1f".join(map(str, names)).encode()).hexdigest()[:32]
+
+
+def made(
+    variant: str, task: str, values: Sequence[float], profile: str = "quick", **fields: Any
+) -> list[Record]:
+    """A record per value, seeds from 0, on a registered task."""
+    card = REGISTERED[task]
+    info = TaskInfo(
+        name=task,
+        version=fields.pop("version", card.version),
+        profile=profile,
+        pattern=card.pattern,
+        domain=card.domain,
+        metric=card.metric,
+        higher_is_better=card.higher_is_better,
+    )
+    first = fields.pop("first", 0)
+    named = sorted(fields.get("options", {}).items()), sorted(fields.get("changed", {}).items())
+    source = fields.get("source", "")
+    return [
+        make_record(
+            key_of(variant, task, info.version, profile, seed, *named, source),
+            variant=variant,
+            seed=seed,
+            value=value,
+            metric=card.metric,
+            higher_is_better=card.higher_is_better,
+            **fields,
+        ).model_copy(update={"task": info})
+        for seed, value in enumerate(values, first)
+    ]
+
+
+def made_entry(variant: str, **by_task: Sequence[float]) -> list[Record]:
+    """Records of one variant on several tasks."""
+    return [
+        record
+        for task, values in by_task.items()
+        for record in made(variant, task.replace("_", "-"), values)
+    ]
+
+
+def made_board(
+    entries: Mapping[str, float] | None = None,
+    seeds: int = 3,
+    tasks: Sequence[str] = COUNTING,
+) -> list[Record]:
+    """Every one of some tasks for the reference, the controls and some entries.
+
+    entries gives each entry's place between the controls (0) and the reference (1) on average;
+    tasks and seeds scatter around it, by a generator keyed with their names.
+    """
+    quality = {"softmax": 1.0, "sdpa": 1.0, "none": 0.0, "mean": 0.1, **(entries or {})}
+    records = []
+    for variant, place in quality.items():
+        for task in tasks:
+            card = REGISTERED[task]
+            if card.pattern not in VARIANTS[variant].patterns:
+                continue
+            draw = generator("made", variant, task)
+            scatter = 0.0 if VARIANTS[variant].role != "entry" else 0.1 * _normal(draw)
+            centre = 0.2 + 0.7 * (place + scatter)
+            values = [centre + 0.012 * _normal(draw) for _ in range(seeds)]
+            records += [_with_course(one) for one in made(variant, task, values)]
+    return records
+
+
+def _normal(draw: Any) -> float:
+    import torch
+
+    return float(torch.randn((), generator=draw))
+
+
+def _with_course(record: Record) -> Record:
+    """Add a falling curve, costs and parameters."""
+    end = record.metrics.test[record.task.metric].value
+    curve = tuple(CurvePoint(step=n * 20, loss=3 / (1 + n * max(end, 0.05))) for n in range(1, 40))
+    seconds = 20 + 10 * (len(record.variant.name) % 5)
+    cost = record.cost.model_copy(update={"seconds": float(seconds), "peak_bytes": 3 << 28})
+    cost = cost.model_copy(update={"backbone_parameters": 100_000})
+    variant = record.variant.model_copy(update={"parameters": 33_000})
+    return record.model_copy(update={"curve": curve, "cost": cost, "variant": variant})
+
+
+def shuffled(records: Iterable[Record], seed: int) -> list[Record]:
+    import random
+
+    records = list(records)
+    random.Random(seed).shuffle(records)
+    return records

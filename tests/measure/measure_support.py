@@ -1,0 +1,62 @@
+"""Planting operators and providers with faults, and cells small enough for a test."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+from unittest import mock
+
+import torch
+
+from cab.kernels.operator import Operator, Provider
+from cab.kernels.softmax.api import OPERATOR as SOFTMAX
+from cab.measure import operators
+from cab.measure.cell import run
+from cab.measure.points import Cell, Limits, Point, SubjectName
+from cab.measure.record import BenchRow
+from cab.taxonomy import Pattern
+
+QUICK = Limits(samples=20, seconds=0.0, warm_seconds=0.0, cell_seconds=600.0)
+Run = Callable[..., torch.Tensor]
+
+
+def point(passage: str = "fwd_no_grad", length: int = 48, **changes: Any) -> Point:
+    """A small point whose sizes all differ."""
+    sizes = {"batch": 2, "heads": 3, "head_width": 8, "value_width": 5, **changes}
+    pattern = Pattern(sizes.pop("pattern", "cs"))
+    return Point(pattern, passage, length, **sizes)  # type: ignore[arg-type]
+
+
+def planted(
+    run_of: Callable[[Run], Run], base: Operator = SOFTMAX, correct: str = "sdpa", **changes: Any
+) -> Operator:
+    """An operator with one more provider, `planted`, made of a correct provider's call."""
+    true = base.providers[correct]
+    fault = Provider(lambda case: run_of(true.prepare(case)), true.refuses)
+    return dataclasses.replace(base, providers={**base.providers, "planted": fault}, **changes)
+
+
+def known_as(operator: Operator) -> Any:
+    """A context in which the harness knows this operator, in the place of its own."""
+    known: Mapping[str, Any] = {**operators.operators(), operator.name: operator}
+    return mock.patch.object(operators, "operators", return_value=known)
+
+
+def cell_of(
+    names: list[str], at: Point, baselines: tuple[str, ...] = (), limits: Limits = QUICK
+) -> Cell:
+    """A cell of subjects, each OPERATOR:PROVIDER or a variant."""
+    subjects = []
+    for text in names:
+        operator, colon, provider = text.partition(":")
+        subjects.append(SubjectName(provider, operator) if colon else SubjectName(text))
+    candidates = frozenset(names) - frozenset(baselines)
+    return Cell(at, tuple(subjects), candidates, frozenset(baselines), limits, 0, 1)
+
+
+def rows_of(*arguments: Any, **options: Any) -> dict[str, BenchRow]:
+    """Measure a cell in this process; its rows by subject."""
+    threads = torch.get_num_threads()
+    try:
+        return {row.subject: row for row in run(cell_of(*arguments, **options))}
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,230 @@
+"""The board: hand-computed scores, and the laws that every board obeys."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_records import TASKS, VARIANTS, made, made_board, shuffled
+
+from cab.scores.board import make_board
+from cab.scores.table import current, records_table
+from cab.taxonomy import Pattern
+
+ENTRIES = ("linear", "performer", "window", "abc", "cosformer")
+
+
+def board_of(records, **options):
+    return make_board(records_table(records), "quick", TASKS, VARIANTS, **options)
+
+
+def ends(task, softmax=(0.9, 0.9, 0.9), none=(0.5, 0.5, 0.5)):
+    return [*made("softmax", task, softmax), *made("none", task, none)]
+
+
+def test_scores_are_means_over_tasks_of_places_between_control_and_reference():
+    records = [
+        *ends("mqar", (0.9, 1.0, 0.8), (0.1, 0.1, 0.1)),
+        *ends("digits", (0.8, 0.8, 0.8), (0.4, 0.4, 0.4)),
+        *made("linear", "mqar", (0.4, 0.5, 0.6)),
+        *made("linear", "digits", (0.7, 0.7, 0.7)),
+    ]
+    board = board_of(records)
+    linear = board.row("linear")
+    assert linear.patterns[Pattern.CS].point == pytest.approx((0.5 - 0.1) / (0.9 - 0.1))
+    assert linear.patterns[Pattern.NS].point == pytest.approx(0.75)
+    assert linear.score.point == pytest.approx((0.5 + 0.75) / 2)
+    assert str(linear.coverage) == "2/2 patterns, 2/2 tasks"
+    assert board.row("softmax").score.point == pytest.approx(1)
+    assert board.row("none").score.point == pytest.approx(0)
+    # digits does not scatter: its half of the score has no width of its own.
+    interval = linear.score.interval()
+    assert interval.low < 0.625 < interval.high
+
+
+def test_a_guess_that_beats_no_attention_is_the_floor():
+    records = [*ends("mqar", none=(0.0, 0.0, 0.0)), *made("linear", "mqar", (0.5, 0.5, 0.5))]
+    chance = TASKS["mqar"].chance
+    found = board_of(records).row("linear").score.point
+    assert found == pytest.approx((0.5 - chance) / (0.9 - chance))
+
+
+def test_lower_is_better_where_the_metric_says_so():
+    from dataclasses import replace
+
+    from cab.taxonomy import Necessity
+
+    proved = {"quick": Necessity(0.1, 3, {})}
+    tasks = {"byte-lm": replace(TASKS["byte-lm"], diagnostic=(), necessity=proved)}
+    records = [
+        *made("softmax", "byte-lm", (2.0, 2.0)),
+        *made("none", "byte-lm", (4.0, 4.0)),
+        *made("linear", "byte-lm", (2.5, 2.5)),
+        *made("window", "byte-lm", (1.5, 1.5)),
+    ]
+    board = make_board(records_table(records), "quick", tasks, VARIANTS)
+    assert board.row("linear").score.point == pytest.approx(0.75)
+    assert board.row("window").score.point == pytest.approx(1.25)
+
+
+def test_a_missing_cell_is_not_zero_and_does_not_disappear():
+    records = [
+        *ends("mqar"),
+        *ends("digits"),
+        *made("linear", "mqar", (0.8, 0.8, 0.8)),
+        *made("linear", "digits", (0.0, 0.0), status="oom"),
+    ]
+    row = board_of(records).row("linear")
+    assert row.score.point == pytest.approx(0.75)
+    assert str(row.coverage) == "1/2 patterns, 1/2 tasks"
+    assert row.results["digits"].outcomes == {"oom": 2}
+    assert row.results["digits"].score is None
+
+
+def test_an_entry_with_nothing_scored_stays_on_the_board_without_a_score():
+    records = [*ends("mqar"), *made("linear", "mqar", (0.0,), status="diverged")]
+    row = board_of(records).row("linear")
+    assert row.score is None
+    assert row.rank is None
+    assert row.results["mqar"].outcomes == {"diverged": 1}
+
+
+def test_ranks_are_shared_by_what_cannot_be_told_apart():
+    records = [
+        *ends("mqar"),
+        *made("linear", "mqar", (0.80, 0.81, 0.79)),
+        *made("performer", "mqar", (0.79, 0.80, 0.81)),
+        *made("window", "mqar", (0.60, 0.61, 0.59)),
+        *made("abc", "mqar", (0.99, 0.98)),
+    ]
+    board = board_of(records)
+    ranks = {row.entry: row.rank for row in board.rows}
+    assert ranks == {
+        "linear": 1, "performer": 1, "window": 3, "abc": None, "softmax": None, "none": None,
+    }  # fmt: skip
+    assert board.row("performer").group == ("linear", "performer")
+    assert board.row("abc").seeds == 2
+    assert board.row("window").pattern_ranks == {Pattern.CS: 3}
+
+
+def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
+    records = [
+        *ends("mqar"),
+        *ends("digits"),
+        *made("linear", "mqar", (0.80, 0.81, 0.79)),
+        *made("linear", "digits", (0.60, 0.61, 0.59)),
+        *made("performer", "mqar", (0.85, 0.86, 0.84)),
+    ]
+    apart, together = board_of(records), board_of(records, together=True)
+    assert {row.entry: row.rank for row in apart.rows if row.rank} == {"linear": 1, "performer": 1}
+    assert apart.row("linear").group == ("linear",)
+    assert {row.entry: row.rank for row in together.rows if row.rank} == {
+        "performer": 1,
+        "linear": 2,
+    }
+    order = [row.entry for row in apart.rows]
+    assert order.index("linear") < order.index("performer")
+
+
+def test_the_noise_band_is_what_the_identity_rows_reach():
+    records = [*ends("mqar"), *made("sdpa", "mqar", (0.88, 0.9, 0.92))]
+    band, row = board_of(records).band, board_of(records).row("sdpa")
+    assert (band.low, band.high) == (row.score.interval().low, row.score.interval().high)
+    assert band.low < 1 < band.high
+    assert board_of(ends("mqar")).band is None
+
+
+def test_tasks_that_do_not_count_say_why():
+    left_out = board_of([*ends("mqar", softmax=(0.2, 0.2), none=(0.3, 0.3))]).left_out
+    assert "not above" in left_out["mqar"]
+    assert "diagnostic" in left_out["byte-lm"]
+    assert "softmax has no result" in left_out["digits"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"changed": {"train.steps": 9}},
+        {"version": 99},
+        {"profile": "smoke"},
+    ],
+)
+def test_what_is_not_comparable_is_not_on_the_board(changes):
+    records = [*ends("mqar"), *made("linear", "mqar", (0.7, 0.7, 0.7), **changes)]
+    assert {row.variant for row in board_of(records).rows} == {"softmax", "none"}
+
+
+def test_unproved_records_are_not_on_the_board():
+    (record,) = made("linear", "mqar", (0.7,))
+    variant = record.variant.model_copy(update={"unchecked": True})
+    records = [*ends("mqar"), record.model_copy(update={"variant": variant})]
+    assert {row.variant for row in board_of(records).rows} == {"softmax", "none"}
+
+
+def test_results_of_an_older_source_do_not_mix_with_newer_ones():
+    records = [
+        *ends("mqar"),
+        *made("linear", "mqar", (0.9, 0.9, 0.9), source="b" * 64, minutes=1),
+        *made("linear", "mqar", (0.6,), source="c" * 64, minutes=2),
+    ]
+    row = board_of(records).row("linear")
+    assert row.source == "c" * 64
+    assert row.results["mqar"].values == {0: 0.6}
+
+
+def test_a_learning_rate_is_chosen_on_validation_where_the_profile_says_so():
+    from cab.records import Estimate, Metrics
+
+    def tuned(rate, valid, test):
+        changed = {"train.learning_rate": rate}
+        (record,) = made("linear", "mqar", (test,), profile="standard", changed=changed)
+        metrics = Metrics(
+            valid={"accuracy": Estimate(value=valid, standard_error=0.0, n=9)},
+            test=record.metrics.test,
+        )
+        return record.model_copy(update={"metrics": metrics})
+
+    table = records_table([tuned(1e-3, 0.7, 0.5), tuned(3e-3, 0.8, 0.4), tuned(9e-3, 0.1, 0.9)])
+    kept = current(table, TASKS, "standard")
+    assert kept["entry"].tolist() == ["linear"]
+    assert kept["value"].tolist() == [0.4]
+
+
+def facts(row):
+    return (row.score and (row.score.point, row.score.interval()), row.patterns.keys())
+
+
+@settings(max_examples=15)
+@given(st.lists(st.sampled_from(ENTRIES), unique=True, max_size=4), st.floats(-0.5, 1.5))
+def test_adding_an_entry_changes_no_other_score(others, place):
+    before = board_of(made_board(dict.fromkeys(others, 0.6)))
+    after = board_of(made_board({**dict.fromkeys(others, 0.6), "nystrom": place}))
+    assert after.row("nystrom") is not None
+    for row in before.rows:
+        assert facts(after.row(row.entry)) == facts(row)
+    assert after.band == before.band
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**6))
+def test_the_order_of_records_changes_nothing(seed):
+    records = made_board({"linear": 0.6, "performer": 0.62, "window": 0.3})
+
+    def shape(board):
+        return [(row.entry, row.rank, row.group, facts(row)) for row in board.rows]
+
+    assert shape(board_of(shuffled(records, seed))) == shape(board_of(records))
+
+
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, 11), max_size=11))
+def test_taking_cells_away_lowers_no_score_to_zero_and_loses_no_row(gone):
+    mine = [record for record in made_board({"linear": 0.7}) if record.variant.name == "linear"]
+    kept = [record for place, record in enumerate(mine) if place not in gone]
+    rest = [record for record in made_board() if record.variant.name != "linear"]
+    row = board_of([*rest, *kept]).row("linear")
+    assert len(mine) == 12
+    done = {record.task.name for record in kept}
+    assert set(row.coverage.tasks) == done
+    whole = board_of([*rest, *mine]).row("linear")
+    for task in done:
+        full, some = whole.results[task].score.point, row.results[task].score.point
+        assert abs(full - some) < 0.06, "a mean over fewer seeds of the same scatter"

@@ -1,0 +1,91 @@
+"""Draws: what the intervals are made of, against closed forms."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from cab.scores.drawn import (
+    Z95,
+    constant,
+    keyed_generator,
+    mean_over_seeds,
+    mean_over_tasks,
+    weighted,
+)
+from cab.scores.summary import student_t95
+
+SEEDS = (0.71, 0.64, 0.69, 0.75, 0.61, 0.66, 0.72, 0.68)
+
+
+def half(drawn):
+    interval = drawn.interval()
+    return (interval.high - interval.low) / 2
+
+
+def test_the_interval_of_one_mean_is_student_s():
+    drawn = mean_over_seeds("mqar", "linear", SEEDS)
+    exact = student_t95(len(SEEDS) - 1) * statistics.stdev(SEEDS) / math.sqrt(len(SEEDS))
+    assert drawn.point == pytest.approx(statistics.fmean(SEEDS))
+    assert half(drawn) == pytest.approx(exact, rel=0.06)
+
+
+def test_the_variance_of_the_draws_is_that_of_the_mean_also_with_three_seeds():
+    values = (0.2, 0.5, 0.55)
+    drawn = mean_over_seeds("mqar", "linear", values)
+    assert drawn.by_seeds.var() == pytest.approx(statistics.variance(values) / 3, rel=0.08)
+
+
+def test_one_seed_has_no_interval():
+    assert mean_over_seeds("mqar", "linear", [0.5]).interval() is None
+    mixed = weighted(
+        [(1.0, mean_over_seeds("a", "x", [0.5])), (1.0, mean_over_seeds("b", "x", SEEDS))], 1.0
+    )
+    assert mixed.interval() is None
+
+
+def test_equal_seeds_give_an_interval_of_no_width():
+    drawn = mean_over_seeds("mqar", "softmax", [1.0, 1.0, 1.0])
+    assert (drawn.interval().low, drawn.interval().high) == (1.0, 1.0)
+
+
+def test_what_two_scores_share_cancels_in_their_difference():
+    shared = mean_over_seeds("mqar", "softmax", SEEDS)
+    own = mean_over_seeds("mqar", "linear", (0.31, 0.33, 0.3))
+    both = weighted([(1.0, own), (-1.0, shared)], own.point - shared.point)
+    gap = both.minus(weighted([(-1.0, shared)], -shared.point))
+    assert gap.point == pytest.approx(own.point)
+    assert half(gap) == pytest.approx(half(own), rel=1e-9)
+
+
+def test_many_means_need_less_widening_than_one():
+    # Welch and Satterthwaite: equal variances of k means with n seeds have k (n - 1) degrees.
+    k = 5
+    means = {f"task{i}": mean_over_seeds(f"task{i}", "x", (0.4, 0.5, 0.6)) for i in range(k)}
+    flat = weighted([(1 / k, one) for one in means.values()], 0.5)
+    expected = student_t95(2 * k) * 0.1 / math.sqrt(3 * k)
+    assert half(flat) == pytest.approx(expected, rel=0.06)
+    assert student_t95(2 * k) / Z95 < 1.2 < student_t95(2) / Z95
+
+
+def test_the_interval_over_tasks_is_that_of_a_mean_of_tasks():
+    # Seeds that do not scatter leave the tasks alone: a bootstrap of their four scores.
+    scores = (0.2, 0.9, 0.6, 0.4)
+    by_task = {f"t{i}": mean_over_seeds(f"t{i}", "x", (s, s, s)) for i, s in enumerate(scores)}
+    drawn = mean_over_tasks("ns", by_task)
+    assert drawn.point == pytest.approx(statistics.fmean(scores))
+    assert drawn.by_all.var() == pytest.approx(statistics.variance(scores) / 4, rel=0.08)
+    inner = drawn.interval(tasks=False)
+    assert inner.high - inner.low == pytest.approx(0)
+
+
+def test_one_task_alone_is_not_resampled():
+    one = mean_over_seeds("digits", "x", (0.4, 0.5, 0.6))
+    assert mean_over_tasks("ns", {"digits": one}).interval() == one.interval()
+
+
+def test_generators_depend_on_their_names_alone():
+    assert keyed_generator("a", "b").random() == keyed_generator("a", "b").random()
+    assert keyed_generator("a", "b").random() != keyed_generator("ab").random()
+    assert np.all(constant(2.0).by_all == 0)

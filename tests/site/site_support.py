@@ -1,0 +1,72 @@
+"""A site of made-up results, and a browser to look at it with."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from made_records import SCORED, made, made_board
+from support import REPOSITORY
+
+from cab.published import canonical_line, results_file, write_results
+from cab.records import Record
+
+ENTRIES = {
+    "linear": 0.55, "performer": 0.7, "window": 0.35, "abc": 0.6, "cosformer": 0.5, "gqa": 0.97,
+    "mqa": 0.96, "chunked": 1.0, "deltanet": 0.8, "lightning": 0.4,
+}  # fmt: skip
+HOSTILE = '<img src=x onerror="window.hacked=1">'
+HOSTILE_SETTING = "</td><script>window.hacked=1</script>"
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium() -> str | None:
+    """A browser on this machine, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+def results_of(folder: Path, records: Iterable[Record]) -> Path:
+    """Publish records in a folder that has the tables and texts of the repository beside them."""
+    results = folder / "results"
+    shutil.copytree(REPOSITORY / "results" / "reference", results / "reference")
+    shutil.copytree(REPOSITORY / "results" / "necessity", results / "necessity")
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    by_variant: dict[str, list[Record]] = {}
+    for record in records:
+        by_variant.setdefault(record.variant.name, []).append(record)
+    for name, own in by_variant.items():
+        write_results(results_file(results, "quick", name), own)
+    return results
+
+
+def whole_board() -> list[Record]:
+    """Entries on all that counts today, one with failures, one with another setting, one seed."""
+    return [
+        *made_board(ENTRIES, tasks=SCORED),
+        *made("nystrom", "digits", (0.5,)),
+        *made("window", "mqar", (0.8, 0.79, 0.81), options={"window": 64}),
+        *made("luna", "digits", (0.0, 0.0), status="oom"),
+        *made("softmax", "byte-lm", (2.1, 2.12)),
+        *made("none", "byte-lm", (2.3, 2.31)),
+    ]
+
+
+def hostile(results: Path) -> None:
+    """Add records whose names try to run as markup, past what `cab publish` allows."""
+    records = [
+        *made(HOSTILE, "mqar", (0.7, 0.71, 0.69), message="<script>window.hacked=1</script>"),
+        *made("linear", "mqar", (0.6, 0.6, 0.6), options={"x": HOSTILE_SETTING}),
+    ]
+    lines = sorted(canonical_line(record) for record in records)
+    (results / "quick" / "hostile.jsonl").write_text("\n".join(lines) + "\n")

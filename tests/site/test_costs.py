@@ -1,0 +1,125 @@
+"""Cost pages: fronts, ratios on equal hardware, kernels against length."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from cli_support import make_record
+from made_records import TASKS, VARIANTS, made
+
+from cab.measure.record import BenchRow, MemoryUse, Timing, write_rows
+from cab.scores.table import current, records_table
+from cab.site.content import complexity, decode_state, gather, slug
+from cab.site.costs import kernels, ratios
+from cab.site.plots import COLOURS, front, lines
+
+
+def bench_row(subject: str, length: int, seconds: float, role: str = "candidate") -> BenchRow:
+    timing = Timing(
+        timer="perf_counter", samples=(seconds,) * 3, host_samples=(), warm_samples=(),
+        median=seconds, low=seconds, high=seconds, p20=seconds, p80=seconds, warm_median=None,
+        tokens_per_second=length / seconds, prepare_seconds=0, launch_bound=False, noise_floor=0,
+    )  # fmt: skip
+    memory = MemoryUse(peak=8 * length, workspace=0, outputs=0, saved=None, held=None, state=None)
+    return BenchRow(
+        subject=subject, role=role, operator="", name=subject, options={}, pattern="ns",
+        passage="fwd", length=length, keys=length, batch=1, heads=4, key_heads=4, head_width=64,
+        value_width=64, window=0, alignment="bottom_right", dtype="float32", status="ok",
+        timing=timing, memory=memory, seed=0, environment=make_record().environment,
+        measured=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """Softmax is quadratic, linear attention linear; they meet at 1,024 tokens."""
+    (tmp_path / "kernels").mkdir()
+    rows = [
+        row
+        for n in (256, 512, 1024, 2048, 4096)
+        for row in (
+            bench_row("softmax", n, 1e-9 * n * n, "baseline"),
+            bench_row("linear", n, 1.024e-6 * n),
+            *(bench_row(f"other-{k:02d}", n, 1e-5 * n * (1 + k)) for k in range(20)),
+        )
+    ]
+    write_rows(rows, tmp_path / "kernels" / "a-laptop.jsonl")
+    return tmp_path
+
+
+def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> None:
+    (host,) = kernels(gather(measured))["kernels"]
+    assert host["host"].startswith("a-laptop: some, 1 thread")
+    time, memory = host["figures"]
+    assert "milliseconds" in time["title"]
+    assert "megabytes" in memory["title"]
+    assert time["baseline"] == "softmax"
+    assert time["crossings"]["linear"] == pytest.approx(1024)
+    assert "other-19" not in time["crossings"]
+    assert time["series"]["softmax"][2048] == pytest.approx(1e-6 * 2048**2)
+    drawn = str(time["drawing"])
+    assert ">linear</text>" in drawn
+    assert ">other-19</text>" not in drawn
+    assert len(time["series"]) == 22
+
+
+def test_plots_are_clean_markup_that_the_style_sheet_colours() -> None:
+    series = {"a & <b>": {1.0: 2.0, 2.0: 5.0}, "c": {1.0: 3.0, 2.0: 4.0}}
+    text = lines("name", series, ("length", "cost"), ("A title", "In words"))
+    assert text == lines("name", series, ("length", "cost"), ("A title", "In words"))
+    root = ElementTree.fromstring(text.replace(" href=", " xhref="))
+    ids = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+    assert all(one.startswith("name-") for one in ids)
+    assert [child.text for child in list(root)[:2]] == ["A title", "In words"]
+    assert not [element for element in root.iter() if "style" in element.attrib]
+    assert not [colour for colour in COLOURS if colour in text]
+    assert "a &amp; &lt;b&gt;" in text
+
+
+def test_the_front_holds_what_no_other_beats() -> None:
+    points = [("cheap", 1, 0.2), ("good", 5, 0.9), ("worse", 6, 0.8), ("twin", 5, 0.9)]
+    assert front(points) == {"cheap", "good", "twin"}
+
+
+def test_ratios_are_taken_on_equal_hardware_and_tasks() -> None:
+    def cost(variant, task, seconds, cpu="one"):
+        (record,) = made(variant, task, (0.5,))
+        environment = record.environment.model_copy(update={"cpu": cpu})
+        spent = record.cost.model_copy(update={"seconds": seconds})
+        return record.model_copy(update={"environment": environment, "cost": spent})
+
+    records = [
+        cost("softmax", "mqar", 10), cost("softmax", "digits", 4),
+        cost("linear", "mqar", 20), cost("linear", "digits", 2),
+        cost("window", "mqar", 1, cpu="another"),
+        cost("performer", "regress", 3),
+    ]  # fmt: skip
+    cells = current(records_table(records), TASKS, "quick")
+    found = ratios(cells, "one, 1 thread", "seconds", "softmax")
+    assert found == pytest.approx({"softmax": 1.0, "linear": (2 * 0.5) ** 0.5})
+    assert ratios(cells, "another, 1 thread", "seconds", "softmax") == {}
+
+
+def test_complexity_is_read_off_the_formula() -> None:
+    assert complexity(VARIANTS["softmax"]) == "quadratic"
+    assert complexity(VARIANTS["linear"]) == "linear"
+    assert complexity(VARIANTS["axial"]) == "subquadratic"
+    assert {complexity(card) for card in VARIANTS.values()} <= {
+        "linear", "subquadratic", "quadratic",
+    }  # fmt: skip
+
+
+def test_the_decode_state_is_that_of_the_settings_that_ran() -> None:
+    assert decode_state(VARIANTS["softmax"], {}, 1024) == 2 * 1024 * 16
+    assert decode_state(VARIANTS["performer"], {"features": 64}, 1024) == 64 * 17
+    assert decode_state(VARIANTS["performer"], {}, 1024) is None
+    assert decode_state(VARIANTS["nystrom"], {}, 1024) is None
+
+
+def test_addresses_are_plain_and_no_two_names_share_one() -> None:
+    names = ["linear", "Linear", "<img>", "img", "a/b", "a-b", "../x", "é", "", "-"]
+    slugs = [slug(name) for name in names]
+    assert len(set(slugs)) == len(names)
+    assert all(one and one.replace("-", "").isalnum() and one.isascii() for one in slugs)
+    assert slug("gated-deltanet") == "gated-deltanet"

@@ -1,0 +1,200 @@
+"""The built files, without a browser: identity, size, links, values."""
+
+import csv
+import gzip
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_records import REGISTERED, VARIANTS, made_board, shuffled
+from site_support import results_of
+
+from cab.errors import CabError
+from cab.published import canonical_line
+from cab.scores.board import make_board
+from cab.scores.report import document
+from cab.scores.table import records_table
+from cab.site.build import build_site
+
+
+class Reader(HTMLParser):
+    """Collects links, ids and open elements; complains of what is not closed."""
+
+    VOID = ("meta", "link", "input", "br", "hr", "img", "wbr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._see(tag, attrs)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._see(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> at {self.getpos()}"
+
+    def _see(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        self.attributes |= known.keys()
+        self.scripts += tag == "script"
+        if known.get("id"):
+            self.ids.append(str(known["id"]))
+        for name in ("href", "src"):
+            if name in known:
+                self.links.append(str(known[name]))
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted(site.rglob("*.html"))
+
+
+def contents(site: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(site)): p.read_bytes() for p in site.rglob("*") if p.is_file()}
+
+
+def test_equal_results_give_equal_bytes(results: Path, site: Path, tmp_path: Path) -> None:
+    build_site(results, tmp_path / "again")
+    first, second = contents(site), contents(tmp_path / "again")
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_the_order_in_which_records_were_published_changes_no_byte(tmp_path: Path) -> None:
+    records = made_board({"linear": 0.5, "performer": 0.6})
+    found = []
+    for name, given in {"one": records, "other": shuffled(records, 3)}.items():
+        (tmp_path / name).mkdir()
+        results = results_of(tmp_path / name, given)
+        found.append({p.name: p.read_bytes() for p in (results / "quick").iterdir()})
+    assert found[0] == found[1]
+
+
+def test_sizes_stay_small(site: Path) -> None:
+    script = (site / "assets" / "site.js").read_bytes()
+    style = (site / "assets" / "site.css").read_bytes()
+    assert len(script) <= 20_000
+    first = (site / "index.html").read_bytes() + script + style
+    assert len(gzip.compress(first, mtime=0)) < 300_000 / 10
+
+
+def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    ids = {page: Reader(page.read_text()).ids for page in pages(site)}
+    for page in pages(site):
+        for link in Reader(page.read_text()).links:
+            if link.startswith("https://arxiv.org/abs/"):
+                continue
+            assert not re.match(r"[a-z]+:|//|/", link), f"{page}: {link}"
+            target, _, anchor = link.partition("#")
+            path = (page.parent / target).resolve() if target else page
+            assert path.is_file(), f"{page}: {link}"
+            if anchor:
+                assert anchor in ids[path], f"{page}: {link}"
+
+
+def test_pages_are_whole_markup_without_inline_style_or_script(site: Path) -> None:
+    for page in pages(site):
+        read = Reader(page.read_text())
+        assert len(read.ids) == len(set(read.ids)), page
+        assert read.scripts == 1
+        assert "style" not in read.attributes
+        assert not [name for name in read.attributes if name.startswith("on")]
+
+
+def test_every_variant_and_task_has_its_page(site: Path) -> None:
+    for name in VARIANTS:
+        assert (site / "variants" / f"{name}.html").is_file()
+    for name in REGISTERED:
+        assert (site / "tasks" / f"{name}.html").is_file()
+    for name in ("kernels", "pareto", "compare", "taxonomy", "method", "contribute", "changelog"):
+        assert (site / f"{name}.html").is_file()
+
+
+def test_the_table_the_json_and_the_csv_say_the_same(results: Path, site: Path) -> None:
+    from cab.published import read_results
+
+    records = read_results(results, "quick")[0]
+    board = make_board(records_table(records), "quick", REGISTERED, VARIANTS)
+    written = json.loads((site / "data/quick/board.json").read_text())
+    assert written == json.loads(json.dumps(document(board)))
+    page = (site / "index.html").read_text()
+    for row in written["rows"]:
+        if row["score"] is None:
+            continue
+        value = f"{row['score']['value']:.2f}".replace("-", "\u2212")
+        line = page[page.index(f'data-entry="{row["entry"]}"') :].partition("</tr>")[0]
+        assert f">{value} <small>" in line
+    lines = list(csv.DictReader(io.StringIO((site / "data/quick/board.csv").read_text())))
+    of_csv = {(line["entry"], line["task"]): line["task_score"] for line in lines}
+    for row in written["rows"]:
+        for task, one in row["tasks"].items():
+            expected = "" if one["score"] is None else str(one["score"]["value"])
+            assert of_csv[row["entry"], task] == expected
+
+
+def test_records_are_there_to_download(results: Path, site: Path) -> None:
+    for path in (results / "quick").glob("*.jsonl"):
+        assert (site / "data/quick/records" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_board_without_results_says_so(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    build_site(tmp_path / "results", tmp_path / "site")
+    page = (tmp_path / "site/index.html").read_text()
+    assert "No results of profile quick are published yet" in page
+    assert "built without" in (tmp_path / "site/contribute.html").read_text()
+
+
+def test_a_folder_of_the_user_s_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(CabError, match="left as it is"):
+        build_site(tmp_path, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_shown(tmp_path: Path) -> None:
+    results = results_of(tmp_path, made_board({"linear": 0.5}))
+    (results / "quick" / "broken.jsonl").write_text('{"key": NaN}\n')
+    written = build_site(results, tmp_path / "site")
+    assert [("broken.jsonl, line 1" in problem) for problem in written.problems] == [True]
+    assert "linear" in (tmp_path / "site/index.html").read_text()
+
+
+def test_re_runs_raise_the_standing(tmp_path: Path) -> None:
+    from cab.published import VERIFIED, Verification
+
+    records = made_board({"linear": 0.5})
+    results = results_of(tmp_path, records)
+    mine = [r for r in records if r.variant.name == "linear" and r.seed == 0]
+
+    def again(record, value):
+        return Verification(
+            key=record.key, task=record.task.name, seed=0, published=0.5, value=value, low=0.4,
+            high=0.6, environment=record.environment, git_revision=None,
+        )  # fmt: skip
+
+    def standing(runs):
+        path = results / VERIFIED / "quick" / "linear.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(canonical_line(run) + "\n" for run in runs))
+        build_site(results, tmp_path / "site")
+        page = (tmp_path / "site/index.html").read_text()
+        row = page[page.index('data-entry="linear"') :]
+        return re.search(r'data-standing="([^"]+)"', row).group(1)
+
+    assert standing([again(mine[0], 0.5)]) == "smoke-checked"
+    assert standing([again(record, 0.5) for record in mine]) == "verified"
+    assert standing([again(mine[0], 0.9)]) == "self-reported"

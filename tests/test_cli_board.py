@@ -1,0 +1,198 @@
+"""`cab publish`, `leaderboard`, `compare`, `report`: from a store to a board."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from cli_support import cab_here
+from made_records import SCORED, made, made_board, made_entry
+
+from cab.published import canonical_line, read_file
+from cab.records import RecordStore
+
+ENTRIES = {"linear": 0.5, "performer": 0.52, "gqa": 0.97, "window": 0.3}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    records = RecordStore(tmp_path / "runs")
+    for record in made_board(ENTRIES, tasks=SCORED):
+        records.write(record)
+    return records.root
+
+
+@pytest.fixture
+def results(store: Path, tmp_path: Path) -> Path:
+    said = cab_here("publish", "--store", store, "--results", tmp_path / "results")
+    assert said.code == 0, said.err
+    return tmp_path / "results"
+
+
+def test_a_store_is_published_a_record_a_line_sorted_by_key(results: Path, store: Path) -> None:
+    files = sorted((results / "quick").iterdir())
+    assert [p.stem for p in files] == sorted([*ENTRIES, "softmax", "sdpa", "none", "mean"])
+    for path in files:
+        records = read_file(path)
+        assert [r.key for r in records] == sorted(r.key for r in records)
+        assert path.read_text() == "".join(canonical_line(r) + "\n" for r in records)
+        assert {len(r.curve) for r in records} == {12}
+        for record in records:
+            own = RecordStore(store).read(record.key)
+            assert record.metrics == own.metrics
+            assert record.curve[-1].step == own.curve[-1].step
+
+
+def test_publishing_again_changes_no_byte_and_adds_what_is_new(
+    results: Path, store: Path, tmp_path: Path
+) -> None:
+    before = {p.name: p.read_bytes() for p in (results / "quick").iterdir()}
+    assert cab_here("publish", "--store", store, "--results", results).code == 0
+    assert {p.name: p.read_bytes() for p in (results / "quick").iterdir()} == before
+    (more,) = made("linear", "mqar", (0.5,), first=7)
+    RecordStore(tmp_path / "other").write(more)
+    said = cab_here("publish", "--store", tmp_path / "other", "--results", results, "--json")
+    (written,) = said.document["written"]
+    assert (written["variant"], written["records"]) == ("linear", 1)
+    lines = before["linear.jsonl"].splitlines()
+    assert set(lines) < set((results / "quick" / "linear.jsonl").read_bytes().splitlines())
+
+
+def test_a_changed_source_replaces_the_results_of_the_old_one(tmp_path: Path) -> None:
+    for source, minutes in (("b" * 64, 1), ("c" * 64, 2)):
+        store = RecordStore(tmp_path / source[0])
+        for record in made("linear", "mqar", (0.5, 0.6), source=source, minutes=minutes):
+            store.write(record)
+        assert cab_here("publish", "--store", store.root, "--results", tmp_path).code == 0
+    published = read_file(tmp_path / "quick" / "linear.jsonl")
+    assert [record.variant.source_hash for record in published] == ["c" * 64] * 2
+
+
+def test_what_is_not_fit_is_left_out_and_said(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for record in (
+        *made("linear", "mqar", (0.5,)),
+        *made("linear", "mqar", (0.5,), first=1, status="error"),
+        *made("linear", "mqar", (0.5,), first=2, changed={"train.steps": 3}),
+        *made("linear", "mqar", (0.5,), first=3, status="oom"),
+    ):
+        store.write(record)
+    said = cab_here("publish", "--store", tmp_path, "--results", tmp_path / "r")
+    assert said.code == 0
+    assert "1 of linear left out: it ended in error" in said.err
+    assert "its training was changed" in said.err
+    assert {r.status for r in read_file(tmp_path / "r/quick/linear.jsonl")} == {"ok", "oom"}
+
+
+def test_paths_of_the_author_s_machine_are_not_published(tmp_path: Path) -> None:
+    (record,) = made("linear", "mqar", (0.5,))
+    command = "cab run --include '/home/some one/secret/mine.py' --store ../runs"
+    provenance = record.provenance.model_copy(update={"command": command})
+    RecordStore(tmp_path).write(record.model_copy(update={"provenance": provenance}))
+    assert cab_here("publish", "--store", tmp_path, "--results", tmp_path / "r").code == 0
+    (published,) = read_file(tmp_path / "r/quick/linear.jsonl")
+    assert published.provenance.command == "cab run --include mine.py --store ../runs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("publish",), "nothing to publish"),
+        (("publish", "--profile", "smoke"), "never scored"),
+        (("publish", "--profile", "fast"), "no profile called"),
+        (("leaderboard",), "no quick results that count"),
+        (("compare", "a", "b"), "no quick results that count"),
+        (("report",), "no quick results that count"),
+    ],
+)
+def test_an_empty_folder_is_a_sentence(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = cab_here(*arguments)
+    assert said.code == 2
+    assert words in " ".join(said.err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "store")
+    for record in made("../../evil", "mqar", (0.5,)):
+        store.write(record)
+    said = cab_here("publish", "--store", store.root, "--results", tmp_path / "a/b/results")
+    assert said.code == 2
+    assert "cannot name a file" in said.err
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
+
+
+def test_the_board_is_printed_with_intervals_ranks_and_coverage(results: Path) -> None:
+    said = cab_here("leaderboard", "--results", results)
+    assert said.code == 0
+    assert "Noise: softmax by other code" in said.out
+    document = cab_here("leaderboard", "--results", results, "--json").document
+    rows = {row["entry"]: row for row in document["rows"]}
+    assert rows["gqa"]["rank"] == 1
+    assert rows["softmax"]["score"]["value"] == 1
+    assert rows["linear"]["score"]["low"] < rows["linear"]["score"]["value"]
+    assert f"{rows['gqa']['score']['value']:.2f} [" in said.out
+    assert rows["gqa"]["coverage"] in said.out
+    window = cab_here("leaderboard", "--results", results, "--pattern", "cc", "--json").document
+    assert "window" not in {row["entry"] for row in window["rows"]}
+
+
+def test_own_runs_are_seen_beside_the_published_ones(results: Path, tmp_path: Path) -> None:
+    store = RecordStore(tmp_path / "mine")
+    for record in made_entry("abc", mqar=(0.8, 0.81, 0.79), digits=(0.7, 0.7, 0.71)):
+        store.write(record)
+    before = cab_here("leaderboard", "--results", results, "--json").document["rows"]
+    said = cab_here("leaderboard", "--results", results, "--store", store.root, "--json")
+    after = {row["entry"]: row for row in said.document["rows"]}
+    assert "abc" in after
+    for row in before:
+        assert after[row["entry"]]["score"] == row["score"]
+
+
+def test_two_entries_are_compared(results: Path) -> None:
+    said = cab_here("compare", "gqa", "linear", "--results", results)
+    assert said.code == 0
+    assert "sign-flip test" in said.out
+    found = cab_here("compare", "gqa", "linear", "--results", results, "--json").document
+    assert found["difference"] > 0.2
+    assert found["interval"]["low"] < found["difference"] < found["interval"]["high"]
+    wrong = cab_here("compare", "gqa", "lineer", "--results", results)
+    assert wrong.code == 2
+    assert "Did you mean linear" in wrong.err
+
+
+def test_reports_in_every_format(results: Path, tmp_path: Path) -> None:
+    markdown = cab_here("report", "--results", results, "--rows", "3").out
+    assert markdown.startswith("| rank | entry | score, 95 % | ns | cs | nc | cc | coverage |")
+    assert len(markdown.splitlines()) == 5
+    latex = cab_here("report", "--format", "latex", "--results", results).out
+    assert r"\toprule" in latex
+    assert r"\emph{softmax}" in latex
+    lines = list(
+        csv.DictReader(
+            io.StringIO(cab_here("report", "--format", "csv", "--results", results).out)
+        )
+    )
+    assert {line["entry"] for line in lines} > set(ENTRIES)
+    cab_here("report", "--format", "json", "--results", results, "--output", tmp_path / "b.json")
+    board = cab_here("leaderboard", "--results", results, "--json").out
+    assert (tmp_path / "b.json").read_text().split() == board.split()
+
+
+def test_a_report_runs_nothing_in_a_spreadsheet_or_in_latex() -> None:
+    from made_records import TASKS, VARIANTS
+
+    from cab.scores.board import make_board
+    from cab.scores.report import to_csv, to_latex, to_markdown
+    from cab.scores.table import records_table
+
+    name = "=cmd|' /c calc'!A0 \\input{x} & 5%"
+    table = records_table([*made_board(), *made(name, "mqar", (0.5, 0.5, 0.5))])
+    board = make_board(table, "quick", TASKS, VARIANTS)
+    (line,) = [one for one in csv.reader(io.StringIO(to_csv(board))) if "cmd" in one[1]]
+    assert line[1] == "'" + name
+    assert r"\textbackslash{}input\{x\} \& 5\%" in to_latex(board)
+    assert r"=cmd\|" in to_markdown(board)
