@@ -93,6 +93,11 @@
   // Filters. Each row carries what is asked for; groups without a row are hidden with them.
   function filters(form, table) {
     form.hidden = false;
+    const tools = form.closest("details");
+    if (tools) {  // On a phone the board comes first, unless the address already filters it.
+      tools.hidden = false;
+      tools.open = !matchMedia("(max-width: 46rem)").matches || location.search !== "";
+    }
     const names = [...form.elements].map((field) => field.name).filter(Boolean);
     const bodies = [...table.tBodies];
     const home = bodies.map((body) => [...body.rows]);
