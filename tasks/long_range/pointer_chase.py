@@ -71,7 +71,7 @@ def _recipe(params: Chase, width: Width, training: Training, examples: int) -> R
                 "softmax": 0.998,
                 "none": 0.047,
                 "mean": 0.044,
-                "window": 0.195,
+                "window (window=8)": 0.195,
                 "next value": 0.043,
             },
         }

@@ -86,7 +86,7 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
                 "softmax": 1.0,
                 "none": 0.031,
                 "mean": 0.064,
-                "window": 0.033,
+                "window (window=8)": 0.033,
                 "last value": 0.062,
             },
         }

@@ -89,7 +89,7 @@ def _recipe(params: Mixed, width: Width, training: Training, examples: int) -> R
                 "softmax": 1.0,
                 "none": 0.025,
                 "mean": 0.031,
-                "window": 0.069,
+                "window (window=8)": 0.069,
                 "last value": 0.031,
             },
         }

@@ -19,7 +19,7 @@ TURNS = 12
 """Directions that are tried for a dash."""
 ROUNDS = 512
 """Pictures that are grown at a time."""
-BLIND = 0.02
+BLIND = 0.002
 """The weight of a direction that leads nowhere from the next dash on, against 1."""
 NOWHERE = -1e3
 """Where a dash is that is not drawn."""
@@ -175,7 +175,7 @@ def grow(
     for dash in range(1, paths.dashes + 1):
         one.grow()
         two.grow()
-        if dash % 4 == 0 or dash == paths.dashes:  # those that failed cost no more time
+        if dash % 2 == 0 or dash == paths.dashes:  # those that failed cost no more time
             keep = one.going & two.going
             for part in (canvas, one, two):
                 part.keep(keep)
