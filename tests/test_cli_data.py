@@ -61,7 +61,16 @@ def test_verify_looks_at_the_sets_that_are_named_alone(altered: Path) -> None:
     [
         ("data", "fetch", "etth1"),
         ("run", "--variant", "none", "--profile", "smoke", "--task", "forecast"),
-        ("run", "--variant", "none", "--profile", "smoke", "--domain", "long_range"),
+        (
+            "run",
+            "--variant",
+            "none",
+            "--profile",
+            "smoke",
+            "--domain",
+            "long_range",
+            "--diagnostic",
+        ),
     ],
 )
 def test_an_altered_copy_is_refused_with_both_hashes_and_kept(

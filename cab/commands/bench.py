@@ -32,7 +32,7 @@ from cab.commands.measuring import (
     thread_count,
 )
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
-from cab.errors import CabError
+from cab.errors import CabError, Interrupted
 from cab.registry import discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import Pattern
@@ -159,7 +159,14 @@ def bench(
     cells = [cell for one in planned.cells if (cell := _without(one, refused)) is not None]
     progress = _Progress(len(cells))
     runner = Runner(context, variants, unchecked, progress.started, progress.finished)
-    rows = sorted(runner.run(cells, seed), key=_place)
+    try:
+        runner.run(cells, seed)
+    except Interrupted:
+        if json is None or not progress.rows:
+            raise
+        write_rows(sorted(progress.rows, key=_place), json)
+        raise Interrupted(f"What was measured until then is in {json}.") from None
+    rows = sorted(progress.rows, key=_place)
     if json is not None:
         write_rows(rows, json)
     if plot is not None:
@@ -179,10 +186,11 @@ def _without(cell: "Cell", refused: dict[tuple[str, str], str]) -> "Cell | None"
 
 
 class _Progress:
-    """A line on stderr per cell."""
+    """A line on stderr per cell, and the rows of the cells that are done."""
 
     def __init__(self, total: int) -> None:
         self._total, self._done = total, 0
+        self.rows: list[BenchRow] = []
 
     def started(self, cell: "Cell") -> None:
         """A cell's process is about to start."""
@@ -191,6 +199,7 @@ class _Progress:
     def finished(self, cell: "Cell", rows: Sequence["BenchRow"]) -> None:
         """A cell has given its rows."""
         self._done += 1
+        self.rows.extend(rows)
         for row in rows:
             if row.status != "ok":
                 output.warn(f"{row.subject}, {cell.point.title}: {row.status}. {row.message}")

@@ -7,6 +7,7 @@ log_decay (B, H, N) <= 0 -> (B, H, N, V).
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from cab.kernels._offered import needs_triton
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
 from cab.kernels.linear.recurrent import token_by_token
 from cab.kernels.linear.recurrent_reference import delta_rule_reference
@@ -53,6 +54,12 @@ def _chunked(case: Case) -> Run:
     return run
 
 
+def _triton(case: Case) -> Run:
+    from cab.kernels.delta_rule.triton_kernels import triton_delta_rule
+
+    return triton_delta_rule
+
+
 OPERATOR = Operator(
     name="delta_rule",
     summary="a token replaces what its key reads instead of adding to it",
@@ -62,6 +69,7 @@ OPERATOR = Operator(
     providers={
         "recurrent": Provider(lambda case: token_by_token(delta_rule_step)),
         "chunked": Provider(_chunked),
+        "triton": Provider(_triton, needs_triton),
     },
     plain="recurrent",
     refuses=needs_square_causal,

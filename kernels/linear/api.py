@@ -7,6 +7,7 @@ past of one sequence (causal) or every key (self and cross). A feature map comes
 import torch
 from torch import Tensor
 
+from cab.kernels._offered import needs_triton
 from cab.kernels.linear.chunked import CHUNK, causal_linear_attention
 from cab.kernels.operator import (
     Case,
@@ -72,7 +73,11 @@ OPERATOR = Operator(
     draw=draw_qkv,
     oracle=oracle,
     work=work,
-    providers={"reference": Provider(_reference), "chunked": Provider(_chunked)},
+    providers={
+        "reference": Provider(_reference),
+        "chunked": Provider(_chunked),
+        "triton": Provider(_triton, needs_triton),
+    },
     plain="reference",
     refuses=_refuses,
 )

@@ -6,6 +6,7 @@ Layout: q and k (B, H, N, K), v (B, H, N, V), log_decay (B, H, N) <= 0 -> (B, H,
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from cab.kernels._offered import needs_triton
 from cab.kernels.linear.recurrent import token_by_token
 from cab.kernels.linear.recurrent_reference import scalar_decay_reference
 from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
@@ -48,6 +49,12 @@ def _chunked(case: Case) -> Run:
     return run
 
 
+def _triton(case: Case) -> Run:
+    from cab.kernels.scalar_decay.triton_kernels import triton_scalar_decay
+
+    return triton_scalar_decay
+
+
 OPERATOR = Operator(
     name="scalar_decay",
     summary="linear attention, the state decays by one number per head and token",
@@ -57,6 +64,7 @@ OPERATOR = Operator(
     providers={
         "recurrent": Provider(lambda case: token_by_token(scalar_decay_step)),
         "chunked": Provider(_chunked),
+        "triton": Provider(_triton, needs_triton),
     },
     plain="recurrent",
     refuses=needs_square_causal,

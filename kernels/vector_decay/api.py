@@ -6,6 +6,7 @@ Layout: q and k (B, H, N, K), v (B, H, N, V), log_decay (B, H, N, K) <= 0 -> (B,
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from cab.kernels._offered import needs_triton
 from cab.kernels.linear.recurrent import token_by_token
 from cab.kernels.linear.recurrent_reference import vector_decay_reference
 from cab.kernels.linear.vector_decay import vector_decay_attention, vector_decay_step
@@ -49,6 +50,12 @@ def _chunked(case: Case) -> Run:
     return run
 
 
+def _triton(case: Case) -> Run:
+    from cab.kernels.vector_decay.triton_kernels import triton_vector_decay
+
+    return triton_vector_decay
+
+
 OPERATOR = Operator(
     name="vector_decay",
     summary="linear attention, the state decays by one number per key channel",
@@ -58,6 +65,7 @@ OPERATOR = Operator(
     providers={
         "recurrent": Provider(lambda case: token_by_token(vector_decay_step)),
         "chunked": Provider(_chunked),
+        "triton": Provider(_triton, needs_triton),
     },
     plain="recurrent",
     refuses=needs_square_causal,
