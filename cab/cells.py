@@ -157,10 +157,10 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
         and card.domain in (request.domains or Domain)
     ]
     if not chosen:
+        those = "; ".join(f"{c.name} is {c.pattern}, {c.domain}" for c in named if request.tasks)
         raise CabError(
-            "No task fits the selection: "
-            + "; ".join(f"{c.name} is {c.pattern}, {c.domain}" for c in named)
-            + ". Widen --task, --pattern or --domain, or add --diagnostic."
+            f"No task fits the selection{those and ': ' + those}. Widen --task, --pattern or "
+            "--domain, or add --diagnostic."
         )
     return chosen
 

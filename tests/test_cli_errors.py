@@ -75,7 +75,7 @@ MISTAKES = {
         ["show", "linear"],
         ["no quick results of linear", "cab run --variant linear --profile quick"],
     ),
-    "data that is not there": (["data", "fetch", "etth"], ["'etth'", "Did you mean etth1?"]),
+    "data that is not there": (["data", "fetch", "etth"], ["'etth'", "Did you mean", "etth1"]),
     "data that is not there to verify": (["data", "verify", "x"], ["data set", "'x'"]),
     "a file that is not there": ([*RUN, "--include", "gone.py"], ["gone.py", "no such file"]),
     "a folder for a file": ([*RUN, "--include", "."], ["no such file"]),

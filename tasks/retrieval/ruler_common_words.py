@@ -86,7 +86,7 @@ class RulerCommonWords(SetTask):
         "quick": _recipe(
             Counts(common=6, often=5, others=22, seldom=3, words=48),
             Width(dim=64, heads=2, layers=2, short_convolution=3),
-            Training(500, 32, 4e-3),
+            Training(300, 32, 4e-3),
             500,
         ),
         "standard": _recipe(

@@ -99,7 +99,7 @@ class RulerFrequentWords(SetTask):
         "quick": _recipe(
             Zipf(listed=128, ranks=12, words=64, alpha=1.5),
             Width(dim=64, heads=2, layers=2, short_convolution=3),
-            Training(500, 32, 4e-3),
+            Training(300, 32, 4e-3),
             500,
         ),
         "standard": _recipe(

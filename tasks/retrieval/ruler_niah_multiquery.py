@@ -40,7 +40,7 @@ class RulerNiahMultiquery(NeedleTask):
         "quick": _recipe(
             Needles(length=128, needles=16, keys=32, values=32, filler=16, queries=8),
             Width(dim=64, heads=1, layers=2, short_convolution=3),
-            Training(400, 32, 4e-3),
+            Training(250, 32, 4e-3),
             500,
         ),
         "standard": _recipe(

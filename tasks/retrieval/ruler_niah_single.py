@@ -45,7 +45,7 @@ class RulerNiahSingle(NeedleTask):
         "quick": _recipe(
             Needles(length=128, needles=1, keys=32, values=32, filler=16),
             Width(dim=64, heads=1, layers=2, short_convolution=3),
-            Training(400, 32, 4e-3),
+            Training(200, 32, 4e-3),
             500,
         ),
         "standard": _recipe(

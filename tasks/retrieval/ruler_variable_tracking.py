@@ -127,7 +127,7 @@ class RulerVariableTracking(SetTask):
         "quick": _recipe(
             Chains(length=64, chains=6, hops=1, variables=32, values=16, filler=8),
             Width(dim=64, heads=2, layers=3, short_convolution=3),
-            Training(700, 64, 4e-3),
+            Training(700, 32, 4e-3),
             500,
         ),
         "standard": _recipe(
