@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -132,34 +133,52 @@ def _figure(
     }
 
 
-def kernels(content: Content) -> dict[str, Any]:
-    """Time and memory against length, a section per file, which is per machine.
+@dataclass(frozen=True)
+class KernelTable:
+    """One measure against length, of what differs in nothing but its subject and length.
 
-    A figure holds what differs in nothing but its subject and length.
+    crossings holds, per subject, the length from which on it costs less than the baseline.
     """
-    hosts = []
-    for number, (host, rows) in enumerate(content.kernels.items()):
+
+    title: str
+    measure: str
+    series: Mapping[str, Mapping[int, float]]
+    baselines: tuple[str, ...]
+    crossings: Mapping[str, float]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The measurements of one machine."""
+
+    host: str
+    tables: tuple[KernelTable, ...]
+
+
+def kernel_tables(kernels: Mapping[str, list[BenchRow]]) -> list[Machine]:
+    """Time and memory against length, per file, which is per machine."""
+    machines = []
+    for host, rows in kernels.items():
         groups: dict[tuple[str, str, str], list[BenchRow]] = {}
         for row in rows:
-            if row.timing is not None and row.status == "ok":
-                sizes = f"batch {row.batch}" if not row.window else f"window {row.window}"
-                setting = f"{row.heads} heads of {row.head_width}, {sizes}, {row.dtype}"
+            if row.timing is not None and row.status == "ok" and not row.unchecked:
+                size = f"window {row.window}" if row.window else f"batch {row.batch}"
+                setting = f"{row.heads} heads of {row.head_width}, {size}, {row.dtype}"
                 groups.setdefault((row.pattern, row.passage, setting), []).append(row)
-        figures = [
-            _kernel_figure(f"k{number}-{place}", names, own, measure)
-            for place, (names, own) in enumerate(sorted(groups.items()))
+        tables = [
+            table
+            for names, own in sorted(groups.items())
             for measure in ("milliseconds", "megabytes")
+            if (table := _kernel_table(names, own, measure)).series
         ]
-        machine = host_class(rows[0].environment) if rows else ""
-        shown = [figure for figure in figures if figure["series"]]
-        hosts.append({"host": f"{host}: {machine}", "figures": shown})
-    return {"kernels": [one for one in hosts if one["figures"]]}
+        if tables:
+            name = f"{host}: {host_class(rows[0].environment)}"
+            machines.append(Machine(name, tuple(tables)))
+    return machines
 
 
-def _kernel_figure(
-    name: str, names: tuple[str, str, str], rows: list[BenchRow], measure: str
-) -> dict[str, Any]:
-    """One measure against length, and the length from which each is cheaper than a baseline."""
+def _kernel_table(names: tuple[str, str, str], rows: list[BenchRow], measure: str) -> KernelTable:
     samples: dict[str, dict[int, list[float]]] = {}
     for row in rows:
         value = _kernel_cost(row, measure)
@@ -170,30 +189,57 @@ def _kernel_figure(
         for subject, own in sorted(samples.items())
     }
     baselines = sorted({row.subject for row in rows if row.role == "baseline"} & series.keys())
-    base = baselines[0] if baselines else ""
     crossings = {
         subject: length
         for subject, costs in series.items()
-        if base and subject != base and (length := crossing(series[base], costs)) is not None
+        if baselines
+        and subject not in baselines
+        and (length := crossing(series[baselines[0]], costs)) is not None
     }
-    title = f"{names[0]}, {names[1]}: {measure}, {names[2]}"
-    drawing = ""
-    if series:
-        floats = {s: {float(n): v for n, v in costs.items()} for s, costs in series.items()}
-        words = (title, "The values are in the table below the figure.")
-        labels = ("length, tokens", measure)
-        ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
-        named = {*baselines, *ends[:NAMED_LINES]}
-        marked = sorted({crossings[subject] for subject in named & crossings.keys()})
-        drawing = plots.lines(f"{name}-{measure}", floats, labels, words, named, marked)
-    return {
-        "title": title,
-        "drawing": Markup(drawing),
-        "series": series,
-        "lengths": sorted({length for costs in series.values() for length in costs}),
-        "baseline": base,
-        "crossings": crossings,
-    }
+    pattern, passage, setting = names
+    return KernelTable(
+        f"{pattern}, {passage}: {measure}, {setting}",
+        measure,
+        series,
+        tuple(baselines),
+        crossings,
+        tuple(sorted({length for costs in series.values() for length in costs})),
+    )
+
+
+def drawn(machines: list[Machine]) -> list[dict[str, Any]]:
+    """The tables with their drawings."""
+    return [
+        {
+            "host": machine.host,
+            "figures": [
+                (table, _kernel_drawing(f"k{number}-{place}", table))
+                for place, table in enumerate(machine.tables)
+            ],
+        }
+        for number, machine in enumerate(machines)
+    ]
+
+
+def _kernel_drawing(name: str, table: KernelTable) -> Markup:
+    series = table.series
+    floats = {s: {float(n): v for n, v in costs.items()} for s, costs in series.items()}
+    ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
+    named = {*table.baselines, *ends[:NAMED_LINES]}
+    marked = sorted({table.crossings[subject] for subject in named & table.crossings.keys()})
+    words = (table.title, "The values are in the table below the figure.")
+    labels = ("length, tokens", table.measure)
+    return Markup(plots.lines(name, floats, labels, words, named, marked))
+
+
+def efficiency_lengths(machines: list[Machine], subject: str) -> list[tuple[str, Any, Any]]:
+    """Where a variant was measured against a baseline, and from which length it is cheaper."""
+    return [
+        (machine.host, table, table.crossings.get(subject))
+        for machine in machines
+        for table in machine.tables
+        if subject in table.series and table.baselines and subject not in table.baselines
+    ]
 
 
 def _kernel_cost(row: BenchRow, measure: str) -> float | None:

@@ -60,20 +60,23 @@ def profile_pages(
     content: Content, one: ProfileContent
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The pages of one profile: path, template, values."""
+    measured = costs.kernel_tables(content.kernels)
     yield "index.html", "board.html", board(content, one)
     for pattern in Pattern:
         yield f"patterns/{pattern}.html", "pattern.html", of_pattern(content, one, pattern)
     for name in _variant_names(content, one):
-        yield f"variants/{slug(name)}.html", "variant.html", variant(content, one, name)
+        yield f"variants/{slug(name)}.html", "variant.html", variant(content, one, name, measured)
     yield "variants/index.html", "variants.html", {"names": _variant_names(content, one)}
     for name in content.tasks:
         yield f"tasks/{slug(name)}.html", "task.html", task(content, one, name)
     yield "tasks/index.html", "tasks.html", {"by_pattern": _tasks_by_pattern(content)}
     yield "compare.html", "compare.html", {"counting": _counting(content, one)}
     yield "pareto.html", "pareto.html", costs.pareto(content, one)
-    yield "kernels.html", "kernels.html", costs.kernels(content)
+    yield "kernels.html", "kernels.html", {"kernels": costs.drawn(measured)}
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
-    yield "analyses.html", "analyses.html", analyses(content, one)
+    shared = analyses(content, one)
+    for name in ("consistency", "correlations", "benefit", "lengths"):
+        yield f"{name}.html", f"{name}.html", shared
 
 
 def _variant_names(content: Content, one: ProfileContent) -> list[str]:
@@ -147,8 +150,10 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
     }
 
 
-def variant(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
-    """A variant: card, capability, scores, curves, costs, records."""
+def variant(
+    content: Content, one: ProfileContent, name: str, measured: list[costs.Machine]
+) -> dict[str, Any]:
+    """A variant: card, capability, scores, curves, costs, efficiency lengths, records."""
     records = one.records_of(name)
     card = content.variants.get(name)
     on_board = set(one.cells["key"])
@@ -160,6 +165,7 @@ def variant(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
         "records": records,
         "on_board": on_board,
         "curves": _curves([record for record in records if record.key in on_board]),
+        "lengths": costs.efficiency_lengths(measured, name),
         "costs": costs.of_records([record for record in records if record.key in on_board]),
         "axis": _axis([row for row in one.board.rows if row.score is not None]),
         "consistency": {row.entry: consistency(row) for row in rows},

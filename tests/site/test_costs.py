@@ -11,7 +11,7 @@ from made_records import TASKS, VARIANTS, made
 from cab.measure.record import BenchRow, MemoryUse, Timing, write_rows
 from cab.scores.table import current, records_table
 from cab.site.content import complexity, decode_state, gather, slug
-from cab.site.costs import kernels, ratios
+from cab.site.costs import drawn, efficiency_lengths, kernel_tables, ratios
 from cab.site.plots import COLOURS, front, lines
 
 
@@ -49,19 +49,21 @@ def measured(tmp_path: Path) -> Path:
 
 
 def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> None:
-    (host,) = kernels(gather(measured))["kernels"]
-    assert host["host"].startswith("a-laptop: some, 1 thread")
-    time, memory = host["figures"]
-    assert "milliseconds" in time["title"]
-    assert "megabytes" in memory["title"]
-    assert time["baseline"] == "softmax"
-    assert time["crossings"]["linear"] == pytest.approx(1024)
-    assert "other-19" not in time["crossings"]
-    assert time["series"]["softmax"][2048] == pytest.approx(1e-6 * 2048**2)
-    drawn = str(time["drawing"])
-    assert ">linear</text>" in drawn
-    assert ">other-19</text>" not in drawn
-    assert len(time["series"]) == 22
+    (machine,) = kernel_tables(gather(measured).kernels)
+    assert machine.host.startswith("a-laptop: some, 1 thread")
+    time, memory = machine.tables
+    assert (time.measure, memory.measure) == ("milliseconds", "megabytes")
+    assert time.baselines == ("softmax",)
+    assert time.crossings["linear"] == pytest.approx(1024)
+    assert "other-19" not in time.crossings
+    assert time.series["softmax"][2048] == pytest.approx(1e-6 * 2048**2)
+    assert len(time.series) == 22
+    (first, _) = drawn([machine])[0]["figures"]
+    assert ">linear</text>" in first[1]
+    assert ">other-19</text>" not in first[1]
+    lengths = {table.measure: found for _, table, found in efficiency_lengths([machine], "linear")}
+    assert lengths == {"milliseconds": pytest.approx(1024), "megabytes": None}
+    assert efficiency_lengths([machine], "softmax") == []
 
 
 def test_plots_are_clean_markup_that_the_style_sheet_colours() -> None:
