@@ -63,7 +63,7 @@ def test_a_task_has_a_slot_of_its_pattern_in_every_layer(name, profile):
     task, slots = TASKS.load(name), slots_for(TASKS.card(name).pattern)
     recipe = task.recipes[profile]
     task(recipe).build(slots)
-    assert len(slots.tested) == recipe.model.width.layers
+    assert len(slots.tested) >= recipe.model.width.layers
 
 
 @pytest.mark.parametrize(("name", "profile"), SETTINGS)
