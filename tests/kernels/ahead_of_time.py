@@ -23,7 +23,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 BUDGETS = Path(__file__).with_name("budgets.json")
-TARGETS = (80, 90, 100)
+# Not yet sm_100: Triton 3.7 breaks off there on the scalar decay's gradient, by an assertion of
+# its own.
+TARGETS = (80, 90)
 WIDTHS = (64, 128)
 BATCH, HEADS, LENGTH = 4, 16, 4096
 TYPES = {
