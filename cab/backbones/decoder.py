@@ -10,6 +10,10 @@ from cab.backbones.layers import Layer, LearnedPositions, SinusoidalPositions
 from cab.backbones.slots import Slots, Width
 from cab.taxonomy import Pattern
 
+SINE_AMPLITUDE = 0.1
+"""Of sinusoidal positions. Embeddings start with a spread of 0.02, and sines of amplitude 1 drown
+them: selective copying is then at 0.64 after 1,300 steps instead of 0.99."""
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
@@ -35,7 +39,7 @@ class Decoder(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.positions: nn.Module = nn.Identity()
         if config.positions == "sinusoidal":
-            self.positions = SinusoidalPositions(width.dim)
+            self.positions = SinusoidalPositions(width.dim, SINE_AMPLITUDE)
         elif config.positions:
             self.positions = LearnedPositions(config.length, width.dim)
         self.layers = nn.ModuleList(

@@ -71,7 +71,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     metric="accuracy",
     higher_is_better=True,
     chance=0.07142857142857142,
-    version=2,
+    version=3,
     length="64 tokens",
     source="selective copying as in Mechanistic Design and Scaling of Hybrid Architectures (Poli "
     "et al., 2024, arXiv 2403.17844), 64 tokens instead of 256",
@@ -104,7 +104,7 @@ class SelectiveCopy(Task):
         "quick": _recipe(
             Scattered(length=64, tokens=16, vocabulary=16),
             Width(dim=64, heads=4, layers=3, short_convolution=3),
-            Training(1300, 32, 4e-3),
+            Training(1000, 32, 5e-3),
             500,
         ),
     }
