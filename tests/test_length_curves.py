@@ -89,7 +89,7 @@ def test_every_slot_is_told_of_the_longest_length(name, profile):
     assert {module.max_length for _, _, module in filled.filled} == {LONGEST * length}
 
 
-@pytest.mark.parametrize("positions", ["sinusoidal", False])
+@pytest.mark.parametrize("positions", [1.0, False])
 def test_positions_that_go_on_add_no_parameter_and_take_any_length(positions):
     config = DecoderConfig(
         Width(dim=12, heads=3, layers=1), vocabulary=5, length=8, positions=positions

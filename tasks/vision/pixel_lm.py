@@ -53,7 +53,7 @@ def _recipe(params: Film, width: Width, training: Training, examples: int) -> Re
     controls={"window": {}},
     necessity={
         "quick": {
-            "margin": 0.3,
+            "margin": 0.5,
             "seeds": 3,
             "measured": {
                 "softmax": 0.211,
