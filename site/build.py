@@ -154,12 +154,12 @@ def _markdown(text: str) -> Markup:
     return Markup(MarkdownIt("js-default").render(text))
 
 
-def half_width(drawn: Drawn) -> str:
+def half_width(drawn: Drawn, digits: int = 2) -> str:
     """The interval as `0.58 to 0.71`; nothing with one seed."""
     interval = drawn.interval()
     if interval is None:
         return "one seed"
-    return f"{interval.low:.2f} \u2013 {interval.high:.2f}".replace("-", "\u2212")
+    return f"{interval.low:.{digits}f} \u2013 {interval.high:.{digits}f}".replace("-", "\u2212")
 
 
 def number(value: float | None, digits: int = 3) -> str:

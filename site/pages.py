@@ -18,6 +18,7 @@ from cab.scores.reference import legacy_index
 from cab.scores.table import board_entry, host_class
 from cab.site import costs
 from cab.site.content import Content, ProfileContent, complexity, slug
+from cab.site.gates import feature_maps
 from cab.site.strips import Axis, score_axis, spark
 from cab.taxonomy import Domain, Family, Pattern
 
@@ -73,6 +74,7 @@ def profile_pages(
     yield "compare.html", "compare.html", {"counting": _counting(content, one)}
     yield "pareto.html", "pareto.html", costs.pareto(content, one)
     yield "kernels.html", "kernels.html", {"kernels": costs.drawn(measured)}
+    yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
     for name in ("consistency", "correlations", "benefit", "lengths"):

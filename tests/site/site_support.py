@@ -59,6 +59,21 @@ def whole_board() -> list[Record]:
         *made("luna", "digits", (0.0, 0.0), status="oom"),
         *made("softmax", "byte-lm", (2.1, 2.12)),
         *made("none", "byte-lm", (2.3, 2.31)),
+        *gates(),
+    ]
+
+
+def gates() -> list[Record]:
+    """Gates of feature maps, one of them on one of the two tasks only, and the net without."""
+    digits, words = "digits-residual", "keywords-residual"
+    return [
+        *made("none", digits, (0.90, 0.91, 0.92)),
+        *made("none", words, (0.80, 0.81, 0.79)),
+        *made("se", digits, (0.95, 0.96, 0.97)),
+        *made("se", words, (0.89, 0.90, 0.91)),
+        *made("eca", digits, (0.90, 0.92, 0.91)),
+        *made("eca", words, (0.80, 0.80, 0.81)),
+        *made("cbam", digits, (0.94, 0.95, 0.93)),
     ]
 
 
