@@ -66,15 +66,15 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     name="selective-copy",
     domain="long_range",
     pattern="cs",
-    summary="repeat 16 symbols that stand scattered among 31 blanks",
+    summary="repeat 12 symbols that stand scattered among 23 blanks",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
     chance=0.07142857142857142,
     version=3,
-    length="64 tokens",
+    length="48 tokens",
     source="selective copying as in Mechanistic Design and Scaling of Hybrid Architectures (Poli "
-    "et al., 2024, arXiv 2403.17844), 64 tokens instead of 256",
+    "et al., 2024, arXiv 2403.17844), 48 tokens instead of 256, 12 of them symbols",
     licence="generated",
     controls={"window": {"window": 8}},
     necessity={
@@ -92,7 +92,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     },
 )
 class SelectiveCopy(Task):
-    """MAD's generator from one explicit generator; splits are draws from 14^16 lists and more."""
+    """MAD's generator from one explicit generator; splits are draws from 14^12 lists and more."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -102,7 +102,7 @@ class SelectiveCopy(Task):
             50,
         ),
         "quick": _recipe(
-            Scattered(length=64, tokens=16, vocabulary=16),
+            Scattered(length=48, tokens=12, vocabulary=16),
             Width(dim=64, heads=4, layers=3, short_convolution=3),
             Training(1100, 32, 5e-3),
             500,
