@@ -5,7 +5,7 @@ from support import VARIANTS
 
 from cab.conformance.check import LAWS, check, subjects
 
-# Each variant in one pattern at once, in all of them in CI: together they take a quarter of an hour.
+# The usual tests take one pattern of each, CI all of them: together a quarter of an hour.
 PAIRS = [
     pytest.param(card.name, pattern, marks=[pytest.mark.slow] if place else [])
     for card in VARIANTS.cards()
