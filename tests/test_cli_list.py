@@ -13,6 +13,7 @@ from cli_support import DATA, cab, cab_here, environment, needs_data, write_vari
 from cab.data import DATA_SETS, VERBATIM
 from cab.profiles import PROFILES
 from cab.registry import discover_tasks, discover_variants
+from cab.taxonomy import Pattern
 
 VARIANTS, TASKS = discover_variants(), discover_tasks()
 NAMES = {
@@ -43,6 +44,16 @@ def test_the_list_says_of_each_variant_and_task_what_its_card_says() -> None:
         task = TASKS.card(card["name"])
         assert (card["pattern"], card["domain"]) == (task.pattern, task.domain)
         assert card["higher_is_better"] is task.higher_is_better
+
+
+def test_every_cell_of_pattern_and_domain_has_a_task_that_is_scored_in_quick() -> None:
+    scored = {
+        (card["pattern"], card["domain"])
+        for card in cab_here("list", "tasks", "--json").document
+        if "quick" in card["scored"]
+    }
+    domains = ("long_range", "retrieval", "vision", "speech")
+    assert scored >= {(str(pattern), domain) for pattern in Pattern for domain in domains}
 
 
 def test_a_file_of_the_users_is_listed_beside_the_built_in_variants(tmp_path: Path) -> None:

@@ -69,7 +69,10 @@ def tasks(json: bool) -> None:
     for problem in registry.problems:
         output.warn(problem)
     if json:
-        return output.print_json(registry.cards())
+        return output.print_json([
+            {**output.plain(card), "scored": [p for p in PROFILES if card.scored_in(p)]}
+            for card in registry.cards()
+        ])  # fmt: skip
     output.print_table(
         "Tasks",
         ("name", "domain", "pattern", "metric", "in quick", "data", "what it asks"),
