@@ -104,7 +104,7 @@ class SelectiveCopy(Task):
         "quick": _recipe(
             Scattered(length=48, tokens=12, vocabulary=16),
             Width(dim=64, heads=4, layers=3, short_convolution=3),
-            Training(1100, 32, 5e-3),
+            Training(1400, 32, 4e-3),
             500,
         ),
     }

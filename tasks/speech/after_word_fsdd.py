@@ -24,6 +24,13 @@ from cab.tasks.speech.after_word import AfterWord, recipe
     "eight frames a token",
     licence="CC BY-SA 4.0",
     controls={"window": {"window": 4}},
+    necessity={
+        "quick": {
+            "margin": 0.4,
+            "seeds": 3,
+            "measured": {"softmax": 0.0, "none": 0.0, "mean": 0.0},
+        }
+    },
 )
 class AfterWordFsdd(AfterWord):
     """Five different digits of one speaker; the official test recordings are only tested on."""

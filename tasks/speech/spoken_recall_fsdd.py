@@ -24,6 +24,13 @@ from cab.tasks.speech.spoken_recall import SpokenRecall, recipe
     "eight frames a token",
     licence="CC BY-SA 4.0",
     controls={"window": {"window": 4}},
+    necessity={
+        "quick": {
+            "margin": 0.3,
+            "seeds": 3,
+            "measured": {"softmax": 0.0, "none": 0.0, "mean": 0.0},
+        }
+    },
 )
 class SpokenRecallFsdd(SpokenRecall):
     """Five digits of one speaker, four of them again; official test recordings only test."""
