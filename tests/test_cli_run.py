@@ -143,7 +143,7 @@ def test_a_dry_run_needs_neither_data_nor_store(tmp_path: Path) -> None:
     said = cab_here(
         *("run", "--variant", "window", "--dry-run", "--json", "--store", tmp_path / "new")
     )
-    assert {"digits", "mqar"} <= {one["task"] for one in said.document["cells"]}
+    assert {"mirror", "mqar"} <= {one["task"] for one in said.document["cells"]}
     left_out = said.document["left_out"]
     assert all("window" in sentence and "mqar " not in sentence for sentence in left_out)
     assert list(tmp_path.iterdir()) == []
