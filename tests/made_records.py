@@ -13,7 +13,7 @@ from cab.seeding import generator
 from cab.taxonomy import Necessity, TaskCard, VariantCard
 
 REGISTERED: Mapping[str, TaskCard] = {card.name: card for card in discover_tasks().cards()}
-COUNTING = ("digits", "mqar", "regress", "transcribe")
+COUNTING = ("mirror", "mqar", "regress", "transcribe")
 TASKS: Mapping[str, TaskCard] = {
     name: replace(
         REGISTERED[name],

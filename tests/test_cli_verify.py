@@ -199,7 +199,7 @@ def test_a_sample_takes_each_task_before_any_twice_and_always_the_same() -> None
     assert len({record.task.name for record in chosen}) == 4
     assert [one.key for one in chosen] == [one.key for one in sample(mine[::-1], 4)]
     assert len(sample(mine, None)) == len(mine) == 12
-    failed = made("linear", "digits", (0.0,), first=9, status="oom")
+    failed = made("linear", "mirror", (0.0,), first=9, status="oom")
     assert sample(failed, 3) == []
 
 

@@ -23,7 +23,7 @@ def board_of(records):
 def test_consistency_is_the_gap_between_best_and_worst_pattern():
     records = [
         record
-        for task, values in {"mqar": (0.6, 0.61, 0.59), "digits": (0.8, 0.81, 0.79)}.items()
+        for task, values in {"mqar": (0.6, 0.61, 0.59), "mirror": (0.8, 0.81, 0.79)}.items()
         for record in (
             *made("softmax", task, (0.9, 0.9, 0.9)),
             *made("none", task, (0.4, 0.4, 0.4)),

@@ -23,9 +23,9 @@ def ends(task, softmax=(0.9, 0.9, 0.9), none=(0.5, 0.5, 0.5)):
 def test_scores_are_means_over_tasks_of_places_between_control_and_reference():
     records = [
         *ends("mqar", (0.9, 1.0, 0.8), (0.1, 0.1, 0.1)),
-        *ends("digits", (0.8, 0.8, 0.8), (0.4, 0.4, 0.4)),
+        *ends("mirror", (0.8, 0.8, 0.8), (0.4, 0.4, 0.4)),
         *made("linear", "mqar", (0.4, 0.5, 0.6)),
-        *made("linear", "digits", (0.7, 0.7, 0.7)),
+        *made("linear", "mirror", (0.7, 0.7, 0.7)),
     ]
     board = board_of(records)
     linear = board.row("linear")
@@ -68,15 +68,15 @@ def test_lower_is_better_where_the_metric_says_so():
 def test_a_missing_cell_is_not_zero_and_does_not_disappear():
     records = [
         *ends("mqar"),
-        *ends("digits"),
+        *ends("mirror"),
         *made("linear", "mqar", (0.8, 0.8, 0.8)),
-        *made("linear", "digits", (0.0, 0.0), status="oom"),
+        *made("linear", "mirror", (0.0, 0.0), status="oom"),
     ]
     row = board_of(records).row("linear")
     assert row.score.point == pytest.approx(0.75)
     assert str(row.coverage) == "1/2 patterns, 1/2 tasks"
-    assert row.results["digits"].outcomes == {"oom": 2}
-    assert row.results["digits"].score is None
+    assert row.results["mirror"].outcomes == {"oom": 2}
+    assert row.results["mirror"].score is None
 
 
 def test_an_entry_with_nothing_scored_stays_on_the_board_without_a_score():
@@ -108,9 +108,9 @@ def test_ranks_are_shared_by_what_cannot_be_told_apart():
 def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
     records = [
         *ends("mqar"),
-        *ends("digits"),
+        *ends("mirror"),
         *made("linear", "mqar", (0.80, 0.81, 0.79)),
-        *made("linear", "digits", (0.60, 0.61, 0.59)),
+        *made("linear", "mirror", (0.60, 0.61, 0.59)),
         *made("performer", "mqar", (0.85, 0.86, 0.84)),
     ]
     apart, together = board_of(records), board_of(records, together=True)
@@ -136,7 +136,7 @@ def test_tasks_that_do_not_count_say_why():
     left_out = board_of([*ends("mqar", softmax=(0.2, 0.2), none=(0.3, 0.3))]).left_out
     assert "not above" in left_out["mqar"]
     assert "diagnostic" in left_out["byte-lm"]
-    assert "softmax has no result" in left_out["digits"]
+    assert "softmax has no result" in left_out["mirror"]
 
 
 @pytest.mark.parametrize(

@@ -48,26 +48,26 @@ def test_seeds_that_one_lacks_are_left_out_and_tasks_are_named():
     found = compared(
         [
             *on("mqar"),
-            *on("digits"),
+            *on("mirror"),
             *made("linear", "mqar", (0.5, 0.6, 0.7)),
             *made("performer", "mqar", (0.6,), first=2),
-            *made("linear", "digits", (0.5, 0.6, 0.7)),
+            *made("linear", "mirror", (0.5, 0.6, 0.7)),
         ]
     )
     assert found.tasks[0].pairs == pytest.approx((0.2,))
     assert found.interval is None
-    assert found.only_one == ("digits",)
+    assert found.only_one == ("mirror",)
 
 
 def test_patterns_weigh_the_same():
     found = compared(
         [
             *on("mqar"),
-            *on("digits"),
+            *on("mirror"),
             *made("linear", "mqar", (0.9, 0.9)),
             *made("performer", "mqar", (0.4, 0.4)),
-            *made("linear", "digits", (0.4, 0.4, 0.4)),
-            *made("performer", "digits", (0.4, 0.4, 0.4)),
+            *made("linear", "mirror", (0.4, 0.4, 0.4)),
+            *made("performer", "mirror", (0.4, 0.4, 0.4)),
         ]
     )
     assert found.difference == pytest.approx(0.5)
@@ -77,9 +77,9 @@ def test_without_a_shared_task_there_is_no_difference():
     found = compared(
         [
             *on("mqar"),
-            *on("digits"),
+            *on("mirror"),
             *made("linear", "mqar", (0.5,)),
-            *made("performer", "digits", (0.5,)),
+            *made("performer", "mirror", (0.5,)),
         ]
     )
     assert (found.difference, found.p_value, found.tasks) == (None, None, ())

@@ -44,7 +44,7 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     # The scale of the board: the reference and no attention, as if published by others.
     for name, values in {"softmax": (0.85, 0.86, 0.87), "none": (0.46, 0.46, 0.48)}.items():
         path = results_file(Path("results"), "quick", name)
-        write_results(path, made(name, "digits", values))
+        write_results(path, made(name, "mirror", values))
 
     assert follow(new).code == 0
     assert Path("my_attention.py").is_file()
@@ -56,7 +56,7 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
 
     assert follow(publish).code == 0
     (record,) = read_file(Path("results/quick/my-attention.jsonl"))
-    assert record.task.name == "digits"
+    assert record.task.name == "mirror"
     said = follow(verify, "--device", "cpu", "--write")
     assert said.code == 0, said.out
     assert "1 cells run again, 0 outside" in said.out

@@ -92,8 +92,8 @@ def test_ratios_are_taken_on_equal_hardware_and_tasks() -> None:
         return record.model_copy(update={"environment": environment, "cost": spent})
 
     records = [
-        cost("softmax", "mqar", 10), cost("softmax", "digits", 4),
-        cost("linear", "mqar", 20), cost("linear", "digits", 2),
+        cost("softmax", "mqar", 10), cost("softmax", "mirror", 4),
+        cost("linear", "mqar", 20), cost("linear", "mirror", 2),
         cost("window", "mqar", 1, cpu="another"),
         cost("performer", "regress", 3),
     ]  # fmt: skip
