@@ -1,4 +1,4 @@
-"""Name the handwritten digit that each digit of a picture points at."""
+"""Name the handwritten digit that stands opposite each digit of a picture."""
 
 from dataclasses import dataclass
 
@@ -33,15 +33,6 @@ class Wall:
         return self.digits * self.within, self.digits * self.within
 
 
-def pointed_at(classes: Tensor) -> Tensor:
-    """Return the class that each digit points at, both (B, rows, columns).
-
-    A digit below 5 points through the centre of the picture, another one straight down or up, each
-    as far beyond the middle as it stands before it.
-    """
-    return torch.where(classes < CLASSES // 2, classes.flip(1, 2), classes.flip(1))
-
-
 def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Recipe:
     model = PatchReaderConfig(width, params.grid, features=params.patch**2, outputs=CLASSES)
     return Recipe(params, model, training, examples // 2, examples)
@@ -51,7 +42,7 @@ def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Re
     name="mirror",
     domain="vision",
     pattern="ns",
-    summary="which of 16 handwritten digits does each one point at, through the centre or down?",
+    summary="which of 16 handwritten digits stands opposite, mirrored in the centre of the picture?",
     backbone="patch reader",
     metric="accuracy",
     higher_is_better=True,
@@ -61,23 +52,27 @@ def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Re
     imports=("sklearn.datasets",),
     grid=True,
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
-    "1998), which installs with scikit-learn; which way a digit points depends on its class",
+    "1998), which installs with scikit-learn",
     licence="CC BY 4.0",
     controls={"window": {"window": 8}},
     necessity={
         "quick": {
-            "margin": 0.3,
+            "margin": 0.5,
             "seeds": 3,
             "measured": {"softmax": 0.0, "none": 0.0, "mean": 0.0},
         }
     },
 )
 class Mirror(Task):
-    """Every patch answers for its digit: what it shows decides where the answer stands."""
+    """Every patch answers with the class of the digit opposite its own.
+
+    Where to look depends on the place alone. With an address that depends on the digit, too (down
+    or through the centre, by its class), softmax was at 0.6 after a minute.
+    """
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(Wall(2), Width(dim=16, heads=2, layers=1), Training(4, 16, 3e-3), 50),
-        "quick": _recipe(Wall(4), Width(dim=64, heads=4, layers=3), Training(1300, 32, 4e-3), 400),
+        "quick": _recipe(Wall(4), Width(dim=64, heads=4, layers=3), Training(700, 32, 3e-3), 400),
     }
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
@@ -87,7 +82,7 @@ class Mirror(Task):
         classes = classes.view(count, params.digits, params.digits)
         rows = images_of(classes, split, generator).transpose(2, 3)
         pictures = rows.reshape(count, 1, SIDE * params.digits, SIDE * params.digits)
-        targets = pointed_at(classes)
+        targets = classes.flip(1, 2)
         for axis in (1, 2):
             targets = targets.repeat_interleave(params.within, dim=axis)
         return {
