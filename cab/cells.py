@@ -27,6 +27,7 @@ class Cell:
     """One thing to run. Its key hashes all that changes its result.
 
     unchecked: the variant was not proved first, so the result is of another standing.
+    checkpoints: the folder that keeps the trained weights, if they are wanted; no part of the key.
     """
 
     variant: VariantCard
@@ -40,6 +41,7 @@ class Cell:
     seed: int
     include: tuple[Path, ...] = ()
     unchecked: bool = False
+    checkpoints: Path | None = None
 
     @property
     def key(self) -> str:
@@ -84,6 +86,7 @@ class Request:
     include: tuple[Path, ...] = ()
     unchecked: bool = False
     diagnostic: bool = False
+    checkpoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "profile": request.profile,
             "include": request.include,
             "unchecked": request.unchecked,
+            "checkpoints": request.checkpoints,
         }
         for card in chosen:
             if _other_slot(entry.card, card) and card.name not in request.tasks:

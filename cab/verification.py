@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cab.cells import Cell, Request, plan
+from cab.checkpoints import Checkpoint
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.published import Verification
@@ -19,12 +20,14 @@ from cab.taxonomy import TaskCard, VariantCard
 
 
 def cell_of(
-    record: Record,
+    record: Record | Checkpoint,
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
     include: tuple[Path, ...] = (),
+    *,
+    unchecked: bool = False,
 ) -> Cell:
-    """The cell that a record is of, planned anew from what is installed.
+    """The cell that a record or a checkpoint is of, planned anew from what is installed.
 
     Raises:
         CabError: no cell of today has the record's key: its source, task version, recipe or
@@ -37,6 +40,7 @@ def cell_of(
         tasks=[record.task.name],
         options={key: str(value) for key, value in options.items()},
         include=include,
+        unchecked=unchecked,
     )
     # One cell is planned and its seed set, since a record may name any seed at all.
     cell = dataclasses.replace(plan(request, variants, tasks).cells[0], seed=record.seed)
@@ -50,12 +54,12 @@ def cell_of(
             reason = "the task's version is"
         raise CabError(
             f"{record.key} ({cell.title}) is not the cell that would run today, {cell.key}: "
-            f"{reason} not what the record says. Run it again and publish anew."
+            f"{reason} not what was recorded. Run it again."
         )
     return cell
 
 
-def _same(record: Record, cell: Cell) -> bool:
+def _same(record: Record | Checkpoint, cell: Cell) -> bool:
     """Whether a record gives the settings and the recipe of a cell, as JSON holds them."""
     said = (record.variant.config, record.settings.recipe)
     known = (dict(cell.config), cell.recipe.as_dict())

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from cab import checkpoints
 from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots
 from cab.cells import Cell
@@ -165,6 +166,8 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
         "steps": cell.recipe.train.steps,
         "tokens": trained.tokens,
     }
+    if cell.checkpoints is not None:
+        checkpoints.save(model, cell, cell.checkpoints)
     started = time.perf_counter()
     measured = evaluate(task, model, test, accelerator)
     outcome.metrics = Metrics(valid=trained.valid, test=measured)

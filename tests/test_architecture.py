@@ -33,7 +33,7 @@ LAYERS = (
     ("attention", "decoding", "registry"),
     ("backbones", "data", "fetch", "hub", "task"),
     ("records", "training", "conformance", "environment"),
-    ("cells", "worker", "fork_server", "gate", "execution", "executors"),
+    ("cells", "checkpoints", "worker", "fork_server", "gate", "execution", "executors"),
     (
         "scores",
         "published",
@@ -44,6 +44,7 @@ LAYERS = (
         "measure",
         "mlflow_runs",
         "tracking",
+        "trained",
         "lm_harness",
         "site",
     ),

@@ -1,6 +1,6 @@
 """`cab run`: the main job."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -79,6 +79,9 @@ def run(
     diagnostic: Annotated[
         bool, typer.Option("--diagnostic", help="Without --task: those that are not scored, too.")
     ] = False,
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Keep the trained weights in this folder.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, run nothing.")
     ] = False,
@@ -127,6 +130,7 @@ def run(
         include=files,
         unchecked=unchecked,
         diagnostic=diagnostic,
+        checkpoints=None if checkpoints is None else checkpoints.resolve(),
     )
     planned = plan(request, variants, tasks)
     if dry_run:
@@ -139,6 +143,7 @@ def run(
     chosen_device = choose_device(device)
     directory = data_directory(data_dir)
     to_run = {cell.key for cell in planned.cells if force or not is_done(records, cell)}
+    _look_for_weights(cell for cell in planned.cells if cell.key not in to_run)
     if to_run and context is None:
         context = start_fork_server(cell.task for cell in planned.cells if cell.key in to_run)
     cells, without_data = _with_data(planned.cells, to_run, directory, bool(task))
@@ -171,6 +176,20 @@ def run(
     failed = any(one.record is None or one.record.status == "error" for one in finished)
     if failed or refused:
         raise typer.Exit(1)
+
+
+def _look_for_weights(done: Iterable["Cell"]) -> None:
+    """Say which cells are done and have left no weights where they are wanted."""
+    without = [
+        cell.title
+        for cell in done
+        if cell.checkpoints is not None and not (cell.checkpoints / f"{cell.key}.json").exists()
+    ]
+    if without:
+        output.warn(
+            f"Done before, so without weights in this folder: {'; '.join(without)}. --force "
+            "trains them again."
+        )
 
 
 def _hybrid(ratio: str | None) -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""Trained cells, made again from their checkpoints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cab import checkpoints
+from cab.cells import Cell
+from cab.data import require
+from cab.registry import Registry
+from cab.seeding import derive_seed
+from cab.task import Task
+from cab.taxonomy import TaskCard, VariantCard
+from cab.verification import cell_of
+from cab.worker import slots_for
+
+
+@dataclass(frozen=True)
+class TrainedCell:
+    """A cell, its task, and its model with the trained weights, in evaluation mode."""
+
+    cell: Cell
+    task: Task
+    model: nn.Module
+
+
+def build_model(cell: Cell, task: Task) -> nn.Module:
+    """Build a cell's model as its own process does, without touching this one's random state."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
+        return task.build(slots_for(cell))
+
+
+def restore(
+    manifest: Path,
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+    data_dir: Path,
+    include: tuple[Path, ...] = (),
+) -> TrainedCell:
+    """Build the model of a checkpoint (its JSON file) and put the weights in.
+
+    Raises:
+        CabError: the checkpoint is broken, its data is not here, or no cell of today is the one
+            that it was trained as: its source, recipe or settings have changed.
+    """
+    kept = checkpoints.read(manifest)
+    cell = cell_of(kept, variants, tasks, include, unchecked=kept.variant.unchecked)
+    require(cell.task.data, data_dir)
+    task_class = tasks.load(cell.task.name)
+    assert issubclass(task_class, Task)
+    task = task_class(cell.recipe, data_dir)
+    model = build_model(cell, task)
+    checkpoints.load(manifest, model, cell)
+    return TrainedCell(cell, task, model.eval())
