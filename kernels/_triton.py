@@ -98,9 +98,23 @@ def rows_contiguous(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] == 1 else x.contiguous()
 
 
+def strides_of(*tensors: Tensor) -> list[int]:
+    """Return the strides (batch, head, row) of each, as the kernels take them."""
+    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
+
+
 def power_of_two(width: int) -> int:
     """Return the side of a tile that holds the width; tensor cores take none below 16."""
     return max(16, triton.next_power_of_2(width))
+
+
+def has_warp_groups(device: torch.device) -> bool:
+    """Whether tensor cores read from shared memory, as on sm_90 and sm_100.
+
+    Elsewhere, on later consumer GPUs too, what they multiply goes through registers first, and
+    kernels take smaller tiles.
+    """
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10)
 
 
 def dot_precision(dtype: torch.dtype) -> str:

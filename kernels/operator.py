@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Inputs = Mapping[str, Tensor]
@@ -26,7 +27,8 @@ class Case:
 
     alignment says which diagonal a causal rectangle keeps: top_left, query i sees keys s <= i;
     bottom_right, the queries are the last N of the M positions. window = 0 is no window; else a
-    query sees keys nearer than that.
+    query sees keys nearer than that. Where the tokens are a picture, grid is its height and width;
+    window is then the side of a window and dilation the steps between its places.
     """
 
     batch: int
@@ -39,6 +41,8 @@ class Case:
     causal: bool = False
     alignment: Alignment = "bottom_right"
     window: int = 0
+    grid: tuple[int, int] = (1, 1)
+    dilation: int = 1
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
 
@@ -110,18 +114,41 @@ class Operator:
 
 
 def normal(case: Case, generator: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers: constant or sparse inputs draw less power and run faster."""
-    numbers = torch.randn(shape, generator=generator, dtype=torch.float32)
-    return numbers.to(case.device, case.dtype)
+    """Standard normal numbers: constant or sparse inputs draw less power and run faster.
+
+    On a GPU it draws itself, from a seed that the generator gives: a CPU would take seconds.
+    """
+    if case.device != "cpu":
+        seed = int(torch.randint(1 << 62, (), generator=generator))
+        generator = torch.Generator(case.device).manual_seed(seed)
+    drawn = torch.randn(shape, generator=generator, device=case.device, dtype=torch.float32)
+    return drawn.to(case.dtype)
 
 
 def draw_qkv(case: Case, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw q (B, H, N, K), k (B, G, M, K) and v (B, G, M, V)."""
-    return {
-        "q": normal(case, generator, case.batch, case.heads, case.queries, case.width),
-        "k": normal(case, generator, case.batch, case.key_heads, case.keys, case.width),
-        "v": normal(case, generator, case.batch, case.key_heads, case.keys, case.value_width),
+    """Draw q (B, H, N, K), k (B, G, M, K) and v (B, G, M, V).
+
+    In memory the heads of a token lie side by side, as a layer's projection leaves them.
+    """
+    sizes = {
+        "q": (case.batch, case.queries, case.heads, case.width),
+        "k": (case.batch, case.keys, case.key_heads, case.width),
+        "v": (case.batch, case.keys, case.key_heads, case.value_width),
     }
+    return {name: normal(case, generator, *size).transpose(1, 2) for name, size in sizes.items()}
+
+
+def draw_gates(
+    case: Case, generator: torch.Generator, function: Callable[[Tensor], Tensor], *width: int
+) -> Tensor:
+    """Draw gates (B, H, N, ..), a function of normal numbers, in memory as `draw_qkv` says."""
+    drawn = normal(case, generator, case.batch, case.queries, case.heads, *width)
+    return function(drawn).transpose(1, 2)
+
+
+def remembering(gate: Tensor) -> Tensor:
+    """Return log-decays near 0: logarithms of sigmoids of what stands 3 above."""
+    return F.logsigmoid(gate + 3)
 
 
 def bytes_of_qkv(case: Case) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,23 +101,31 @@ class Cell:
     threads: int
 
 
+def grid_of(length: int) -> tuple[int, int]:
+    """The picture (height, width) of `length` tokens that is nearest to a square."""
+    height = next(h for h in range(math.isqrt(length), 0, -1) if length % h == 0)
+    return height, length // height
+
+
 def sizes(point: Point, heads: int | None = None) -> dict[str, Any]:
     """The sizes of an operator's case at a point."""
     import torch
 
     heads = heads or point.heads
     keys = point.keys or point.length
+    queries = 1 if point.passage == "decode" else point.length
     return {
         "batch": point.batch,
         "heads": heads,
         "key_heads": point.key_heads or heads,
-        "queries": 1 if point.passage == "decode" else point.length,
+        "queries": queries,
         "keys": keys,
         "width": point.head_width,
         "value_width": point.value_width or point.head_width,
         "causal": point.pattern == Pattern.CS,
         "alignment": point.alignment,
         "window": point.window,
+        "grid": grid_of(queries),
         "dtype": getattr(torch, point.dtype),
         "device": point.device,
     }

@@ -1,6 +1,5 @@
 """Subjects, built: something with named inputs and a forward call, whatever it is made of."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from cab.attention import Attention, build_attention
 from cab.errors import Unsupported
 from cab.measure.flops import Work, operator_work, variant_work
 from cab.measure.operators import choose, get_operator, make_case
-from cab.measure.points import Point, SubjectName, sizes
+from cab.measure.points import Point, SubjectName, grid_of, sizes
 from cab.registry import discover_variants
 from cab.seeding import derive_seed, generator
 
@@ -182,12 +181,6 @@ def build(name: SubjectName, point: Point) -> Built:
         Unsupported: the subject does not offer the point.
     """
     return OperatorSubject(name, point) if name.operator else VariantSubject(name, point)
-
-
-def grid_of(length: int) -> tuple[int, int]:
-    """The picture (height, width) of `length` tokens that is nearest to a square."""
-    height = next(h for h in range(math.isqrt(length), 0, -1) if length % h == 0)
-    return height, length // height
 
 
 def bytes_of(tensors: Any) -> int:

@@ -4,9 +4,11 @@ Layout: q and k (B, H, N, K) with |k| = 1, v (B, H, N, V), strength (B, H, N) in
 log_decay (B, H, N) <= 0 -> (B, H, N, V).
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from cab.kernels._flash_linear_attention import fla_provider
 from cab.kernels._offered import needs_triton
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
 from cab.kernels.linear.recurrent import token_by_token
@@ -19,9 +21,10 @@ from cab.kernels.operator import (
     Run,
     Work,
     bytes_of_qkv,
+    draw_gates,
     draw_qkv,
     needs_square_causal,
-    normal,
+    remembering,
 )
 
 
@@ -29,9 +32,8 @@ def draw(case: Case, generator: Generator) -> dict[str, Tensor]:
     """Draw q, unit keys (others let the state overflow), v, strengths and decays."""
     drawn = draw_qkv(case, generator)
     drawn["k"] = F.normalize(drawn["k"], dim=-1)
-    sizes = case.batch, case.heads, case.queries
-    drawn["strength"] = normal(case, generator, *sizes).sigmoid()
-    drawn["log_decay"] = F.logsigmoid(normal(case, generator, *sizes) + 3)
+    drawn["strength"] = draw_gates(case, generator, torch.sigmoid)
+    drawn["log_decay"] = draw_gates(case, generator, remembering)
     return drawn
 
 
@@ -70,6 +72,7 @@ OPERATOR = Operator(
         "recurrent": Provider(lambda case: token_by_token(delta_rule_step)),
         "chunked": Provider(_chunked),
         "triton": Provider(_triton, needs_triton),
+        "fla": fla_provider("gated_delta_rule", "chunk_gated_delta_rule"),
     },
     plain="recurrent",
     refuses=needs_square_causal,

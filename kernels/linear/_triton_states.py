@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from cab.kernels._triton import LOG2_E, dot_precision, power_of_two
+from cab.kernels._triton import LOG2_E, dot_precision, power_of_two, strides_of
 
 CHUNK = 64
 """Tokens of a chunk: the least that fills a warp group's product on sm_90."""
@@ -135,8 +135,8 @@ def states_between_chunks(
     )
     unread = keys if gates is None else gates
     states_kernel[_grid(width, value_width, batch * heads)](
-        keys, values, unread, unread, states, *keys.stride()[:3], *values.stride()[:3], heads,
-        length, chunks, **constants_of_states(keys, values, decay, reverse),
+        keys, values, unread, unread, states, *strides_of(keys, values), heads, length, chunks,
+        **constants_of_states(keys, values, decay, reverse),
     )  # fmt: skip
     return states
 

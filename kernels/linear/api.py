@@ -7,6 +7,7 @@ past of one sequence (causal) or every key (self and cross). A feature map comes
 import torch
 from torch import Tensor
 
+from cab.kernels._flash_linear_attention import fla_provider
 from cab.kernels._offered import needs_triton
 from cab.kernels.linear.chunked import CHUNK, causal_linear_attention
 from cab.kernels.operator import (
@@ -77,6 +78,7 @@ OPERATOR = Operator(
         "reference": Provider(_reference),
         "chunked": Provider(_chunked),
         "triton": Provider(_triton, needs_triton),
+        "fla": fla_provider("linear_attn", "chunk_linear_attn", normalize=False),
     },
     plain="reference",
     refuses=_refuses,

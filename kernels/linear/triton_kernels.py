@@ -11,7 +11,13 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
-from cab.kernels._triton import check_tensors, dot_precision, power_of_two, rows_contiguous
+from cab.kernels._triton import (
+    check_tensors,
+    dot_precision,
+    power_of_two,
+    rows_contiguous,
+    strides_of,
+)
 from cab.kernels.linear._triton_states import state_dtype
 from cab.kernels.linear._triton_sums import apply_kernel, outer_sum_kernel
 from cab.kernels.scalar_decay.triton_kernels import triton_scalar_decay
@@ -79,7 +85,7 @@ def outer_sum(left: Tensor, right: Tensor) -> Tensor:
         (batch, heads, stretches, width, value_width), dtype=torch.float32, device=left.device
     )
     outer_sum_kernel[tiles, stretches, batch * heads](
-        left, right, sums, *left.stride()[:3], *right.stride()[:3], heads, length, stretch,
+        left, right, sums, *strides_of(left, right), heads, length, stretch,
         **constants,
     )  # fmt: skip
     return sums.sum(dim=2).to(state_dtype(left))
@@ -93,7 +99,7 @@ def apply_to_rows(rows: Tensor, matrix: Tensor, *, transposed: bool) -> Tensor:
     constants = constants_of_apply(rows, width, transposed)
     grid = triton.cdiv(length, BLOCK), triton.cdiv(width, constants["BLOCK_OUT_WIDTH"])
     apply_kernel[(*grid, batch * heads)](
-        rows, matrix, out, *rows.stride()[:3], *out.stride()[:3], heads, length, **constants
+        rows, matrix, out, *strides_of(rows, out), heads, length, **constants
     )
     return out
 

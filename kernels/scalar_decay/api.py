@@ -3,9 +3,9 @@
 Layout: q and k (B, H, N, K), v (B, H, N, V), log_decay (B, H, N) <= 0 -> (B, H, N, V).
 """
 
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from cab.kernels._flash_linear_attention import fla_provider
 from cab.kernels._offered import needs_triton
 from cab.kernels.linear.recurrent import token_by_token
 from cab.kernels.linear.recurrent_reference import scalar_decay_reference
@@ -18,16 +18,19 @@ from cab.kernels.operator import (
     Run,
     Work,
     bytes_of_qkv,
+    draw_gates,
     draw_qkv,
     needs_square_causal,
-    normal,
+    remembering,
 )
 
 
 def draw(case: Case, generator: Generator) -> dict[str, Tensor]:
     """Draw q, k, v, and decays that are the logarithms of sigmoids of normal numbers + 3."""
-    gate = normal(case, generator, case.batch, case.heads, case.queries)
-    return {**draw_qkv(case, generator), "log_decay": F.logsigmoid(gate + 3)}
+    return {
+        **draw_qkv(case, generator),
+        "log_decay": draw_gates(case, generator, remembering),
+    }
 
 
 def oracle(inputs: Inputs, case: Case, rows: Tensor) -> Tensor:
@@ -65,6 +68,7 @@ OPERATOR = Operator(
         "recurrent": Provider(lambda case: token_by_token(scalar_decay_step)),
         "chunked": Provider(_chunked),
         "triton": Provider(_triton, needs_triton),
+        "fla": fla_provider("simple_gla", "chunk_simple_gla"),
     },
     plain="recurrent",
     refuses=needs_square_causal,

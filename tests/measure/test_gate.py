@@ -25,6 +25,7 @@ POINTS = {
     "tall rectangle": point(length=41, keys=23),
     "window": point(length=41, window=6),
     "window, noncausal": point(length=41, window=6, pattern="ns"),
+    "window on a picture": point(length=45, window=4, pattern="ns"),
     "grouped": point(length=41, heads=6, key_heads=2),
     "decode": point("decode", length=41, keys=41),
     "one token": point(length=1),

@@ -24,8 +24,9 @@ def test_eager_softmax_holds_scores_and_weights_at_once():
 
 
 def test_saved_for_backward_counts_each_storage_once_and_no_input():
-    one = memory("linear", "chunked", point("fwd", length=64, pattern="ns"))
-    state, output = 2 * 3 * 8 * 5 * FLOAT, 2 * 3 * 64 * 5 * FLOAT
+    # One sequence: the heads of several, cut from a layer, are copied for a product.
+    one = memory("linear", "chunked", point("fwd", length=64, pattern="ns", batch=1))
+    state, output = 3 * 8 * 5 * FLOAT, 3 * 64 * 5 * FLOAT
     assert one.saved == state  # q (k^T v) keeps k^T v beside its inputs
     assert one.held == state
     assert one.outputs == output

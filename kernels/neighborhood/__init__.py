@@ -1,0 +1,1 @@
+"""Neighbourhood attention: softmax over the tokens of a picture that lie nearest."""
