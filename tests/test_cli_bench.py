@@ -3,7 +3,12 @@
 import pytest
 from cli_support import cab_here, write_variant
 
-from cab.measure.record import read_rows
+from cab.measure.cell import identity
+from cab.measure.points import Point, SubjectName
+from cab.measure.protocol import Request, Runner, plan_apart, remaining
+from cab.measure.record import BenchRow, read_rows
+from cab.registry import discover_variants
+from cab.taxonomy import Pattern
 
 SMALL = ("--device", "cpu", "--heads", "2", "--head-dim", "8", "--seconds", "0", "--samples", "20")
 
@@ -16,6 +21,7 @@ SMALL = ("--device", "cpu", "--heads", "2", "--head-dim", "8", "--seconds", "0",
         (("--variant", "sofmax"), "Did you mean softmax"),
         (("--op", "softmaxx"), "Did you mean softmax"),
         (("--op", "softmax", "--provider", "spda"), "Did you mean sdpa"),
+        (("--op", "softmax:spda"), "Did you mean sdpa"),
         (("--op", "softmax", "--pass", "forward"), "There is no pass called 'forward'"),
         (("--op", "softmax", "--lengths", "256,many"), "not 'many'"),
         (("--op", "softmax", "--set", "window=3"), "--set goes with --variant"),
@@ -23,6 +29,7 @@ SMALL = ("--device", "cpu", "--heads", "2", "--head-dim", "8", "--seconds", "0",
         (("--variant", "window", "--pattern", "nc"), "does not offer nc"),
         (("--variant", "softmax", "--pattern", "ns", "--pass", "decode"), "Nothing is left"),
         (("--variant", "softmax", "--baseline", "linear,nothere"), "nothere"),
+        (("--variant", "softmax", "--resume", "--json", "rows.json"), "--json FILE.jsonl"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_sentence(arguments, says):
@@ -52,6 +59,37 @@ def test_operators_are_measured_into_a_table_rows_and_plots(tmp_path):
     assert len(list((tmp_path / "plots").glob("*.svg"))) == 3
 
 
+def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path):
+    target = tmp_path / "rows.jsonl"
+    asked = ("bench", "--op", "linear:chunked", "--pattern", "ns", *SMALL, "--pass", "fwd")
+    asked += ("--baseline", "linear:reference", "--json", target)
+    assert cab_here(*asked, "--lengths", "16,24").code == 0
+    first = {row.length: row for row in read_rows(target) if row.role == "candidate"}
+    lines = target.read_text().splitlines(keepends=True)
+    target.write_text("".join(line for line in lines if '"length": 24,' not in line))
+    said = cab_here(*asked, "--lengths", "16,24,32", "--resume")
+    assert said.code == 0, said.err
+    assert "[2/2]" in said.err
+    rows = [row for row in read_rows(target) if row.role == "candidate"]
+    assert [row.length for row in rows] == [16, 24, 32]
+    assert rows[0] == first[16]
+    assert rows[1] != first[24]
+
+
+def test_every_variant_is_measured_apart_and_what_a_pattern_lacks_is_left_out():
+    variants = discover_variants(())
+    names = [SubjectName(card.name) for card in variants.cards()]
+    at = Point(Pattern.CC, "fwd_no_grad", 1, 1, 2, 8)
+    request = Request(names, [SubjectName("softmax")], at, [16, 32], ["fwd"], [Pattern.CC])
+    planned = plan_apart(request, variants)
+    cross = [card.name for card in variants.cards() if Pattern.CC in card.patterns]
+    assert sorted(name for cell in planned.cells for name in cell.candidates) == sorted(2 * cross)
+    assert all(len(cell.candidates) == 1 for cell in planned.cells)
+    assert any("window does not offer cc" in sentence for sentence in planned.left_out)
+    rows = [BenchRow(**identity(planned.cells[0], planned.cells[0].subjects[0]), status="error")]
+    assert remaining(planned.cells, rows) == list(planned.cells[1:])
+
+
 def test_a_variant_that_breaks_a_law_is_not_timed_and_one_that_ends_its_process_is_a_row(tmp_path):
     leaks = write_variant(tmp_path, "leaks", "return q + v.mean(dim=2, keepdim=True)")
     ends = write_variant(tmp_path, "ends", "os._exit(3)")
@@ -62,6 +100,26 @@ def test_a_variant_that_breaks_a_law_is_not_timed_and_one_that_ends_its_process_
     said = cab_here("bench", "--variant", "ends", "--include", ends, *shared, "--unchecked")
     assert said.code == 1
     assert "ended with status 3" in said.err
+
+
+@pytest.mark.parametrize("status", ["impossible", "refused"])
+def test_what_cannot_be_true_fails_the_run(monkeypatch, tmp_path, status):
+    told = tmp_path / "rows.json"
+    asked = ("bench", "--op", "linear:chunked", "--pattern", "cs", *SMALL, "--lengths", "16")
+    asked += ("--pass", "fwd", "--baseline", "none", "--json", told)
+    assert cab_here(*asked).code == 0
+    (row,) = read_rows(told)
+    timing = row.timing if status == "impossible" else None
+    changed = row.model_copy(update={"status": status, "timing": timing, "message": "planted"})
+
+    def run_cell(runner, cell):
+        runner.finished(cell, [changed])
+        return [changed]
+
+    monkeypatch.setattr(Runner, "run_cell", run_cell)
+    said = cab_here(*asked)
+    assert said.code == 1
+    assert f"{status}. planted" in said.err
 
 
 def test_crossover_answers_for_time_and_memory(tmp_path):

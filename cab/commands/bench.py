@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cab.commands import output
+from cab.commands.bench_table import place, print_rows
 from cab.commands.measuring import (
     Batch,
     Dtype,
@@ -48,9 +49,11 @@ PASSES = "fwd_no_grad,fwd_bwd"
 
 def bench(
     variant: Annotated[
-        list[str] | None, typer.Option(help="A variant to measure. Repeatable.")
+        list[str] | None, typer.Option(help="A variant to measure, or `all`. Repeatable.")
     ] = None,
-    op: Annotated[list[str] | None, typer.Option(help="An operator. Repeatable.")] = None,
+    op: Annotated[
+        list[str] | None, typer.Option(help="An operator, or OP:PROVIDER. Repeatable.")
+    ] = None,
     provider: Annotated[
         list[str] | None, typer.Option(help="Only this provider of the operators. Repeatable.")
     ] = None,
@@ -91,6 +94,10 @@ def bench(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write every row to this file (.json, .jsonl).")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out what the .jsonl file of --json holds already."),
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Write plots (SVG) to this folder.")] = None,
 ) -> None:
     """Measure variants, or an operator's providers, beside baselines, over lengths.
@@ -98,17 +105,22 @@ def bench(
     Each point of the grid is a process of its own, in random order; its subjects are sampled in
     turn (A B B A) with flushed caches. What is wrong is refused, before or after timing, and what
     is faster than the machine can be is impossible: both end with exit 1.
+
+    `--variant all` measures every variant in cells of its own, beside the baselines. A file that
+    ends in .jsonl grows with every cell; `--resume` goes on where it was cut off.
     """
     from cab.fork_server import start_fork_server
     from cab.measure.operators import get_operator
     from cab.measure.plots import plot as draw
     from cab.measure.points import PASSES as KNOWN
     from cab.measure.points import Limits, Point
-    from cab.measure.protocol import Request, Runner, plan
-    from cab.measure.record import FAILURES, write_rows
+    from cab.measure.protocol import Request, Runner, plan, plan_apart, remaining
+    from cab.measure.record import FAILURES, read_rows, write_rows
 
     if bool(variant) == bool(op):
         raise CabError("Name what to measure: --variant NAME, or --op NAME (not both).")
+    if resume and (json is None or json.suffix != ".jsonl"):
+        raise CabError("--resume needs the file to go on with: --json FILE.jsonl.")
     if provider and not op:
         raise CabError("--provider goes with --op.")
     files = tuple(path.resolve() for path in include or ())
@@ -118,9 +130,11 @@ def bench(
     options = split_assignments(set_ or [])
     if options and not variant:
         raise CabError("--set goes with --variant; operators take --window and the like.")
-    names = list(variant or ())
+    every = variant == ["all"]
+    names = [card.name for card in variants.cards()] if every else list(variant or ())
     for one in op or ():
-        names += [f"{one}:{p}" for p in provider or get_operator(one).providers]
+        every_one = provider or ([] if ":" in one else get_operator(one).providers)
+        names += [f"{one}:{p}" for p in every_one] or [one]
     beside = standard_baselines(variants) if variant else []
     if baseline is not None:
         beside = [] if baseline == "none" else read_list(baseline, "--baseline")
@@ -151,22 +165,24 @@ def bench(
         seed=seed,
         threads=thread_count(threads),
     )
-    planned = plan(request, variants)
+    planned = plan_apart(request, variants) if every else plan(request, variants)
     for sentence in planned.left_out:
         output.warn(sentence)
     context = start_fork_server([])
     refused = {} if unchecked else refused_variants(planned.cells, variants, context)
     cells = [cell for one in planned.cells if (cell := _without(one, refused)) is not None]
-    progress = _Progress(len(cells))
+    before = read_rows(json) if resume and json is not None and json.exists() else []
+    cells = remaining(cells, before)
+    progress = _Progress(len(cells), before, json)
     runner = Runner(context, variants, unchecked, progress.started, progress.finished)
     try:
         runner.run(cells, seed)
     except Interrupted:
         if json is None or not progress.rows:
             raise
-        write_rows(sorted(progress.rows, key=_place), json)
+        write_rows(sorted(progress.rows, key=place), json)
         raise Interrupted(f"What was measured until then is in {json}.") from None
-    rows = sorted(progress.rows, key=_place)
+    rows = sorted(progress.rows, key=place)
     if json is not None:
         write_rows(rows, json)
     if plot is not None:
@@ -186,11 +202,14 @@ def _without(cell: "Cell", refused: dict[tuple[str, str], str]) -> "Cell | None"
 
 
 class _Progress:
-    """A line on stderr per cell, and the rows of the cells that are done."""
+    """A line on stderr per cell, and the rows of the cells that are done, kept as they come."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, before: Sequence["BenchRow"], path: Path | None) -> None:
         self._total, self._done = total, 0
-        self.rows: list[BenchRow] = []
+        self._path = path if path is not None and path.suffix == ".jsonl" else None
+        self.rows: list[BenchRow] = list(before)
+        if self._path is not None and not before:
+            self._path.unlink(missing_ok=True)
 
     def started(self, cell: "Cell") -> None:
         """A cell's process is about to start."""
@@ -198,68 +217,12 @@ class _Progress:
 
     def finished(self, cell: "Cell", rows: Sequence["BenchRow"]) -> None:
         """A cell has given its rows."""
+        from cab.measure.record import append_rows
+
         self._done += 1
         self.rows.extend(rows)
+        if self._path is not None:
+            append_rows(rows, self._path)
         for row in rows:
             if row.status != "ok":
                 output.warn(f"{row.subject}, {cell.point.title}: {row.status}. {row.message}")
-
-
-def _place(row: "BenchRow") -> tuple[str, str, int, str, str]:
-    return row.pattern, row.passage, row.length, row.role, row.subject
-
-
-def print_rows(rows: Sequence["BenchRow"]) -> None:
-    """Print one table, and below it what the numbers stand on."""
-    baselines = list(dict.fromkeys(name for row in rows for name in row.against))
-    columns = (
-        *("subject", "pattern", "pass", "length", "batch", "ms (95 %)", "p20 - p80"),
-        *("warm ms", "tokens/s", *(f"x {name}" for name in baselines)),
-        *("workspace MiB", "saved MiB", "peak MiB", "ceiling", ""),
-    )
-    output.print_table("Measurements", columns, [_cells(row, baselines) for row in rows])
-    timed = [row for row in rows if row.timing is not None]
-    if not timed:
-        return
-    floor = sorted(row.timing.noise_floor for row in timed if row.timing is not None)
-    first = timed[0]
-    assert first.timing is not None
-    assert first.ceilings is not None
-    loads = [row.load for row in timed if row.load is not None]
-    output.out.print(
-        f"x: time over the baseline's, below 1 is faster. Noise floor (A/A): "
-        f"{floor[len(floor) // 2]:.3f} in the median, {floor[-1]:.3f} at most. Timer "
-        f"{first.timing.timer}, {first.environment.threads} threads, {first.dtype}; "
-        f"{first.ceilings.flops / 1e9:,.0f} GFLOP/s in products, "
-        f"{max(first.ceilings.bytes.values()) / 1e9:,.0f} GB/s in copies."
-        + (f" Load of the machine up to {max(loads):.1f}." if loads else ""),
-        markup=False,
-    )
-
-
-def _cells(row: "BenchRow", baselines: Sequence[str]) -> tuple[str, ...]:
-    start = (row.subject, row.pattern, row.passage, f"{row.length:,}", str(row.batch))
-    timing, memory, work = row.timing, row.memory, row.work
-    if timing is None:
-        return (*start, *("",) * (4 + len(baselines) + 4), row.status)
-    ratios = (row.against.get(name) for name in baselines)
-    notes: list[str] = [row.status] if row.status != "ok" else []
-    notes += ["launch-bound"] if timing.launch_bound else []
-    notes += ["unchecked"] if row.unchecked else []
-    return (
-        *start,
-        f"{timing.median * 1e3:.3g} ({timing.low * 1e3:.3g}, {timing.high * 1e3:.3g})",
-        f"{timing.p20 * 1e3:.3g} - {timing.p80 * 1e3:.3g}",
-        "-" if timing.warm_median is None else f"{timing.warm_median * 1e3:.3g}",
-        f"{timing.tokens_per_second:,.0f}",
-        *("-" if r is None else f"{r.time:.3g} ({r.low:.3g}, {r.high:.3g})" for r in ratios),
-        "" if memory is None else _mib(memory.workspace),
-        "" if memory is None or memory.saved is None else _mib(memory.saved),
-        "" if memory is None else _mib(memory.peak),
-        "" if work is None or work.share is None else f"{work.share:.0%}",
-        ", ".join(notes),
-    )
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.2f}"

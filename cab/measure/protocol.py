@@ -4,10 +4,11 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerContext
 from random import Random
+from typing import Any
 
 from cab.environment import git_state
 from cab.errors import CabError, Unsupported
@@ -22,6 +23,10 @@ from cab.taxonomy import Pattern, VariantCard
 GRACE = 120.0
 """Seconds that a cell may take beyond its limit, for imports, checks and memory."""
 DECODING: tuple[Pass, ...] = ("prefill", "decode")
+PLACE = (
+    *("subject", "role", "pattern", "passage", "length", "keys", "batch", "heads", "key_heads"),
+    *("head_width", "value_width", "window", "alignment", "dtype"),
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,41 @@ def plan(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
     if not cells:
         raise CabError("Nothing is left to measure. " + " ".join(left_out))
     return BenchPlan(tuple(cells), tuple(left_out))
+
+
+def plan_apart(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
+    """Lay out a grid for each candidate alone: one that ends its process stops no other.
+
+    A candidate that offers nothing of what is asked for is left out, and said so.
+    """
+    cells, left_out = list[Cell](), dict[str, None]()
+    for candidate in request.candidates:
+        try:
+            alone = plan(replace(request, candidates=[candidate]), variants)
+        except CabError as error:
+            left_out[str(error)] = None
+            continue
+        cells += alone.cells
+        left_out |= dict.fromkeys(alone.left_out)
+    return BenchPlan(tuple(cells), tuple(left_out))
+
+
+def remaining(cells: Iterable[Cell], rows: Iterable[BenchRow]) -> list[Cell]:
+    """Return the cells of which a candidate has no row yet."""
+    done = {_place(vars(row)) for row in rows}
+    return [
+        cell
+        for cell in cells
+        if any(
+            name.label in cell.candidates and _place(identity(cell, name)) not in done
+            for name in cell.subjects
+        )
+    ]
+
+
+def _place(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells one row of the grid from another."""
+    return tuple(fields[name] for name in PLACE)
 
 
 def offers(name: SubjectName, point: Point, variants: Registry[VariantCard]) -> bool:

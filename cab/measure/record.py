@@ -136,13 +136,32 @@ def write_rows(rows: Iterable[BenchRow], path: Path) -> None:
     Raises:
         CabError: the file cannot be written.
     """
-    plain = [row.model_dump(mode="json") for row in rows]
     if path.suffix == ".jsonl":
-        text = "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in plain)
+        text = _lines(rows)
     else:
+        plain = [row.model_dump(mode="json") for row in rows]
         text = json.dumps({"rows": plain}, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    _write(text, path, "w")
+
+
+def append_rows(rows: Iterable[BenchRow], path: Path) -> None:
+    """Add rows to a file of one per line.
+
+    Raises:
+        CabError: the file cannot be written.
+    """
+    _write(_lines(rows), path, "a")
+
+
+def _lines(rows: Iterable[BenchRow]) -> str:
+    plain = (row.model_dump(mode="json") for row in rows)
+    return "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in plain)
+
+
+def _write(text: str, path: Path, mode: Literal["w", "a"]) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise CabError(f"The measurements cannot be written to {path}: {error}.") from None
 
