@@ -121,7 +121,7 @@ def _environment(content: Content) -> Environment:
     environment.filters |= {
         "slug": slug,
         "signed": _signed,
-        "score": lambda drawn: f"{drawn.point:.2f}".replace("-", "\u2212"),
+        "score": lambda drawn: f"{drawn.point:z.2f}".replace("-", "\u2212"),
         "half": half_width,
         "number": number,
         "markdown": _markdown,
@@ -159,7 +159,7 @@ def half_width(drawn: Drawn, digits: int = 2) -> str:
     interval = drawn.interval()
     if interval is None:
         return "one seed"
-    return f"{interval.low:.{digits}f} \u2013 {interval.high:.{digits}f}".replace("-", "\u2212")
+    return f"{interval.low:z.{digits}f} \u2013 {interval.high:z.{digits}f}".replace("-", "\u2212")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -173,4 +173,4 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\u2212")
+    return f"{value:+z.3f}".replace("-", "\u2212")

@@ -1,14 +1,15 @@
-"""The README says what the cards say."""
+"""The README says what the cards and the published results say."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "golden"))
 
-from readme import BEGIN, README, written
+from readme import BLOCKS, README, marks, written
 
 
-def test_the_table_of_tasks_is_that_of_the_cards():
+def test_the_tables_are_those_of_the_cards_and_of_the_results():
     text = README.read_text(encoding="utf-8")
-    assert text.count(BEGIN) == 1
+    for name in BLOCKS:
+        assert [text.count(mark) for mark in marks(name)] == [1, 1], name
     assert written(text) == text, "Run tests/golden/readme.py."

@@ -121,7 +121,7 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
     found = line["score"]
     text = "diagnostic" if not line["scored"] else "-"
     if found is not None:
-        text = f"{found['value']:.2f} ± {found['interval']:.2f}"
+        text = f"{found['value']:z.2f} ± {found['interval']:.2f}"
     seconds = "-" if line["seconds"] is None else f"{line['seconds']:.0f}"
     names = line["task"], line["pattern"], f"{line['metric']} {arrow}", line["entry"]
     return (*names, mean, seeds, text, seconds)

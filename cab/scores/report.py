@@ -159,7 +159,7 @@ def rank_text(row: BoardRow) -> str:
 
 
 def _patterns(row: BoardRow) -> list[str]:
-    return [f"{row.patterns[p].point:.2f}" if p in row.patterns else "" for p in Pattern]
+    return [f"{row.patterns[p].point:z.2f}" if p in row.patterns else "" for p in Pattern]
 
 
 def interval_text(drawn: Drawn | None) -> str:
@@ -168,5 +168,5 @@ def interval_text(drawn: Drawn | None) -> str:
         return ""
     interval = drawn.interval()
     if interval is None:
-        return f"{drawn.point:.2f}"
-    return f"{drawn.point:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+        return f"{drawn.point:z.2f}"
+    return f"{drawn.point:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}]"

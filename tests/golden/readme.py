@@ -1,16 +1,23 @@
-"""Write the README's table of tasks from the cards. Run it after a card has changed."""
+"""Write the README's tables from the cards and from the published results.
+
+Run it after a card has changed or results were published.
+"""
 
 from pathlib import Path
 
+from cab.commands.boards import load_board
 from cab.registry import discover_tasks
+from cab.scores.report import to_markdown
 from cab.taxonomy import Domain, Pattern, TaskCard
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-BEGIN, END = "<!-- tasks: written by tests/golden/readme.py -->\n", "<!-- end of tasks -->\n"
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = REPOSITORY / "README.md"
 DOMAINS = (Domain.LONG_RANGE, Domain.RETRIEVAL, Domain.VISION, Domain.SPEECH)
+ROWS = 12
+"""How many of the board's rows are shown."""
 
 
-def table() -> str:
+def tasks() -> str:
     """Return the scored tasks as a grid of pattern and domain, and the names of the others."""
     cards = discover_tasks().cards()
     lines = [
@@ -36,11 +43,28 @@ def _named(card: TaskCard) -> str:
     return f"`{card.name}`{real}"
 
 
+def board() -> str:
+    """Return the first rows of the published board."""
+    published, _, _ = load_board(REPOSITORY / "results", None, "quick")
+    return to_markdown(published, ROWS)
+
+
+BLOCKS = {"tasks": tasks, "board": board}
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return what stands before and after a block."""
+    return f"<!-- {name}: written by tests/golden/readme.py -->\n", f"<!-- end of {name} -->\n"
+
+
 def written(text: str) -> str:
-    """Return the README's text with the table in its place."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """Return the README's text with every block in its place."""
+    for name, write in BLOCKS.items():
+        begin, end = marks(name)
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{write()}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":
