@@ -59,7 +59,13 @@ def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Re
         "quick": {
             "margin": 0.5,
             "seeds": 3,
-            "measured": {"softmax": 0.0, "none": 0.0, "mean": 0.0},
+            "measured": {
+                "softmax": 0.975,
+                "none": 0.1,
+                "mean": 0.17,
+                "window (window=8)": 0.182,
+                "most frequent": 0.233,
+            },
         }
     },
 )
