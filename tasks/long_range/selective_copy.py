@@ -79,7 +79,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     controls={"window": {"window": 8}},
     necessity={
         "quick": {
-            "margin": 0.35,
+            "margin": 0.25,
             "seeds": 3,
             "measured": {
                 "softmax": 0.692,
