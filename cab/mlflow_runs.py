@@ -1,6 +1,7 @@
 """A record as an MLflow run: what it is searched by, its parameters, its numbers, its artifact."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -111,5 +112,12 @@ def metrics(record: Record) -> Iterator[tuple[str, float, int]]:
             yield name, reached.estimate.value, last
     for name, estimate in record.shortcuts.items():
         yield f"shortcut_{name}", estimate.value, last
+    for one in record.evaluations:
+        yield f"evaluation_{one.task}_{_plain(one.metric)}", one.value, last
     for name, number in record.cost.model_dump(exclude_none=True).items():
         yield f"cost_{name}", float(number), last
+
+
+def _plain(name: str) -> str:
+    """A name of letters that MLflow takes."""
+    return re.sub(r"[^\w./-]+", "_", name).strip("_")

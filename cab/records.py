@@ -5,163 +5,60 @@ key, written beside its place, flushed and renamed, so that a reader sees all of
 """
 
 import json
-import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
+from cab.record_parts import (
+    AtLength,
+    Cost,
+    CurvePoint,
+    Environment,
+    Estimate,
+    Estimates,
+    Evaluation,
+    Finite,
+    Metrics,
+    Part,
+    Positions,
+    Provenance,
+    Settings,
+    Status,
+    TaskInfo,
+    VariantInfo,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "AtLength",
+    "Cost",
+    "CurvePoint",
+    "Environment",
+    "Estimate",
+    "Estimates",
+    "Evaluation",
+    "Finite",
+    "Metrics",
+    "Positions",
+    "Provenance",
+    "Record",
+    "RecordStore",
+    "Settings",
+    "Status",
+    "TaskInfo",
+    "VariantInfo",
+    "parse_record",
+]
 
 SCHEMA_VERSION = 1
 
-Status = Literal["ok", "oom", "timeout", "diverged", "unsupported", "error"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Estimate(_Part):
-    """A mean over n examples, with its standard error."""
-
-    value: Finite
-    standard_error: Finite = Field(ge=0)
-    n: int = Field(ge=1)
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
-        """Estimate the mean of independent values.
-
-        Raises:
-            ValueError: a value is not finite.
-        """
-        n = len(values)
-        mean = math.fsum(values) / n
-        variance = math.fsum((value - mean) ** 2 for value in values) / max(1, n - 1)
-        return cls(value=mean, standard_error=math.sqrt(variance / n), n=n)
-
-
-Estimates = Mapping[str, Estimate]
-
-
-class CurvePoint(_Part):
-    """Where training stood: the mean loss since the last point, and validation if measured."""
-
-    step: int
-    loss: Finite
-    valid: Mapping[str, Finite] = {}
-
-
-class VariantInfo(_Part):
-    """Which mechanism: config is complete, options are what was set off its defaults.
-
-    unchecked: it ran without the proof of conformance, and stays off every board.
-    """
-
-    name: str
-    source_hash: str
-    config: Mapping[str, Any]
-    options: Mapping[str, Any]
-    parameters: int | None = None
-    unchecked: bool = False
-
-
-class TaskInfo(_Part):
-    """Which task, and a fingerprint of the validation and test examples it drew."""
-
-    name: str
-    version: int
-    profile: str
-    pattern: str
-    domain: str
-    metric: str
-    higher_is_better: bool
-    data_fingerprint: str | None = None
-
-
-class Settings(_Part):
-    """The recipe that ran, complete, and what of it was set off the task's own."""
-
-    recipe: Mapping[str, Any]
-    changed: Mapping[str, Any]
-
-
-class AtLength(_Part):
-    """The metric at `factor` times the training length, `length` tokens, or how that ended."""
-
-    factor: Finite = Field(gt=0)
-    length: int = Field(ge=1)
-    status: Status = "ok"
-    message: str = ""
-    estimate: Estimate | None = None
-
-    @model_validator(mode="after")
-    def _estimate_fits_status(self) -> "AtLength":
-        if (self.status == "ok") != (self.estimate is not None):
-            raise ValueError(f"status {self.status} does not go with the estimate given")
-        return self
-
-
-class Metrics(_Part):
-    """Means over the examples of validation and of test, by metric; the test at other lengths."""
-
-    valid: Estimates = {}
-    test: Estimates = {}
-    lengths: tuple[AtLength, ...] = ()
-
-
-class Cost(_Part):
-    """What a cell took.
-
-    seconds is the time in training steps alone, total_seconds that of the whole cell. peak_bytes
-    is the process's largest resident memory (on CUDA: the largest allocation). flops is the
-    count of all training steps, by formula of the matrix products that ran.
-    """
-
-    seconds: Finite | None = None
-    setup_seconds: Finite | None = None
-    evaluation_seconds: Finite | None = None
-    total_seconds: Finite
-    steps: int | None = None
-    tokens: int | None = None
-    peak_bytes: int | None = None
-    flops: int | None = None
-    backbone_parameters: int | None = None
-
-
-class Environment(_Part):
-    """Where a cell ran."""
-
-    device: str
-    accelerator: str
-    cpu: str
-    cores: int
-    threads: int
-    platform: str
-    python: str
-    torch: str
-    triton: str | None
-    cab: str
-
-
-class Provenance(_Part):
-    """How a cell came to run. invocation is shared by the cells of one command."""
-
-    invocation: str
-    command: str
-    git_revision: str | None
-    git_dirty: bool | None
-    started: datetime
-    ended: datetime
-
-
-class Record(_Part):
+class Record(Part):
     """The outcome of one cell: variant x task x profile x settings x seed."""
 
     schema_version: Literal[1] = 1
@@ -173,7 +70,8 @@ class Record(_Part):
     status: Status
     message: str = ""
     metrics: Metrics = Metrics()
-    shortcuts: Estimates = {}
+    shortcuts: Estimates = Field(default_factory=dict)
+    evaluations: tuple[Evaluation, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     cost: Cost
     environment: Environment

@@ -32,7 +32,7 @@ LAYERS = (
     ),
     ("attention", "decoding", "registry"),
     ("backbones", "data", "fetch", "hub", "task"),
-    ("records", "training", "conformance", "environment"),
+    ("record_parts", "records", "training", "conformance", "environment"),
     ("cells", "checkpoints", "worker", "fork_server", "gate", "execution", "executors"),
     (
         "scores",
@@ -46,6 +46,7 @@ LAYERS = (
         "tracking",
         "trained",
         "lm_harness",
+        "lm_evaluation",
         "site",
     ),
     ("commands",),

@@ -5,7 +5,7 @@ Dimensions: B batch, N length, M context length, D model width.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cab.attention import Attention, zero_padding
@@ -97,6 +97,10 @@ class LearnedPositions(nn.Module):
         """Return x plus the first N position vectors."""
         return x + self.table[: x.shape[1]]
 
+    def at(self, x: Float[Tensor, "B D"], place: int) -> Float[Tensor, "B D"]:
+        """Return one token of each row, at a place, plus that place's vector."""
+        return x + self.table[place]
+
 
 class SinusoidalPositions(nn.Module):
     r"""Adds sines and cosines of a position, for sequences of any length; nothing is learned.
@@ -114,14 +118,20 @@ class SinusoidalPositions(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return x plus the first N position vectors."""
+        return x + self._vectors(torch.arange(x.shape[1], device=x.device)).to(x.dtype)
+
+    def at(self, x: Float[Tensor, "B D"], place: int) -> Float[Tensor, "B D"]:
+        """Return one token of each row, at a place, plus that place's vector."""
+        return x + self._vectors(torch.tensor([place], device=x.device)).to(x.dtype)
+
+    def _vectors(self, places: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
         # Angles in float64: in float32 those of neighbours far out would run together.
-        place = torch.arange(x.shape[1], dtype=torch.float64, device=x.device)
+        place = places.to(torch.float64)
         rates = 10_000.0 ** (
-            -torch.arange(0, self.dim, 2, dtype=torch.float64, device=x.device) / self.dim
+            -torch.arange(0, self.dim, 2, dtype=torch.float64, device=place.device) / self.dim
         )
         angles = place[:, None] * rates
-        table = torch.cat((angles.sin(), angles.cos()), dim=1)[:, : self.dim]
-        return x + (self.amplitude * table).to(x.dtype)
+        return self.amplitude * torch.cat((angles.sin(), angles.cos()), dim=1)[:, : self.dim]
 
 
 class GridPositions(nn.Module):

@@ -20,6 +20,7 @@ from cab.commands import (
     info,
     leaderboard,
     list_,
+    lm_eval,
     necessity,
     new,
     output,
@@ -48,6 +49,7 @@ app.command("run")(run.run)
 app.command("check")(check.check)
 app.command("bench")(bench.bench)
 app.command("crossover")(crossover.crossover)
+app.command("lm-eval")(lm_eval.lm_eval)
 app.command("necessity")(necessity.necessity)
 app.command("show")(show.show)
 app.command("publish")(publish.publish)

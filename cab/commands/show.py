@@ -103,6 +103,11 @@ def print_lines(lines: list[dict[str, Any]], profile: str) -> None:
         output.out.print(
             f"{line['task']}, {line['entry']}, by length: {text}", markup=False, soft_wrap=True
         )
+    for line in (line for line in lines if line["evaluations"]):
+        text = ", ".join(f"{name} {value:.3f}" for name, value in line["evaluations"].items())
+        output.out.print(
+            f"{line['task']}, {line['entry']}, elsewhere: {text}", markup=False, soft_wrap=True
+        )
     if any(line["interval_source"] == "test examples" for line in lines):
         output.out.print(
             "One seed: ± is over test examples only. Run with --seeds 3 for ± over seeds.",

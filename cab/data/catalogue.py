@@ -46,10 +46,24 @@ VERBATIM: tuple[DataSet, ...] = (
 )
 """Small sets, known byte for byte: all that the profiles smoke and quick need."""
 
+WIKITEXT_2 = DataSet(
+    name="wikitext-2",
+    summary="the test articles of WikiText-2 (Merity et al., 2017), for `cab lm-eval`",
+    folder="wikitext-2",
+    files="test.txt",
+    sha256="d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+    size=1_256_449,
+    licence="CC BY-SA 3.0",
+    address="https://raw.githubusercontent.com/pytorch/examples/"
+    "77f55b912142e11fcfdf5b530231fb9c52f181e8/word_language_model/data/wikitext-2/test.txt",
+    split="the published test part",
+)
+
 DATA_SETS: dict[str, DataSet | HubSet] = {
     **{one.name: one for one in VERBATIM},
     **{one.name: one for one in (*PUBLISHED, *PUBLISHED_CAB)},
     GPT2_TOKENS.name: GPT2_TOKENS,
+    WIKITEXT_2.name: WIKITEXT_2,
 }
 
 

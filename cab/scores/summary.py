@@ -26,7 +26,8 @@ class Row:
     seed would change). Both are None when no seed ended well; outcomes counts how all ended.
 
     lengths, for a task that can be stretched, holds the mean at each multiple of the training
-    length, or, where a seed has none there, how it ended.
+    length, or, where a seed has none there, how it ended. evaluations holds what the trained
+    weights scored elsewhere, by task and metric.
     """
 
     entry: str
@@ -45,6 +46,7 @@ class Row:
     shortcuts: Mapping[str, float]
     seconds: float | None
     lengths: Mapping[float, float | str] = field(default_factory=dict)
+    evaluations: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _row(records: list[Record]) -> Row:
         shortcuts={name: one.value for name, one in done[0].shortcuts.items()} if done else {},
         seconds=seconds,
         lengths=_lengths(done),
+        evaluations=_evaluations(done),
     )
 
 
@@ -125,6 +128,16 @@ def _lengths(done: Sequence[Record]) -> dict[float, float | str]:
         bad = [point.status for point in here if point.estimate is None]
         means[factor] = bad[0] if bad else statistics.fmean(values)
     return means
+
+
+def _evaluations(done: Sequence[Record]) -> dict[str, float]:
+    """Means over the seeds that were evaluated; of several settings the last counts."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for record in done:
+        of_seed = {f"{one.task} {one.metric}": one.value for one in record.evaluations}
+        for name, value in of_seed.items():
+            values[name].append(value)
+    return {name: statistics.fmean(values[name]) for name in sorted(values)}
 
 
 def student_t95(degrees: float) -> float:

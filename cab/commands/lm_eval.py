@@ -1,0 +1,140 @@
+"""`cab lm-eval`: a decoder trained with a variant, on tasks of lm-evaluation-harness."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import (
+    DEFAULT_STORE,
+    DataDir,
+    Device,
+    Include,
+    Json,
+    Store,
+    choose_device,
+)
+from cab.commands.training import (
+    Checkpoint,
+    Set,
+    Unchecked,
+    Wanted,
+    from_checkpoint,
+    say_where,
+    train_or_restore,
+)
+from cab.data import data_directory
+from cab.errors import CabError
+from cab.registry import discover_tasks, discover_variants
+
+DEFAULT_TASK = "byte-lm"
+
+
+def lm_eval(
+    variant: Annotated[str, typer.Option(help="The variant in the decoder.")],
+    tasks: Annotated[list[str], typer.Option(help="Tasks of lm-eval (a,b). Repeatable.")],
+    checkpoint: Checkpoint = None,
+    task: Annotated[
+        str | None, typer.Option(help=f"CAB's task to train on. Default: {DEFAULT_TASK}.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
+    set_: Set = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="A Hugging Face tokenizer (tokenizer.json, or a name). Default: bytes."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of context. Default: those of training.")
+    ] = None,
+    few_shot: Annotated[
+        int | None, typer.Option(min=0, help="Examples before a question, not the task's own.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Documents per task at most.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 16,
+    task_files: Annotated[
+        list[Path] | None, typer.Option(help="A folder of task files of lm-eval. Repeatable.")
+    ] = None,
+    include: Include = None,
+    unchecked: Unchecked = False,
+    device: Device = "auto",
+    store: Store = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Score a decoder that holds a variant on tasks of lm-evaluation-harness.
+
+    CAB's own cab_wikitext2, cab_recall and cab_recall_written need no network. Scores join the
+    record of the decoder's cell.
+    """
+    names = [name for text in tasks for name in text.split(",") if name]
+    files = tuple(path.resolve() for path in include or ())
+    variants, known = discover_variants(files), discover_tasks()
+    directory = data_directory(data_dir)
+    for folder in task_files or ():
+        if not folder.is_dir():
+            raise CabError(f"--task-files {folder}: there is no such folder.")
+    # Reading training data would set this to 1 for good, and hub tasks need the hub.
+    os.environ.setdefault("HF_HUB_OFFLINE", "0")
+
+    from cab.lm_evaluation import evaluate_tasks, join
+    from cab.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
+    from cab.records import RecordStore
+
+    wanted = Wanted(
+        task or DEFAULT_TASK,
+        profile,
+        seed,
+        set_ or (),
+        files,
+        unchecked,
+        store,
+        directory,
+        choose_device(device),
+    )
+    if checkpoint is not None:
+        trained = from_checkpoint(wanted, checkpoint, variant, task, variants, known)
+    else:
+        (trained,) = train_or_restore(wanted, [variant], variants, known)
+    model = DecoderLM(
+        trained,
+        ByteTokenizer() if tokenizer is None else HubTokenizer(tokenizer),
+        max_length=max_length,
+        batch_size=batch_size,
+        device=wanted.device,
+    )
+    found = evaluate_tasks(
+        model, names, directory, include=task_files or (), few_shot=few_shot, limit=limit
+    )
+    record = join(RecordStore(store), trained.cell.key, found)
+    if json:
+        output.print_json(
+            {
+                "key": trained.cell.key,
+                "cell": trained.cell.title,
+                "stored": record is not None,
+                "evaluations": [one.model_dump(mode="json") for one in found],
+            }
+        )
+        return
+    output.print_table(
+        f"{trained.cell.title}, by {found[0].harness}" if found else trained.cell.title,
+        ("task", "metric", "value ± standard error", "documents"),
+        [
+            (
+                one.task,
+                f"{one.metric} {_arrow(one.higher_is_better)}".strip(),
+                f"{one.value:.4f}"
+                + ("" if one.standard_error is None else f" ± {one.standard_error:.4f}"),
+                str(one.n),
+            )
+            for one in found
+        ],
+    )
+    say_where(record, store, trained.cell.title)
+
+
+def _arrow(higher_is_better: bool | None) -> str:
+    return {True: "↑", False: "↓", None: ""}[higher_is_better]

@@ -1,0 +1,160 @@
+"""What the commands that look into trained cells share: take a checkpoint, or train first."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cab.commands import output
+from cab.errors import CabError, Interrupted
+from cab.profiles import get_profile
+from cab.registry import Registry
+from cab.settings import split_assignments
+from cab.taxonomy import TaskCard, VariantCard
+
+if TYPE_CHECKING:
+    from cab.cells import Cell
+    from cab.records import Record
+    from cab.trained import TrainedCell
+
+FOLDER = "checkpoints"
+"""Where weights are kept below a store, for the commands that train them themselves."""
+
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(help="Weights kept by `cab run --checkpoints`: the folder, or one of its files."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A variant's setting, train.SETTING or model.SETTING, as KEY=VALUE."
+    ),
+]
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Train without the proof (see `cab check`).")
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which cells a command is about, and where their records and weights are."""
+
+    task: str
+    profile: str
+    seed: int
+    settings: Sequence[str]
+    include: tuple[Path, ...]
+    unchecked: bool
+    store: Path
+    data_dir: Path
+    device: str
+
+
+def from_checkpoint(
+    wanted: Wanted,
+    path: Path,
+    variant: str,
+    task: str | None,
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+) -> "TrainedCell":
+    """Restore a variant's checkpoint.
+
+    Raises:
+        CabError: there is none, more than one, or it does not fit.
+    """
+    from cab.checkpoints import find
+    from cab.trained import restore
+
+    variants.entry(variant)
+    manifest = find(path, variant, task)
+    return restore(manifest, variants, tasks, wanted.data_dir, wanted.include)
+
+
+def train_or_restore(
+    wanted: Wanted,
+    names: Sequence[str],
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+) -> "list[TrainedCell]":
+    """Return trained cells of some variants; what is not trained yet, is, and keeps its weights.
+
+    Settings of `wanted` go to the first of them alone, but for the recipe's, which go to all.
+
+    Raises:
+        CabError: a cell did not end well, or its variant breaks a law.
+    """
+    from cab.cells import Request, plan
+    from cab.data import require
+    from cab.trained import restore
+
+    folder = (wanted.store / FOLDER).resolve()
+    options = split_assignments(list(wanted.settings))
+    cells: list[Cell] = []
+    for place, name in enumerate(names):
+        own = {k: v for k, v in options.items() if place == 0 or "." in k}
+        request = Request(
+            [name],
+            get_profile(wanted.profile),
+            tasks=[wanted.task],
+            options=own,
+            include=wanted.include,
+            unchecked=wanted.unchecked and place == 0,
+            checkpoints=folder,
+        )
+        cells.extend(
+            dataclasses.replace(cell, seed=wanted.seed)
+            for cell in plan(request, variants, tasks).cells
+        )
+    require({name for cell in cells for name in cell.task.data}, wanted.data_dir)
+    missing = [cell for cell in cells if not (folder / f"{cell.key}.json").exists()]
+    _train(wanted, missing)
+    return [
+        restore(folder / f"{cell.key}.json", variants, tasks, wanted.data_dir, wanted.include)
+        for cell in cells
+    ]
+
+
+def _train(wanted: Wanted, cells: "list[Cell]") -> None:
+    if not cells:
+        return
+    from cab.commands.progress import RunProgress
+    from cab.commands.run_gate import pass_gate
+    from cab.execution import Runner
+    from cab.fork_server import start_fork_server
+    from cab.records import RecordStore
+
+    context = start_fork_server(cell.task for cell in cells)
+    keys = {cell.key for cell in cells}
+    kept, refused = pass_gate(cells, keys, wanted.device, context)
+    if refused:
+        raise CabError(" ".join(refused))
+    try:
+        with RunProgress(kept) as progress:
+            runner = Runner(
+                RecordStore(wanted.store),
+                wanted.data_dir,
+                wanted.device,  # type: ignore[arg-type]
+                progress,
+                force=True,  # a record without weights is of no use here
+                context=context,
+            )
+            finished = runner.run(kept)
+    except Interrupted:
+        raise Interrupted("What is trained is kept; the same command goes on.") from None
+    for one in finished:
+        if one.record is None or one.record.status != "ok":
+            said = one.problem if one.record is None else one.record.message
+            raise CabError(f"{one.cell.title} could not be trained: {said}")
+
+
+def say_where(record: "Record | None", store: Path, title: str) -> None:
+    """Say whether results joined the record of their cell."""
+    if record is None:
+        output.warn(
+            f"{store} holds no record of {title}, so these results are shown and not stored."
+        )
+    else:
+        output.say(f"Joined to {store / 'records' / record.key}.json")
