@@ -1,7 +1,8 @@
 """Ceilings: what this device reaches in matrix products, copies and exponentials, measured."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,13 @@ POSSIBLE = 0.8
 REPEATS, REPEATS_FOR = 40, 0.15
 """Calls of each kind at most, and seconds; five calls at least."""
 COPIES = (1 << 18, 1 << 21, 1 << 24)
-"""Elements of the copies: rates differ by the level of the cache that holds them."""
+LARGEST_COPY = 1 << 28
+"""Elements of the copies: rates differ by the level of the cache that holds them. The largest is
+for GPUs, whose second-level cache holds tens of MB."""
+EXPONENTIALS_PER_CLOCK = 16
+"""Of a multiprocessor: exp2 in the table of arithmetic throughput of the CUDA programming guide,
+for compute capability 8.x to 10.x. No copy of their results is fast enough to show it."""
+CLOCK_IF_UNKNOWN = 2.0e9
 
 
 @dataclass(frozen=True)
@@ -54,27 +61,47 @@ def measure_ceilings(device: str, dtype: str, timer: Timer) -> Ceilings:
     kind, cuda = getattr(torch, dtype), device.startswith("cuda")
     # On a CPU short calls: one of them at least shall not be cut by another process.
     side = 8192 if cuda else 256
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator(device).manual_seed(0)
 
     def draw(*shape: int) -> Any:
-        return torch.randn(shape, generator=random).to(device, kind)
+        return torch.randn(shape, generator=random, device=device).to(kind)
 
     # Random numbers: zeros draw less power and run faster.
     a, b = draw(side, side), draw(side, side)
-    flops = 2 * side**3 / _best(timer, lambda: a @ b)
-    x = draw(COPIES[-1] if cuda else COPIES[0])
-    # A fused softmax may take exponentials faster than the operation of that name.
-    rows = x.view(256, -1)
-    took = min(_best(timer, lambda: torch.exp(x)), _best(timer, lambda: rows.softmax(dim=-1)))
-    exponentials = x.numel() / took
+    with _fastest_products():
+        flops = 2 * side**3 / _best(timer, lambda: a @ b)
     rates = {}
-    for count in COPIES:
-        source = draw(count) if count <= COPIES[1] else torch.empty(0)
-        source = source if source.numel() else draw(COPIES[1]).repeat(count // COPIES[1])
+    for count in (*COPIES, LARGEST_COPY) if cuda else COPIES:
+        source = draw(min(count, COPIES[1])).repeat(max(1, count // COPIES[1]))
         target = torch.empty_like(source)
         moved = 2 * count * source.element_size()
         rates[moved] = moved / _best(timer, lambda t=target, s=source: t.copy_(s))  # type: ignore[misc]
-    return Ceilings(flops, exponentials, rates)
+    if cuda:
+        return Ceilings(flops, _exponential_units(), rates)
+    x = draw(COPIES[0])
+    # A fused softmax may take exponentials faster than the operation of that name.
+    rows = x.view(256, -1)
+    took = min(_best(timer, lambda: torch.exp(x)), _best(timer, lambda: rows.softmax(dim=-1)))
+    return Ceilings(flops, x.numel() / took, rates)
+
+
+@contextlib.contextmanager
+def _fastest_products() -> Iterator[None]:
+    """Let float32 go through tensor cores: a kernel may, and its ceiling is then that."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def _exponential_units() -> float:
+    """Exponentials per second of all multiprocessors of this GPU at its highest clock."""
+    device = torch.cuda.get_device_properties(torch.cuda.current_device())
+    kilohertz = getattr(device, "clock_rate", 0)  # torch tells it since 2.8
+    clock = 1e3 * kilohertz if kilohertz else CLOCK_IF_UNKNOWN
+    return EXPONENTIALS_PER_CLOCK * device.multi_processor_count * clock
 
 
 def _best(timer: Timer, call: Callable[[], Any]) -> float:

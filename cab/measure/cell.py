@@ -69,11 +69,12 @@ def run(cell: Cell) -> list[BenchRow]:
     torch.set_num_threads(cell.threads)
     timer = choose_timer(cell.point.device)
     courses = [Course(name) for name in cell.subjects]
-    state = device_state(cell.point.device)
+    state = dict(device_state(cell.point.device, "before"))
     ceilings = measure_ceilings(cell.point.device, cell.point.dtype, timer)
     for course in courses:
         _guard(cell, course, lambda c: _prepare(cell, c, timer))
     _sample(cell, courses, timer)
+    state |= device_state(cell.point.device, "after")
     for course in courses:
         if course.taken is not None:
             _guard(cell, course, lambda c: _finish(cell, c))

@@ -14,11 +14,18 @@ Call = Callable[[], Any]
 FLUSHED = 2.0
 """A flush touches a buffer of this many times the last-level cache."""
 CACHE_IF_UNKNOWN = 32 << 20
+LONGEST_SPIN, SPARE, FASTEST_CLOCK = 0.01, 1.5, 2.0e9
+"""A GPU spins for SPARE times as long as the host needed to issue the last call, seconds at most;
+in cycles of a clock that few GPUs exceed: on a slower one it spins longer."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One timed call in seconds: on the device, and by the host's clock until it was done."""
+    """One timed call in seconds: on the device, and what each call of a loop of them would take.
+
+    The latter is the host's time to issue the call where that is longer than the device's to do
+    it: the device then waits for launches.
+    """
 
     seconds: float
     host_seconds: float
@@ -60,29 +67,37 @@ class ProcessorTimer:
 
 
 class EventTimer:
-    """CUDA: events around the call, after a flush of twice the device's own L2."""
+    """CUDA: events around the call, after a flush of twice the device's own L2.
 
-    name = "cuda_events"
+    The device spins while the host issues the call, so that between the events no launch is
+    waited for, however short the kernels are.
+    """
+
+    name = "cuda_events_queued"
 
     def __init__(self) -> None:
         cache = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
         self._buffer = torch.empty(int(FLUSHED * cache) // 4, device="cuda")
+        self._issuing = LONGEST_SPIN
 
     def flush(self) -> None:
         """Write a buffer of twice the L2; in stream order, so no wait."""
         self._buffer.zero_()
 
     def read(self, call: Call) -> Reading:
-        """Time one call. The events are on the stream: launches that wait count."""
+        """Time one call. What the call itself waits for on the host counts, as it should."""
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
+        torch.cuda._sleep(int(SPARE * self._issuing * FASTEST_CLOCK))
         started = time.perf_counter_ns()
         first.record()
         result = call()
         last.record()
+        issued = (time.perf_counter_ns() - started) / 1e9
         torch.cuda.synchronize()
-        host = (time.perf_counter_ns() - started) / 1e9
-        return Reading(first.elapsed_time(last) / 1e3, host, result)
+        self._issuing = min(issued, LONGEST_SPIN)
+        seconds = first.elapsed_time(last) / 1e3
+        return Reading(seconds, max(issued, seconds), result)
 
 
 def choose_timer(device: str) -> Timer:

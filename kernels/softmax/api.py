@@ -45,10 +45,15 @@ def _chunked(case: Case) -> Run:
     return run
 
 
+def _needs_mask(case: Case) -> bool:
+    """Whether SDPA has no flag for what a case hides."""
+    square = case.queries == case.keys
+    return bool(case.window) or (case.causal and not square and case.alignment == "bottom_right")
+
+
 def _sdpa(case: Case) -> Run:
     grouped = case.key_heads != case.heads
-    square = case.queries == case.keys
-    if not case.window and (not case.causal or square or case.alignment == "top_left"):
+    if not _needs_mask(case):
         return lambda q, k, v: F.scaled_dot_product_attention(
             q, k, v, is_causal=case.causal, enable_gqa=grouped
         )
@@ -62,6 +67,30 @@ def _sdpa(case: Case) -> Run:
         return out.masked_fill(blind, 0.0)
 
     return run
+
+
+def _sdpa_by(backend: str) -> Provider:
+    """Return SDPA held to one of its backends on CUDA, so that a row's name says what ran."""
+
+    def prepare(case: Case) -> Run:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        attend, chosen = _sdpa(case), getattr(SDPBackend, backend)
+
+        def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            with sdpa_kernel(chosen):
+                return attend(q, k, v)
+
+        return run
+
+    def refuses(case: Case) -> str:
+        if not case.device.startswith("cuda"):
+            return f"this backend of SDPA runs on CUDA here, not on {case.device}."
+        if case.dtype not in (torch.float16, torch.bfloat16):
+            return f"this backend of SDPA has no kernel for {case.dtype}."
+        return "this backend of SDPA takes no mask." if _needs_mask(case) else ""
+
+    return Provider(prepare, refuses)
 
 
 def _flex(case: Case) -> Run:
@@ -108,6 +137,8 @@ OPERATOR = Operator(
         "eager": Provider(_eager),
         "chunked": Provider(_chunked, _not_windowed),
         "sdpa": Provider(_sdpa),
+        "sdpa-flash": _sdpa_by("FLASH_ATTENTION"),
+        "sdpa-cudnn": _sdpa_by("CUDNN_ATTENTION"),
         "flex": Provider(_flex, _on_cuda),
         "triton": Provider(_triton, needs_triton_for_values),
     },
