@@ -28,7 +28,13 @@ from cab.tasks.speech.after_word import AfterWord, recipe
         "quick": {
             "margin": 0.4,
             "seeds": 3,
-            "measured": {"softmax": 0.0, "none": 0.0, "mean": 0.0},
+            "measured": {
+                "softmax": 0.866,
+                "none": 0.272,
+                "mean": 0.245,
+                "window (window=4)": 0.336,
+                "last word": 0.25,
+            },
         }
     },
 )

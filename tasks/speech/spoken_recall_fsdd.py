@@ -28,7 +28,13 @@ from cab.tasks.speech.spoken_recall import SpokenRecall, recipe
         "quick": {
             "margin": 0.3,
             "seeds": 3,
-            "measured": {"softmax": 0.0, "none": 0.0, "mean": 0.0},
+            "measured": {
+                "softmax": 0.884,
+                "none": 0.106,
+                "mean": 0.251,
+                "window (window=4)": 0.222,
+                "last new word": 0.25,
+            },
         }
     },
 )
