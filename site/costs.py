@@ -1,4 +1,4 @@
-"""Pages about cost: Pareto fronts, kernels, other lengths. Hardware is never mixed in a column."""
+"""Pages about cost: Pareto fronts and kernels. Hardware is never mixed in a column."""
 
 import math
 import statistics
@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from cab.measure.record import BenchRow
 from cab.records import Record
-from cab.scores.analyses import length_profile
 from cab.scores.efficiency import crossing
 from cab.scores.table import host_class
 from cab.site import plots
@@ -246,23 +245,6 @@ def _kernel_cost(row: BenchRow, measure: str) -> float | None:
     if measure == "milliseconds":
         return None if row.timing is None else 1e3 * row.timing.median
     return None if row.memory is None else row.memory.peak / 1e6
-
-
-def lengths(content: Content, one: ProfileContent) -> dict[str, Any]:
-    """Losses at other lengths than that of training.
-
-    A task reports them as further metrics, `<metric>@<length>`, one of them at its own length.
-    """
-    found = []
-    for row in one.board.rows:
-        for record in one.records_of(row.variant):
-            names = [name for name in record.metrics.test if "@" in name]
-            trained = record.settings.recipe.get("data", {})
-            length = trained.get("length") if isinstance(trained, Mapping) else None
-            losses = {int(n.partition("@")[2]): record.metrics.test[n].value for n in names}
-            if length in losses:
-                found.append((row.entry, record.task.name, length_profile(losses, length)))
-    return {"lengths": found}
 
 
 def published(content: Content) -> dict[str, Any]:

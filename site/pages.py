@@ -19,6 +19,7 @@ from cab.scores.table import board_entry, host_class
 from cab.site import costs
 from cab.site.content import Content, ProfileContent, complexity, slug
 from cab.site.gates import feature_maps
+from cab.site.lengths import lengths
 from cab.site.strips import Axis, score_axis, spark
 from cab.taxonomy import Domain, Family, Pattern
 
@@ -259,5 +260,5 @@ def analyses(content: Content, one: ProfileContent) -> dict[str, Any]:
         "pattern_pairs": list(combinations(Pattern, 2)),
         "benefits": benefits,
         "counting": _counting(content, one),
-        **costs.lengths(content, one),
+        **lengths(content, one),
     }

@@ -29,7 +29,7 @@ def _recipe(window: Window, width: Width, training: Training, valid: int, test: 
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
-    version=1,
+    version=2,
     length="20 bands x 24 frames of 50 ms",
     grid=True,
     slot="feature_map",
@@ -51,7 +51,7 @@ class KeywordsResidual(Keywords):
         "quick": _recipe(
             Window(24, Hearing(stack=4, longest=12)),
             Width(dim=16, heads=2, layers=2),
-            Training(300, 16, 3e-3),
+            Training(1500, 16, 3e-3),
             valid=200,
             test=400,
         ),
