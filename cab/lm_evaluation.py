@@ -15,7 +15,7 @@ from lm_eval.tasks import TaskManager
 
 from cab.errors import CabError
 from cab.lm_harness import DecoderLM
-from cab.records import Evaluation, Record, RecordStore
+from cab.records import Evaluation
 
 OWN = Path(importlib.import_module("cab.tasks").__path__[0], "lm_eval")
 """CAB's own task files, which need no network."""
@@ -122,7 +122,8 @@ def _evaluations(found: Any, settings: dict[str, Any]) -> Iterator[Evaluation]:
                 continue
             error = results.get(f"{metric}_stderr,{chain}")
             yield Evaluation(
-                harness=f"lm-eval {lm_eval.__version__}",
+                harness="lm-eval",
+                harness_version=lm_eval.__version__,
                 task=task,
                 task_version=str(found["versions"].get(task, "")),
                 metric=metric if chain == "none" else f"{metric} ({chain})",
@@ -132,23 +133,3 @@ def _evaluations(found: Any, settings: dict[str, Any]) -> Iterator[Evaluation]:
                 n=found["n-samples"][task]["effective"],
                 settings={**settings, "few_shot": found["n-shot"].get(task)},
             )
-
-
-def join(store: RecordStore, key: str, evaluations: Sequence[Evaluation]) -> Record | None:
-    """Add evaluations to the record of a cell; those of the same name there are replaced.
-
-    Returns:
-        the record, or None where the store has none of this cell.
-    """
-    record = store.read(key)
-    if record is None:
-        return None
-
-    def name(one: Evaluation) -> tuple[str, str, str, str]:
-        return one.harness.split()[0], one.task, one.metric, str(one.settings)
-
-    new = {name(one) for one in evaluations}
-    kept = [one for one in record.evaluations if name(one) not in new]
-    record = record.model_copy(update={"evaluations": (*kept, *evaluations)})
-    store.write(record)
-    return record

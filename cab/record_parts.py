@@ -171,11 +171,12 @@ class Provenance(Part):
 class Evaluation(Part):
     """One metric of the trained weights on something that is no task of CAB.
 
-    harness says what measured it (such as `lm-eval 0.4.13`), task_version which form of its task;
+    harness says what measured it (such as `lm-eval`), task_version which form of its task;
     settings are all that it was told. standard_error is none where the harness gives none.
     """
 
     harness: str
+    harness_version: str
     task: str
     task_version: str
     metric: str

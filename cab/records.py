@@ -7,7 +7,7 @@ key, written beside its place, flushed and renamed, so that a reader sees all of
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -139,6 +139,25 @@ class RecordStore:
         except OSError as error:
             raise CabError(f"The record {path} could not be written: {error}.") from None
         return path
+
+    def add_evaluations(self, key: str, evaluations: Sequence[Evaluation]) -> Record | None:
+        """Add evaluations to the record of a cell; those of the same name there are replaced.
+
+        Returns:
+            the record, or None where there is none of this cell.
+        """
+        record = self.read(key)
+        if record is None:
+            return None
+
+        def name(one: Evaluation) -> tuple[str, str, str, str]:
+            return one.harness, one.task, one.metric, str(one.settings)
+
+        new = {name(one) for one in evaluations}
+        kept = [one for one in record.evaluations if name(one) not in new]
+        record = record.model_copy(update={"evaluations": (*kept, *evaluations)})
+        self.write(record)
+        return record
 
     def scan(self) -> Iterator[Record | CabError]:
         """Yield every record in the order of names; a file that is none comes as its error."""

@@ -79,7 +79,7 @@ def lm_eval(
     # Reading training data would set this to 1 for good, and hub tasks need the hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "0")
 
-    from cab.lm_evaluation import evaluate_tasks, join
+    from cab.lm_evaluation import evaluate_tasks
     from cab.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
     from cab.records import RecordStore
 
@@ -108,7 +108,7 @@ def lm_eval(
     found = evaluate_tasks(
         model, names, directory, include=task_files or (), few_shot=few_shot, limit=limit
     )
-    record = join(RecordStore(store), trained.cell.key, found)
+    record = RecordStore(store).add_evaluations(trained.cell.key, found)
     if json:
         output.print_json(
             {
@@ -120,7 +120,7 @@ def lm_eval(
         )
         return
     output.print_table(
-        f"{trained.cell.title}, by {found[0].harness}" if found else trained.cell.title,
+        f"{trained.cell.title}, by lm-eval",
         ("task", "metric", "value ± standard error", "documents"),
         [
             (
