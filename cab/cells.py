@@ -27,7 +27,8 @@ class Cell:
     """One thing to run. Its key hashes all that changes its result.
 
     unchecked: the variant was not proved first, so the result is of another standing.
-    checkpoints: the folder that keeps the trained weights, if they are wanted; no part of the key.
+    checkpoints: the folder that keeps the trained weights, if they are wanted; processes: how many
+    train it together. Neither is a part of the key, for neither changes the result.
     """
 
     variant: VariantCard
@@ -42,6 +43,7 @@ class Cell:
     include: tuple[Path, ...] = ()
     unchecked: bool = False
     checkpoints: Path | None = None
+    processes: int = 1
 
     @property
     def key(self) -> str:
@@ -87,6 +89,7 @@ class Request:
     unchecked: bool = False
     diagnostic: bool = False
     checkpoints: Path | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "include": request.include,
             "unchecked": request.unchecked,
             "checkpoints": request.checkpoints,
+            "processes": request.processes,
         }
         for card in chosen:
             if _other_slot(entry.card, card) and card.name not in request.tasks:
@@ -145,6 +149,11 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 left_out.append(refusal)
                 continue
             recipe, changed = _recipe(task, request.profile, request.options)
+            if recipe.train.batch_size < request.processes:
+                raise CabError(
+                    f"{card.name} trains on batches of {recipe.train.batch_size}, too few for "
+                    f"{request.processes} processes."
+                )
             cells.extend(
                 Cell(**shared, task=card, recipe=recipe, changed=changed, seed=seed)
                 for seed in range(request.seeds)

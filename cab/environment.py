@@ -11,7 +11,7 @@ import cab
 from cab.records import Environment
 
 
-def describe(device: str, threads: int) -> Environment:
+def describe(device: str, threads: int, processes: int = 1) -> Environment:
     """Describe this machine as it is seen from the current process (torch is imported)."""
     import torch
 
@@ -22,6 +22,7 @@ def describe(device: str, threads: int) -> Environment:
         cpu=cpu_model(),
         cores=usable_cores(),
         threads=threads,
+        processes=processes,
         platform=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         torch=torch.__version__,

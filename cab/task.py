@@ -8,7 +8,7 @@ profile's `Recipe`, which is hashed into the key of every cell.
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +24,9 @@ Batch = dict[str, Tensor]
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+
+IGNORED = -100
+"""The label of what is not asked, in every task; PyTorch's own."""
 
 LENGTH_FACTORS = (0.25, 0.5, 2.0, 4.0)
 """Multiples of the training length at which a task that can be stretched is tested, too."""
@@ -105,11 +108,21 @@ class Task(ABC):
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return metrics, each with one value per example (B,); their means are reported."""
 
+    def loss_terms(self, batch: Batch) -> int:
+        """Return of how many terms the loss of a batch is the mean, to join the means of shares.
+
+        They are the labels that are not IGNORED in `targets`, if it holds labels, else examples.
+        """
+        targets = batch.get("targets")
+        if targets is None or targets.is_floating_point():
+            return len(next(iter(batch.values())))
+        return int((targets != IGNORED).sum())
+
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the scored metric of predictors that need no training, one value per example."""
         return {}
 
-    def at_lengths(self) -> Mapping[float, "Task"]:
+    def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, "Task"]:
         """Return this task at other lengths, by their multiple of this one's; most have none.
 
         The trained model is tested there as well. Its backbone is built for LONGEST times the

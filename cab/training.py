@@ -41,6 +41,9 @@ def train(
 ) -> Trained:
     """Train a model by the task's recipe; batches depend on task and seed, not on the variant.
 
+    Of several processes each draws the whole batch and learns from its share; losses and
+    gradients are means over the whole.
+
     Raises:
         DivergedError: the loss is no longer finite, with the step.
     """
@@ -60,20 +63,26 @@ def train(
     losses: list[torch.Tensor] = []
     for step in range(1, recipe.steps + 1):
         started = time.perf_counter()
-        batch = _to_device(task.draw("train", recipe.batch_size, batches), accelerator)
+        whole = task.draw("train", recipe.batch_size, batches)
+        batch, part = _share(task, whole, accelerator)
+        batch = _to_device(batch, accelerator)
         model.train()
         loss = task.loss(model, batch)
         optimizer.zero_grad()
-        accelerator.backward(loss + _auxiliary_loss(model))
+        total = loss + _auxiliary_loss(model)
+        # Gradients are averaged over processes, and the shares may have unequal parts.
+        accelerator.backward(total if part == 1 else total * (part * accelerator.num_processes))
         accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
         optimizer.step()
         schedule.step()
-        losses.append(loss.detach())
-        result.tokens += task.tokens(batch)
+        losses.append(loss.detach() * part)
+        result.tokens += task.tokens(whole)
         last = step == recipe.steps
         measure = last or step % evaluate_every == 0
         # Reading the loss waits for the device, so it is read once per curve point.
-        mean = torch.stack(losses).mean().item() if measure or step % every == 0 else None
+        mean = None
+        if measure or step % every == 0:
+            mean = accelerator.reduce(torch.stack(losses).mean(), "sum").item()
         result.seconds += time.perf_counter() - started
         if mean is not None:
             if not math.isfinite(mean):
@@ -109,6 +118,16 @@ def evaluate(
         if not all(map(math.isfinite, numbers)):
             raise DivergedError(f"the metric {name} is not finite")
     return {name: Estimate.of(numbers) for name, numbers in values.items()}
+
+
+def _share(task: Task, whole: Batch, accelerator: Accelerator) -> tuple[Batch, float]:
+    """Return this process's share of a batch, and what part of the loss's terms it holds."""
+    rank, count = accelerator.process_index, accelerator.num_processes
+    if count == 1:
+        return whole, 1.0
+    examples = len(next(iter(whole.values())))
+    share = slice_batch(whole, rank * examples // count, (rank + 1) * examples // count)
+    return share, task.loss_terms(share) / task.loss_terms(whole)
 
 
 def _auxiliary_loss(model: nn.Module) -> torch.Tensor | float:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cab import checkpoints
+from cab import checkpoints, ranks
 from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots
 from cab.cells import Cell
@@ -38,7 +39,7 @@ from cab.records import (
 )
 from cab.registry import discover_tasks, discover_variants, name_of_role
 from cab.seeding import derive_seed, generator
-from cab.task import Batch, Task
+from cab.task import LENGTH_FACTORS, Batch, Task
 from cab.training import DivergedError, Report, evaluate, train
 
 GIB = 1 << 30
@@ -102,13 +103,25 @@ def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
     if job.device == "cpu":  # a CUDA context maps more than it uses
         limit_memory(job.cell.profile.memory_limit)
     try:
-        _run(job, outcome, report)
+        with ranks.group(job.cell.processes, job.device, assist, job):
+            _run(job, outcome, report)
         outcome.status = "ok"
     except Exception as error:  # the variant may raise anything
         outcome.status, outcome.message = classify(error, job.cell.profile.memory_limit)
         outcome.metrics = Metrics()  # a cell that failed after its test has no result
     outcome.cost["peak_bytes"] = _peak_bytes(job.device)
     return outcome
+
+
+def assist(job: Job, rank: ranks.Rank) -> None:
+    """Run a job beside the cell's own process, of which this one is a child."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(max(1, torch.get_num_threads() // rank.size))
+    if job.device == "cpu":
+        limit_memory(job.cell.profile.memory_limit)
+    with rank.joined():
+        _run(job, Outcome(), lambda done, total: None)
 
 
 def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
@@ -143,9 +156,13 @@ def limit_memory(gib: float) -> None:
 def _run(job: Job, outcome: Outcome, report: Report) -> None:
     began = started = time.perf_counter()
     cell = job.cell
-    accelerator = Accelerator(cpu=job.device == "cpu")
+    # Some variants leave parameters out of some steps, which several processes must agree on.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(cpu=job.device == "cpu", kwargs_handlers=[unused])
     torch.use_deterministic_algorithms(True, warn_only=True)
-    outcome.environment = describe(str(accelerator.device), torch.get_num_threads())
+    outcome.environment = describe(
+        str(accelerator.device), torch.get_num_threads(), cell.processes
+    )
     task = _build_task(job)
     slots = slots_for(cell)
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
@@ -156,6 +173,10 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     test = task.examples("test")
     outcome.data_fingerprint = fingerprint(task.examples("valid"), test)
     outcome.cost["flops"] = _training_flops(task, model)
+    if accelerator.process_index:  # dropout differs between processes, what is built does not
+        torch.manual_seed(
+            derive_seed(cell.task.name, "rank", accelerator.process_index, cell.seed)
+        )
     model = model.to(accelerator.device)
     outcome.cost["setup_seconds"] = time.perf_counter() - started
 
@@ -166,7 +187,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
         "steps": cell.recipe.train.steps,
         "tokens": trained.tokens,
     }
-    if cell.checkpoints is not None:
+    if cell.checkpoints is not None and accelerator.is_main_process:
         checkpoints.save(model, cell, cell.checkpoints)
     started = time.perf_counter()
     measured = evaluate(task, model, test, accelerator)
@@ -188,6 +209,7 @@ def length_curve(
     measured: Estimates,
     profile: Profile,
     began: float,
+    factors: Sequence[float] = LENGTH_FACTORS,
 ) -> tuple[AtLength, ...]:
     """Test a trained model at the task's other lengths, shortest first, `test` among them.
 
@@ -195,7 +217,7 @@ def length_curve(
     end in the profile's time, counted from `began`, is not started.
     """
     metric, curve, last = task.card.metric, [], 0.0
-    others = task.at_lengths()
+    others = task.at_lengths(factors)
     for factor in sorted({*others, 1.0} if others else ()):
         started = time.perf_counter()
         other = others.get(factor, task)

@@ -33,7 +33,7 @@ LAYERS = (
     ("attention", "decoding", "registry"),
     ("backbones", "data", "fetch", "hub", "task"),
     ("record_parts", "records", "training", "conformance", "environment"),
-    ("cells", "checkpoints", "worker", "fork_server", "gate", "execution", "executors"),
+    ("cells", "checkpoints", "ranks", "worker", "fork_server", "gate", "execution", "executors"),
     (
         "scores",
         "published",

@@ -82,6 +82,9 @@ def run(
     checkpoints: Annotated[
         Path | None, typer.Option(help="Keep the trained weights in this folder.")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share each batch; on CUDA a GPU each.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, run nothing.")
     ] = False,
@@ -131,6 +134,7 @@ def run(
         unchecked=unchecked,
         diagnostic=diagnostic,
         checkpoints=None if checkpoints is None else checkpoints.resolve(),
+        processes=processes,
     )
     planned = plan(request, variants, tasks)
     if dry_run:

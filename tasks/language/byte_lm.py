@@ -1,7 +1,7 @@
 """Predict the next byte of real text."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,10 +84,10 @@ class ByteLm(Task):
         """Return the cross-entropy in nats per byte."""
         return F.cross_entropy(model(batch["inputs"]).mT, batch["targets"])
 
-    def at_lengths(self) -> Mapping[float, Task]:
+    def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
         """Return the task with other windows, which cover the same text."""
         length = self.recipe.data.length
-        return {f: self.stretched(f, Windows(int(length * f))) for f in LENGTH_FACTORS}
+        return {f: self.stretched(f, Windows(int(length * f))) for f in factors}
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return bits per byte of each window."""

@@ -114,10 +114,11 @@ class Summarise(Task):
         targets = batch["targets"]
         tokens = F.pad(targets[:, :-1], (1, 0), value=END)
         logits = model(batch["source"], batch["source_padding"], tokens)
-        behind = (targets == END).long().cumsum(dim=1) > 1
-        return F.cross_entropy(
-            logits.mT, targets.masked_fill(behind, IGNORED), label_smoothing=SMOOTHING
-        )
+        return F.cross_entropy(logits.mT, _up_to_end(targets), label_smoothing=SMOOTHING)
+
+    def loss_terms(self, batch: Batch) -> int:
+        """Return the targets up to the ends."""
+        return int((_up_to_end(batch["targets"]) != IGNORED).sum())
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return ROUGE-1, -2 and -L (F-measures in per cent, stemmed) of each greedy summary."""
@@ -161,3 +162,9 @@ class Summarise(Task):
     def tokens(self, batch: Batch) -> int:
         """Count the summaries' tokens."""
         return int((batch["targets"] != END).sum())
+
+
+def _up_to_end(targets: Tensor) -> Tensor:
+    """Ignore what stands behind the first end of each row."""
+    behind = (targets == END).long().cumsum(dim=1) > 1
+    return targets.masked_fill(behind, IGNORED)

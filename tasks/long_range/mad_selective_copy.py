@@ -1,6 +1,6 @@
 """Selective copying in MAD's own size: the task of `selective-copy`, at 256 tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ from numpy.random import RandomState
 from cab.backbones.decoder import DecoderConfig
 from cab.backbones.slots import Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training
+from cab.task import LENGTH_FACTORS, Batch, Recipe, Split, Task, Training
 from cab.tasks.long_range.selective_copy import Scattered, SelectiveCopy
 from cab.tasks.retrieval import _mad
 
@@ -92,6 +92,6 @@ class MadSelectiveCopy(SelectiveCopy):
         inputs, targets = _mad.draw_published(instance, count, generator)
         return {"inputs": inputs, "targets": targets}
 
-    def at_lengths(self) -> Mapping[float, Task]:
+    def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
         """Return none: its positions are learned."""
         return {}

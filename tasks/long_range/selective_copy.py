@@ -1,6 +1,6 @@
 """Selective copying: repeat, in order, the tokens that stand scattered among blanks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -123,11 +123,11 @@ class SelectiveCopy(Task):
         logits = model(batch["inputs"])
         return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
 
-    def at_lengths(self) -> Mapping[float, Task]:
+    def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
         """Return the task at other lengths, with fewer symbols where they would not fit."""
         params: Scattered = self.recipe.data
         tasks = {}
-        for factor in LENGTH_FACTORS:
+        for factor in factors:
             length = int(params.length * factor)
             tokens = min(params.tokens, (length - 2) // 2)
             tasks[factor] = self.stretched(factor, replace(params, length=length, tokens=tokens))

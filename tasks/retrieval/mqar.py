@@ -1,6 +1,6 @@
 """Multi-query associative recall: the value that followed a key, for many keys at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -130,11 +130,11 @@ class Mqar(Task):
         right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
         return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
 
-    def at_lengths(self) -> Mapping[float, Task]:
+    def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
         """Return the task at other lengths, with fewer pairs where they would not fit."""
         params: Recall = self.recipe.data
         tasks = {}
-        for factor in LENGTH_FACTORS:
+        for factor in factors:
             length = int(params.length * factor)
             pairs = min(params.pairs, length // 4)
             tasks[factor] = self.stretched(factor, replace(params, length=length, pairs=pairs))

@@ -1,6 +1,6 @@
 """Passkey: a number is told once, somewhere in filler text, and asked for at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -149,12 +149,12 @@ class Passkey(Labelled):
         inputs, targets = generate(self.recipe.data, self._numbers[split], count, generator)
         return {"inputs": inputs, "targets": targets}
 
-    def at_lengths(self) -> Mapping[float, Task]:
+    def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
         """Return the task with less or more filler."""
         params: Text = self.recipe.data
         return {
             factor: self.stretched(factor, replace(params, length=int(params.length * factor)))
-            for factor in LENGTH_FACTORS
+            for factor in factors
         }
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cab.backbones.fast_speech import FastSpeech, FastSpeechConfig, Variances
 from cab.backbones.slots import Slots, Width
+from cab.errors import Unsupported
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Training
 from cab.tasks.speech._recordings import BANDS
@@ -74,6 +75,10 @@ class TtsFastspeech(Synthesis):
         for ours, wanted in predicted:
             loss = loss + F.mse_loss(ours[written], wanted[written])
         return loss
+
+    def loss_terms(self, batch: Batch) -> int:
+        """Refuse: the loss is a sum of means over different things, whose shares do not join."""
+        raise Unsupported(f"The loss of {self.card.name} cannot be shared by processes.")
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the distortions of speech with the model's own durations, pitch and energy."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cab.backbones.slots import Slots, Width
 from cab.backbones.speech_transformer import SpeechTransformer, SpeechTransformerConfig
+from cab.errors import Unsupported
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Training
 from cab.tasks.speech._recordings import BANDS
@@ -75,6 +76,10 @@ class TransformerTts(Synthesis):
         for ours in (said.coarse[present], said.frames[present]):
             loss = loss + F.l1_loss(ours, frames[present]) + F.mse_loss(ours, frames[present])
         return loss
+
+    def loss_terms(self, batch: Batch) -> int:
+        """Refuse: the loss is a sum of means over different things, whose shares do not join."""
+        raise Unsupported(f"The loss of {self.card.name} cannot be shared by processes.")
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the distortions of what the model says until it stops."""
