@@ -76,6 +76,7 @@ class Request:
 
     tasks: by default those that are scored in the profile (in quick, where nothing is scored), and
     those for gates of feature maps; with `diagnostic` all that have a recipe there.
+    every: what a variant does not offer is left out, even if it was asked for by name.
     """
 
     variants: Sequence[str]
@@ -90,6 +91,7 @@ class Request:
     diagnostic: bool = False
     checkpoints: Path | None = None
     processes: int = 1
+    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             if _other_slot(entry.card, card) and card.name not in request.tasks:
                 continue
             if refusal := _refusal(entry.card, card, HYBRID in request.options):
-                if card.name in request.tasks or card.pattern in request.patterns:
+                by_name = card.name in request.tasks or card.pattern in request.patterns
+                if by_name and not request.every:
                     raise CabError(refusal)
                 left_out.append(refusal)
                 continue

@@ -1,18 +1,20 @@
-"""Run cells, each in its own process, with limits; write a record for every one.
+"""Run cells, several at once, and write a record for every one.
 
-Processes come from a fork server (see `cab.fork_server`), so that a cell starts in milliseconds
-and what one cell does to its process no other cell sees.
+A cell is claimed by a lock in the store before it starts, and its record stands before the lock
+is gone: of all the runs and sweeps on one store a single one runs it. Where a cell runs is another
+matter (`cab.jobs.Places`): in processes of this machine, or elsewhere.
 """
 
+import os
 import shlex
 import sys
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from datetime import UTC, datetime, timedelta
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -21,12 +23,15 @@ from filelock import FileLock, Timeout
 from cab.cells import Cell
 from cab.environment import describe, git_state, usable_cores
 from cab.errors import CabError
-from cab.fork_server import start_fork_server
+from cab.jobs import Device, Ended, Jobs, Places, stopping
+from cab.processes import Processes
 from cab.records import Cost, Provenance, Record, RecordStore, Settings, TaskInfo, VariantInfo
-from cab.worker import Job, Outcome, work
 
 RETRIED = ("error",)
 """Outcomes that say more of the circumstances than of the variant: such cells run again."""
+
+RECORD_SPACE = 1 << 18
+"""Bytes that are kept free for the record of each cell that runs; they take a tenth of it."""
 
 State = Literal["ran", "already done", "blocked"]
 
@@ -66,65 +71,134 @@ class Reporter(Protocol):
         """A cell needs nothing more."""
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """A cell that is this run's to do, for as long as the lock is held."""
+
+    cell: Cell
+    lock: FileLock
+    space: Path
+    started: datetime
+
+    def give_up(self, done: bool = False) -> None:
+        """Leave the cell to others, or to nobody if it is done."""
+        self.space.unlink(missing_ok=True)
+        if done:  # whoever waits for the lock looks for the record first, so its file may go
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+        self.lock.release()
+
+
 @dataclass
 class Runner:
-    """Runs cells into a store."""
+    """Runs cells into a store, at some places (by default one process after the other, here)."""
 
     store: RecordStore
     data_dir: Path
-    device: Literal["cpu", "cuda"]
+    device: Device
     reporter: Reporter
     force: bool = False
     on_record: Callable[[Record], None] = lambda record: None
     context: ForkServerContext | None = None
     invocation: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    command: str = field(default_factory=lambda: shlex.join(["cab", *sys.argv[1:]]))
+    places: Places | None = None
 
     def run(self, cells: Sequence[Cell]) -> list[Finished]:
-        """Run the cells that have no record yet (all of them with force), in order.
+        """Run the cells that have no record yet (all of them with force); return them in order.
 
-        A cell that another process is running is left for the end and then looked at again. A
-        failing cell never stops the others. Records of status `error` are tried again.
+        A failing cell never stops the others. Records of status `error` are tried again.
         """
-        finished: dict[str, Finished] = {}
-        waiting = list(cells)
-        while waiting:
-            busy = []
-            for cell in waiting:
-                done = self._claim_and_run(cell)
-                if done is None:
-                    self.reporter.cell_waits(cell)
-                    busy.append(cell)
-                else:
-                    finished[cell.key] = done
-                    self.reporter.cell_finished(done)
-            waiting = busy
-            if busy:
-                time.sleep(0.5)
+        with closing(self.each(cells)) as each:
+            finished = {one.cell.key: one for one in each}
         return [finished[cell.key] for cell in cells]
 
-    def _claim_and_run(self, cell: Cell) -> Finished | None:
-        """Run a cell unless it is done; None says that another process is at it."""
+    def each(self, cells: Sequence[Cell]) -> Generator[Finished, None, None]:
+        """Run cells as `run` does, and yield each once, as soon as it needs nothing more.
+
+        A cell that another process is running is left for the end and then looked at again.
+        Whoever does not hear it to the end closes it, so that no process goes on.
+        """
+        waiting, busy = deque(cells), deque[Cell]()
+        claims: dict[str, _Claim] = {}
+        jobs = Jobs(self.data_dir, self.device)
+        with _given_up(claims), stopping(self.places or Processes(1, self.context)) as places:
+            while waiting or busy or claims:
+                while waiting and len(claims) < places.count:
+                    claim = self._claim(waiting.popleft(), busy)
+                    if isinstance(claim, _Claim):
+                        claims[claim.cell.key] = claim
+                        claim = self._start(claims, claim, places, jobs)
+                    if claim is not None:
+                        yield self._told(claim)
+                for event in places.wait(0.5) if claims or busy else ():
+                    if isinstance(event, Ended):
+                        yield self._told(self._store(claims.pop(event.key), event))
+                    else:
+                        cell = claims[event.key].cell
+                        self.reporter.cell_progress(cell, event.done, event.total)
+                if not waiting:
+                    waiting, busy = busy, waiting
+
+    def _start(
+        self, claims: dict[str, _Claim], claim: _Claim, places: Places, jobs: Jobs
+    ) -> Finished | None:
+        """Start a claimed cell; if that fails, give it up and say why."""
+        self.reporter.cell_started(claim.cell)
         try:
-            if (done := self._done(cell)) is not None:
+            places.start(jobs.of(claim.cell))
+        except (CabError, OSError, EOFError) as error:
+            claims.pop(claim.cell.key).give_up()
+            problem = str(error) or f"no process could be started for it: {type(error).__name__}"
+            return Finished(claim.cell, "blocked", None, problem)
+        return None
+
+    def _told(self, finished: Finished) -> Finished:
+        self.reporter.cell_finished(finished)
+        return finished
+
+    def _claim(self, cell: Cell, busy: deque[Cell]) -> _Claim | Finished | None:
+        """Claim a cell unless it is done; if another process is at it, it goes to the busy."""
+        try:
+            if (done := self.finished(cell)) is not None:
                 return done
             folder = self.store.root / "locks"
             folder.mkdir(parents=True, exist_ok=True)
-            lock = folder / f"{cell.key}.lock"
-            with FileLock(lock, timeout=0):
-                if (done := self._done(cell)) is not None:
-                    return done
-                record = self._run_cell(cell)
-                self.store.write(record)
-                # Whoever waits on this file looks for the record first, so it may go.
-                lock.unlink(missing_ok=True)
+            lock = FileLock(folder / f"{cell.key}.lock", timeout=0)
+            lock.acquire()
+            claim = _Claim(cell, lock, folder / f"{cell.key}.space", datetime.now(UTC))
+            try:
+                done = self.finished(cell)
+                if done is None:
+                    _reserve(claim.space)
+            except BaseException:
+                claim.give_up()
+                raise
+            if done is not None:
+                claim.give_up(done=True)
+            return done or claim
         except Timeout:
+            self.reporter.cell_waits(cell)
+            busy.append(cell)
             return None
         except (CabError, OSError) as error:
             return Finished(cell, "blocked", None, str(error))
-        self.on_record(record)
-        return Finished(cell, "ran", record)
 
-    def _done(self, cell: Cell) -> Finished | None:
+    def _store(self, claim: _Claim, ended: Ended) -> Finished:
+        """Write the record of a cell that has ended, and give up the claim."""
+        record, written = self._record(claim, ended), False
+        try:
+            claim.space.unlink(missing_ok=True)
+            self.store.write(record)
+            written = True
+        except (CabError, OSError) as error:
+            return Finished(claim.cell, "blocked", None, str(error))
+        finally:
+            claim.give_up(done=written)
+        self.on_record(record)
+        return Finished(claim.cell, "ran", record)
+
+    def finished(self, cell: Cell) -> Finished | None:
+        """A cell that needs no run, with its record; None for one that does."""
         record = self.store.read(cell.key)
         if record is None or record.status in RETRIED or self._to_force(record):
             return None
@@ -133,45 +207,8 @@ class Runner:
     def _to_force(self, record: Record) -> bool:
         return self.force and record.provenance.invocation != self.invocation
 
-    def _run_cell(self, cell: Cell) -> Record:
-        self.reporter.cell_started(cell)
-        started, clock = datetime.now(UTC), time.monotonic()
-        self.context = self.context or start_fork_server([cell.task])
-        here, there = self.context.Pipe(duplex=False)
-        job = Job(cell, self.data_dir, self.device)
-        process = self.context.Process(target=work, args=(job, there))
-        process.start()
-        there.close()
-        try:
-            outcome = self._listen(cell, process, here, clock + cell.profile.time_limit)
-        finally:
-            if process.is_alive():
-                process.kill()
-            process.join()
-            here.close()
-        outcome.cost["total_seconds"] = time.monotonic() - clock
-        return self._record(cell, outcome, started)
-
-    def _listen(
-        self, cell: Cell, process: ForkServerProcess, connection: Connection, deadline: float
-    ) -> Outcome:
-        while connection.poll(max(0.0, deadline - time.monotonic())):
-            try:
-                kind, content = connection.recv()
-            except EOFError:
-                process.join()
-                return Outcome(status="error", message=_death(process.exitcode))
-            if kind == "outcome":
-                assert isinstance(content, Outcome)
-                return content
-            self.reporter.cell_progress(cell, *content)
-        return Outcome(
-            status="timeout",
-            message=f"not finished after {cell.profile.time_limit:g} s, the limit of the profile "
-            f"{cell.profile.name}",
-        )
-
-    def _record(self, cell: Cell, outcome: Outcome, started: datetime) -> Record:
+    def _record(self, claim: _Claim, ended: Ended) -> Record:
+        cell, outcome = claim.cell, ended.outcome
         revision, dirty = git_state()
         return Record(
             key=cell.key,
@@ -200,23 +237,42 @@ class Runner:
             metrics=outcome.metrics,
             shortcuts=outcome.shortcuts,
             curve=tuple(outcome.curve),
-            cost=Cost(**outcome.cost),
+            cost=Cost(**{**outcome.cost, "total_seconds": ended.seconds}),
             environment=outcome.environment or describe(self.device, usable_cores()),
             provenance=Provenance(
                 invocation=self.invocation,
-                command=shlex.join(["cab", *sys.argv[1:]]),
+                command=self.command,
                 git_revision=revision,
                 git_dirty=dirty,
-                started=started,
-                ended=datetime.now(UTC),
+                started=claim.started,
+                # By the clock that is never set back.
+                ended=claim.started + timedelta(seconds=ended.seconds),
             ),
         )
 
 
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        return (
-            f"the cell's process was killed by signal {-code}; signal 9 often comes from the "
-            f"kernel when the machine is out of memory"
-        )
-    return f"the cell's process ended with status {code} before it gave a result"
+def _reserve(path: Path) -> None:
+    """Take the space of a record before its cell runs, so that no result meets a full disk.
+
+    Raises:
+        CabError: there is not so much space.
+    """
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, RECORD_SPACE)
+    except OSError as error:
+        raise CabError(
+            f"{path.parent.parent} has no room for a record: {error}. The cell was not started; "
+            f"make room and say the same command again."
+        ) from None
+
+
+@contextmanager
+def _given_up(claims: Mapping[str, _Claim]) -> Iterator[None]:
+    """Whatever happens, leave the claims that are still held to others."""
+    try:
+        yield
+    finally:
+        for claim in claims.values():
+            claim.give_up()

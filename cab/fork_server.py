@@ -15,7 +15,8 @@ def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # A cell that is killed leaves its libraries' semaphores to the tracker, which frees them and
     # would warn the user about each.
-    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
+    sys.warnoptions[:] = [*(one for one in sys.warnoptions if one != quiet), quiet]
     # PyTorch's optimisers import its compiler, which takes as long as torch itself.
     libraries = sorted({library for task in tasks for library in task.imports})
     context.set_forkserver_preload(["cab.worker", "torch._dynamo", *libraries])

@@ -11,11 +11,14 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import connection
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -85,35 +88,74 @@ def cache_directory() -> Path:
 
 def prove(claim: Claim, context: ForkServerContext) -> list[str]:
     """Return what the gating laws find wrong, as sentences; none is a proof, which is kept."""
-    if claim.proof.is_file():
-        return []
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_hold, args=(claim, there))
-    process.start()
-    there.close()
+    ((_, problems),) = prove_all([claim], context)
+    return problems
+
+
+def prove_all(
+    claims: Sequence[Claim], context: ForkServerContext, workers: int = 1
+) -> Iterator[tuple[Claim, list[str]]]:
+    """Prove claims, so many at once; yield each with what is wrong, as soon as it is known."""
+    waiting = deque(claims)
+    running: dict[Connection, tuple[Claim, ForkServerProcess, float]] = {}
     try:
-        if not here.poll(TIME_LIMIT):
-            return [f"The laws had not ended after {TIME_LIMIT:g} s."]
+        while waiting or running:
+            while waiting and len(running) < workers:
+                claim = waiting.popleft()
+                if claim.proof.is_file():
+                    yield claim, []
+                    continue
+                here, there = context.Pipe(duplex=False)
+                process = context.Process(target=_hold, args=(claim, there))
+                process.start()
+                there.close()
+                running[here] = claim, process, time.monotonic() + TIME_LIMIT
+            if not running:
+                continue
+            first = min(deadline for _, _, deadline in running.values()) - time.monotonic()
+            ready = connection.wait(list(running), max(0.0, first))
+            late = [one for one in running if running[one][2] <= time.monotonic()]
+            for here in {one for one in ready if isinstance(one, Connection)} | set(late):
+                claim, process, _ = running.pop(here)
+                problems = _said(here, process) if here in ready else [_TOO_LONG]
+                _end(here, process)
+                if not problems:
+                    _keep(claim)
+                yield claim, problems
+    finally:
+        for here, (_, process, _) in running.items():
+            _end(here, process)
+
+
+_TOO_LONG = f"The laws had not ended after {TIME_LIMIT:g} s."
+
+
+def _said(here: Connection, process: ForkServerProcess) -> list[str]:
+    try:
         problems: list[str] = here.recv()
     except EOFError:
         process.join()
         return [f"The process that tried the laws ended with status {process.exitcode}."]
-    finally:
-        if process.is_alive():
-            process.kill()
-        process.join()
-        here.close()
-    if not problems:
-        # A cache that cannot be written costs the next run some seconds, no more.
-        with contextlib.suppress(OSError):
-            claim.proof.parent.mkdir(parents=True, exist_ok=True)
-            temporary = claim.proof.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps({"variant": claim.variant}), encoding="utf-8")
-            temporary.replace(claim.proof)
     return problems
 
 
-def _hold(claim: Claim, connection: Connection) -> None:
+def _end(here: Connection, process: ForkServerProcess) -> None:
+    if process.is_alive():
+        process.kill()
+    process.join()
+    here.close()
+
+
+def _keep(claim: Claim) -> None:
+    # A cache that cannot be written costs the next run some seconds, no more.
+    with contextlib.suppress(OSError):
+        claim.proof.parent.mkdir(parents=True, exist_ok=True)
+        temporary = claim.proof.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"variant": claim.variant}), encoding="utf-8")
+        temporary.replace(claim.proof)
+
+
+def _hold(claim: Claim, there: Connection) -> None:
     """Try the gating laws; runs in its own process."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -128,7 +170,7 @@ def _hold(claim: Claim, connection: Connection) -> None:
         variants, claim.variant, [claim.pattern], options=claim.options, device=claim.device
     )
     verdicts = check(asked, [law for law in LAWS if law.gates])
-    connection.send([f"{v.law}: {v.findings[0]}." for v in verdicts if not v.holds])
+    there.send([f"{v.law}: {v.findings[0]}." for v in verdicts if not v.holds])
 
 
 @lru_cache(maxsize=1)

@@ -13,8 +13,8 @@ METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100
 """MLflow's limits of one call."""
 
 
-def write_run(client: Any, record: Record, experiment: str, parent: str) -> None:
-    """Make the run of a record, below the run of the command that made it."""
+def write_run(client: Any, record: Record, experiment: str, more: Mapping[str, str]) -> None:
+    """Make the run of a record, with tags beside its own, such as its parent's."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
     ended = milliseconds(record.provenance.ended)
@@ -22,7 +22,7 @@ def write_run(client: Any, record: Record, experiment: str, parent: str) -> None
         experiment,
         start_time=milliseconds(record.provenance.started),
         run_name=f"{record.variant.name} seed {record.seed}",
-        tags={**tags(record), PARENT_TAG: parent},
+        tags={**tags(record), **more},
     )
     run_id = run.info.run_id
     numbers = [Metric(name, value, ended, step) for name, value, step in metrics(record)]

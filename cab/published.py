@@ -21,6 +21,9 @@ from cab.scores.table import TUNED, TUNED_PROFILES
 CURVE_POINTS = 12
 """How many points of a curve are published."""
 
+LARGEST_FILE = 10_000_000
+"""Bytes of a file of results that are read: hundreds of cells take a tenth of it."""
+
 VARIANT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 VERIFIED = "verified"
@@ -176,6 +179,9 @@ def read_results(folder: Path, profile: str) -> tuple[list[Record], list[Verific
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise CabError(f"{path} has {size} bytes; {LARGEST_FILE} are allowed.")
         # Split at \n alone: other separators may stand in a string.
         return list(enumerate(path.read_bytes().decode("utf-8").rstrip("\n").split("\n"), 1))
     except (OSError, UnicodeDecodeError) as error:

@@ -55,12 +55,16 @@ class Entry(Generic[Card]):
 
 @dataclass
 class Registry(Generic[Card]):
-    """Names of one kind (variant or task), each with the file that registers it."""
+    """Names of one kind (variant or task), each with the file that registers it.
+
+    tolerant: a file that cannot be read is noted in `problems`, and hides no other.
+    """
 
     kind: str
     card_class: type[Card]
     entries: dict[str, Entry[Card]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    tolerant: bool = False
 
     @property
     def decorator(self) -> str:
@@ -101,6 +105,10 @@ class Registry(Generic[Card]):
             f"module carries that card. Decorate the class itself, at the top of the module."
         )
 
+    def only(self, *names: str) -> "Registry[Card]":
+        """A registry of some of the names, small enough to be sent along with a cell."""
+        return Registry(self.kind, self.card_class, {name: self.entry(name) for name in names})
+
     def add_package(self, package: str) -> None:
         """Add every file below an installed package, such as `cab.variants`."""
         for folder in importlib.import_module(package).__path__:
@@ -108,15 +116,29 @@ class Registry(Generic[Card]):
             for path in sorted(root.rglob("*.py")):
                 if not path.name.startswith("_"):
                     relative: Path = path.relative_to(root).with_suffix("")
-                    self._add(path, ".".join((package, *relative.parts)))
+                    with self._tolerance():
+                        self._add(path, ".".join((package, *relative.parts)))
 
-    def add_file(self, path: Path) -> str:
-        """Add one file of the user's and return the name it registers."""
+    @contextlib.contextmanager
+    def _tolerance(self) -> Iterator[None]:
+        try:
+            yield
+        except CabError as error:
+            if not self.tolerant:
+                raise
+            self.problems.append(str(error))
+
+    def add_file(self, path: Path) -> None:
+        """Add one file of the user's."""
+        with self._tolerance():
+            self._add_file(path)
+
+    def _add_file(self, path: Path) -> None:
         if not path.is_file():
             raise CabError(f"--include {path}: there is no such file.")
         resolved = path.resolve()
         digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-        return self._add(resolved, f"cab_included_{path.stem}_{digest}")
+        self._add(resolved, f"cab_included_{path.stem}_{digest}")
 
     def add_entry_points(self, group: str) -> None:
         """Add what installed packages offer; a broken one is noted in `problems`, not fatal."""
@@ -130,7 +152,7 @@ class Registry(Generic[Card]):
                 sentence = f"Entry point {point.name} of {group} is left out: {point.module}: "
                 self.problems.append(f"{sentence}{error}")
 
-    def _add(self, path: Path, module: str) -> str:
+    def _add(self, path: Path, module: str) -> None:
         card = self.card_class.from_keywords(**read_keywords(path, self.decorator))
         own = module.startswith("cab.")
         if isinstance(card, VariantCard) and card.role != "entry" and not own:
@@ -142,7 +164,6 @@ class Registry(Generic[Card]):
                 f"Rename one of them."
             )
         self.entries[card.name] = Entry(card, path, module)
-        return card.name
 
 
 def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
@@ -240,9 +261,15 @@ def name_of_role(variants: Registry[VariantCard], role: Role) -> str:
     return name
 
 
-def discover_variants(include: tuple[Path, ...] = ()) -> Registry[VariantCard]:
-    """All variants: built in, of installed packages, and of the given files."""
-    registry = Registry("variant", VariantCard)
+def discover_variants(
+    include: tuple[Path, ...] = (), *, tolerant: bool = False
+) -> Registry[VariantCard]:
+    """All variants: built in, of installed packages, and of the given files.
+
+    Raises:
+        CabError: a file cannot be read; if tolerant, it is noted in `problems` instead.
+    """
+    registry = Registry("variant", VariantCard, tolerant=tolerant)
     registry.add_package("cab.variants")
     registry.add_entry_points("cab.variants")
     for path in include:

@@ -15,15 +15,48 @@ def source_hash(path: Path) -> str:
     Comments, docstrings and layout do not count: the parsed code is hashed. Neither does the
     card: it says things of the mechanism and changes nothing in it.
     """
+    return _hash(path, {})
+
+
+class Sources:
+    """The hashes of many mechanisms; a file is read anew only when it has changed on the disk."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[dict[Path, tuple[int, int]], str]] = {}
+
+    def hash(self, path: Path) -> str:
+        """The source hash of a mechanism as its files are now."""
+        if path in self._known:
+            stamps, known = self._known[path]
+            if all(_stamp(file) == stamp for file, stamp in stamps.items()):
+                return known
+        files: dict[Path, tuple[int, int]] = {}
+        known = _hash(path, files)
+        self._known[path] = files, known
+        return known
+
+
+def _hash(path: Path, files: dict[Path, tuple[int, int]]) -> str:
     found: dict[str, str] = {}
-    _collect(path, "", found)
+    _collect(path, "", found, files)
     text = "\n".join(found[name] for name in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _collect(path: Path, name: str, found: dict[str, str]) -> None:
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, -1
+    return status.st_mtime_ns, status.st_size
+
+
+def _collect(
+    path: Path, name: str, found: dict[str, str], files: dict[Path, tuple[int, int]]
+) -> None:
     if name in found:
         return
+    files[path] = _stamp(path)  # before it is read: what changes afterwards shows
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found[name] = ast.dump(_without_words(tree))
     for node in ast.walk(tree):
@@ -35,7 +68,7 @@ def _collect(path: Path, name: str, found: dict[str, str]) -> None:
             continue
         for module in modules:
             if module.startswith(FOLLOWED) and (origin := _origin(module)):
-                _collect(origin, module, found)
+                _collect(origin, module, found, files)
 
 
 def _origin(module: str) -> Path | None:

@@ -2,12 +2,14 @@
 
 Each record becomes one run (experiment cab/<profile>/<task>) below a parent run per command.
 Everything in a run comes from its record, so that `cab index` rebuilds the same database.
+
+On a server that a team shares, every run carries its store's mark, and a store's index touches no
+run without it: neither those of another store, whatever cells it holds, nor what is not CAB's.
 """
 
 import contextlib
 import os
-import queue
-import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,26 +22,42 @@ from cab.errors import CabError
 from cab.mlflow_runs import DIGEST_TAG, KEY_TAG, PARENT_TAG, digest, milliseconds, write_run
 from cab.records import Record
 
-INVOCATION_TAG = "cab.invocation"
+INVOCATION_TAG, STORE_TAG = "cab.invocation", "cab.store"
 
 _Command = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where the index is: an MLflow tracking URI, and the folder of its artifacts."""
+    """Where the index is: an MLflow tracking URI, and the folder of its artifacts.
+
+    shared: it may hold more than this store's runs.
+    """
 
     uri: str
     artifacts: Path
     lock: Path
+    shared: bool = False
 
     @classmethod
     def of_store(cls, root: Path, uri: str | None = None) -> "Tracking":
         """The index of a store: <root>/mlflow.db unless a tracking URI is given."""
         root = root.resolve()
         return cls(
-            uri or f"sqlite:///{root / 'mlflow.db'}", root / "artifacts", root / "mlflow.lock"
+            uri or f"sqlite:///{root / 'mlflow.db'}",
+            root / "artifacts",
+            root / "mlflow.lock",
+            shared=uri is not None,
         )
+
+    def marks(self) -> dict[str, str]:
+        """The tags that tell this store's runs from others; none if there are no others."""
+        if not self.shared:
+            return {}
+        path = self.lock.with_name("store-id")
+        if not path.exists():
+            path.write_text(uuid.uuid4().hex + "\n", encoding="utf-8")
+        return {STORE_TAG: path.read_text(encoding="utf-8").strip()}
 
 
 @dataclass(frozen=True)
@@ -66,66 +84,23 @@ def index(
     """
     ordered = sorted(records, key=lambda record: (record.provenance.started, record.key))
     with _locked(tracking), _explained(tracking):
-        client = _client(tracking)
-        parents = _sync_parents(client, ordered, tracking, complete)
-        runs = _runs_by_key(client, f"tags.`{KEY_TAG}` != ''") if complete else {}
+        client, marks = _client(tracking), tracking.marks()
+        own = "".join(f" and tags.`{tag}` = '{value}'" for tag, value in marks.items())
+        parents = _sync_parents(client, ordered, tracking, complete, own)
+        runs = _runs_by_key(client, f"tags.`{KEY_TAG}` != ''{own}") if complete else {}
         counts = {"added": 0, "replaced": 0, "removed": 0, "present": 0}
         for record in ordered:
             if not complete:
-                runs = _runs_by_key(client, f"tags.`{KEY_TAG}` = '{record.key}'")
-            counts[_sync_run(client, record, runs.pop(record.key, None), parents)] += 1
+                runs = _runs_by_key(client, f"tags.`{KEY_TAG}` = '{record.key}'{own}")
+            counts[_sync_run(client, record, runs.pop(record.key, None), parents, marks)] += 1
             advance()
         if complete:
             for stale in runs.values():
                 client.delete_run(stale.info.run_id)
             counts["removed"] = len(runs)
-            for run in _all_runs(client, "attributes.status = 'RUNNING'"):
+            for run in _all_runs(client, f"attributes.status = 'RUNNING'{own}"):
                 client.set_terminated(run.info.run_id, status="KILLED")
     return Indexed(**counts)
-
-
-class LiveIndex:
-    """Indexes records in a thread of its own while cells run, so that no cell waits for it.
-
-    `start` lets the thread import MLflow and set its database up before the first record.
-    """
-
-    def __init__(self, tracking: Tracking) -> None:
-        self._tracking = tracking
-        self._queue: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self.problem = ""
-
-    def start(self) -> None:
-        """Start the thread, once."""
-        if self._thread is not None:
-            return
-        self._thread = threading.Thread(target=self._work, name="mlflow-index", daemon=True)
-        self._thread.start()
-
-    def add(self, record: Record) -> None:
-        """Index a record soon."""
-        self.start()
-        self._queue.put(record)
-
-    def close(self) -> None:
-        """Wait until all records are indexed."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-
-    def _work(self) -> None:
-        self._try([])
-        while (record := self._queue.get()) is not None:
-            self._try([record])
-
-    def _try(self, records: list[Record]) -> None:
-        if self.problem:  # it failed before: do not wait for it again
-            return
-        try:
-            index(records, self._tracking)
-        except CabError as error:  # a failing index must not cost a result
-            self.problem = str(error)
 
 
 @contextlib.contextmanager
@@ -193,7 +168,11 @@ def _runs_by_key(client: Any, condition: str) -> dict[str, Any]:
 
 
 def _sync_run(
-    client: Any, record: Record, old: Any | None, parents: Mapping[_Command, tuple[str, str]]
+    client: Any,
+    record: Record,
+    old: Any | None,
+    parents: Mapping[_Command, tuple[str, str]],
+    marks: Mapping[str, str],
 ) -> Literal["added", "replaced", "present"]:
     experiment, parent = parents[_command(record)]
     if old is not None and old.data.tags.get(DIGEST_TAG) == digest(record):
@@ -202,7 +181,7 @@ def _sync_run(
         return "present"
     if old is not None:
         client.delete_run(old.info.run_id)
-    write_run(client, record, experiment, parent)
+    write_run(client, record, experiment, {**marks, PARENT_TAG: parent})
     return "added" if old is None else "replaced"
 
 
@@ -212,7 +191,7 @@ def _command(record: Record) -> _Command:
 
 
 def _sync_parents(
-    client: Any, records: Sequence[Record], tracking: Tracking, complete: bool
+    client: Any, records: Sequence[Record], tracking: Tracking, complete: bool, own: str
 ) -> dict[_Command, tuple[str, str]]:
     """Make each command's run span its records; return (experiment, run) of each command.
 
@@ -227,7 +206,7 @@ def _sync_parents(
         condition = f"tags.`{INVOCATION_TAG}` = '{records[0].provenance.invocation}'"
     there = {
         (run.info.experiment_id, run.data.tags[INVOCATION_TAG]): run
-        for run in (_all_runs(client, condition) if records or complete else ())
+        for run in (_all_runs(client, condition + own) if records or complete else ())
     }
     parents = {}
     for (name, invocation), its in grouped.items():
@@ -235,7 +214,7 @@ def _sync_parents(
         old = there.pop((experiment, invocation), None)
         parents[name, invocation] = (
             experiment,
-            _sync_parent(client, experiment, its, old, complete),
+            _sync_parent(client, experiment, its, old, complete, tracking.marks()),
         )
     if complete:
         for run in there.values():
@@ -245,7 +224,12 @@ def _sync_parents(
 
 
 def _sync_parent(
-    client: Any, experiment: str, records: Sequence[Record], old: Any | None, complete: bool
+    client: Any,
+    experiment: str,
+    records: Sequence[Record],
+    old: Any | None,
+    complete: bool,
+    marks: Mapping[str, str],
 ) -> str:
     started = min(milliseconds(record.provenance.started) for record in records)
     ended = max(milliseconds(record.provenance.ended) for record in records)
@@ -262,7 +246,11 @@ def _sync_parent(
         experiment,
         start_time=started,
         run_name=command[:200],
-        tags={INVOCATION_TAG: records[0].provenance.invocation, "cab.command": command},
+        tags={
+            INVOCATION_TAG: records[0].provenance.invocation,
+            "cab.command": command,
+            **marks,
+        },
     )
     client.set_terminated(run.info.run_id, end_time=ended)
     return str(run.info.run_id)
@@ -274,4 +262,11 @@ def _experiment(client: Any, name: str, tracking: Tracking) -> str:
         return str(experiment.experiment_id)
     local = tracking.uri.startswith("sqlite:")
     location = (tracking.artifacts / name.removeprefix("cab/")).as_uri()
-    return str(client.create_experiment(name, artifact_location=location if local else None))
+    try:
+        return str(client.create_experiment(name, artifact_location=location if local else None))
+    except Exception:
+        # Another store's index may have made it in between: then it is there now.
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            raise
+        return str(experiment.experiment_id)

@@ -10,6 +10,7 @@ from cab.errors import CabError
 from cab.profiles import PROFILES
 from cab.published import (
     CURVE_POINTS,
+    LARGEST_FILE,
     VARIANT_NAME,
     canonical_line,
     publishable,
@@ -21,7 +22,6 @@ from cab.scores.board import Board
 from cab.taxonomy import TaskCard, VariantCard
 from cab.verification import cell_of
 
-LARGEST_FILE = 10_000_000
 LONGEST_TEXT = 2_000
 PARAMETER_BUDGET = 1.1
 """How many parameters an entry may have, over those of the reference on the same task."""

@@ -10,9 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,46 +25,16 @@ from cab.backbones.slots import Slots
 from cab.cells import Cell
 from cab.environment import describe
 from cab.errors import Unsupported
+from cab.jobs import Job, Outcome
 from cab.profiles import Profile
-from cab.records import (
-    AtLength,
-    CurvePoint,
-    Environment,
-    Estimate,
-    Estimates,
-    Metrics,
-    Status,
-)
-from cab.registry import discover_tasks, discover_variants, name_of_role
+from cab.records import AtLength, Estimate, Estimates, Metrics, Status
+from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.seeding import derive_seed, generator
 from cab.task import LENGTH_FACTORS, Batch, Task
+from cab.taxonomy import VariantCard
 from cab.training import DivergedError, Report, evaluate, train
 
 GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Job:
-    """A cell and where to run it."""
-
-    cell: Cell
-    data_dir: Path
-    device: str
-
-
-@dataclass
-class Outcome:
-    """What a cell gave, as far as it came; the parent makes a record of it."""
-
-    status: Status = "error"
-    message: str = ""
-    metrics: Metrics = field(default_factory=Metrics)
-    shortcuts: Estimates = field(default_factory=dict)
-    curve: list[CurvePoint] = field(default_factory=list)
-    cost: dict[str, Any] = field(default_factory=dict)
-    parameters: int | None = None
-    data_fingerprint: str | None = None
-    environment: Environment | None = None
 
 
 def work(job: Job, connection: Connection) -> None:
@@ -74,6 +42,7 @@ def work(job: Job, connection: Connection) -> None:
 
     The parent handles Ctrl-C; if the parent is gone, this process ends at once.
     """
+    gc.freeze()  # what came with the fork is nobody's garbage, and looking through it takes long
     threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(2, 1)  # what a variant prints is no result
@@ -100,14 +69,19 @@ def end_with_parent() -> None:
 def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
     """Run a job in this process; every failure of the cell's own becomes an outcome."""
     outcome = Outcome()
+    memory_limit = job.cell.profile.memory_limit
+    if job.threads:
+        torch.set_num_threads(job.threads)
     if job.device == "cpu":  # a CUDA context maps more than it uses
-        limit_memory(job.cell.profile.memory_limit)
+        limit_memory(memory_limit)
+    elif job.gpu is not None:
+        memory_limit = limit_gpu(job.gpu, job.gpu_share, memory_limit)
     try:
         with ranks.group(job.cell.processes, job.device, assist, job):
             _run(job, outcome, report)
         outcome.status = "ok"
     except Exception as error:  # the variant may raise anything
-        outcome.status, outcome.message = classify(error, job.cell.profile.memory_limit)
+        outcome.status, outcome.message = classify(error, memory_limit)
         outcome.metrics = Metrics()  # a cell that failed after its test has no result
     outcome.cost["peak_bytes"] = _peak_bytes(job.device)
     return outcome
@@ -153,6 +127,18 @@ def limit_memory(gib: float) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
+def limit_gpu(gpu: str, share: float, gib: float) -> float:
+    """See one GPU alone, and take at most a share of its memory; return the limit in GiB.
+
+    Cells that share a GPU thereby run out of memory by their own size, not by their neighbours'.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    if share >= 1:
+        return gib
+    torch.cuda.set_per_process_memory_fraction(share)
+    return share * torch.cuda.get_device_properties(0).total_memory / GIB
+
+
 def _run(job: Job, outcome: Outcome, report: Report) -> None:
     began = started = time.perf_counter()
     cell = job.cell
@@ -164,7 +150,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
         str(accelerator.device), torch.get_num_threads(), cell.processes
     )
     task = _build_task(job)
-    slots = slots_for(cell)
+    slots = slots_for(cell, job.variants)
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
     torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
     model = task.build(slots)
@@ -242,14 +228,14 @@ def length_curve(
 
 
 def _build_task(job: Job) -> Task:
-    task_class = discover_tasks().load(job.cell.task.name)
+    task_class = (job.tasks or discover_tasks()).load(job.cell.task.name)
     assert issubclass(task_class, Task)
     return task_class(job.cell.recipe, job.data_dir)
 
 
-def slots_for(cell: Cell) -> Slots:
+def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
     """Return slots that a cell's variant, and the reference beside it, are to fill."""
-    variants = discover_variants(cell.include)
+    variants = known or discover_variants(cell.include)
 
     def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
         attention = variants.load(name)

@@ -33,7 +33,10 @@ LAYERS = (
     ("attention", "decoding", "registry"),
     ("backbones", "data", "fetch", "hub", "task"),
     ("record_parts", "records", "training", "conformance", "environment"),
-    ("cells", "checkpoints", "ranks", "worker", "fork_server", "gate", "execution", "executors"),
+    (
+        *("cells", "checkpoints", "jobs", "ranks", "worker", "fork_server", "processes", "gate"),
+        *("execution", "executors"),
+    ),
     (
         "scores",
         "published",
@@ -44,6 +47,7 @@ LAYERS = (
         "measure",
         "mlflow_runs",
         "tracking",
+        "live_index",
         "trained",
         "lm_harness",
         "lm_evaluation",

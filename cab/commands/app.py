@@ -29,6 +29,7 @@ from cab.commands import (
     run,
     show,
     site,
+    sweep,
     verify,
 )
 from cab.errors import CabError, Interrupted
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("list")(list_.list_)
 app.command("info")(info.info)
 app.command("run")(run.run)
+app.command("sweep")(sweep.sweep)
 app.command("check")(check.check)
 app.command("bench")(bench.bench)
 app.command("crossover")(crossover.crossover)

@@ -1,20 +1,15 @@
 """`cab index`: bring MLflow in line with the records."""
 
-from typing import Annotated
-
 import typer
 from rich.progress import Progress
 
 from cab.commands import output
-from cab.commands.options import DEFAULT_STORE, Json, Store
+from cab.commands.options import DEFAULT_STORE, Json, Store, TrackingUri
 
 
 def index(
     store: Store = DEFAULT_STORE,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(envvar="MLFLOW_TRACKING_URI", help="Default: mlflow.db in the store."),
-    ] = None,
+    tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
     """Make the MLflow index hold the store's records, all of them and no others.

@@ -1,13 +1,14 @@
 """Options that several commands share."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from cab.errors import CabError
-from cab.taxonomy import Pattern
+from cab.taxonomy import Domain, Pattern
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Store = Annotated[
@@ -26,6 +27,59 @@ Patterns = Annotated[
     list[str] | None, typer.Option("--pattern", help="Only these: ns, cs, nc, cc (or a,b).")
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where it runs.")]
+
+Profile = Annotated[str, typer.Option("--profile", help="smoke, quick, standard or full.")]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task. Repeatable.")]
+Domains = Annotated[list[Domain] | None, typer.Option("--domain", help="Only this domain.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A variant's setting, train.SETTING or model.SETTING, as KEY=VALUE."
+    ),
+]
+Hybrid = Annotated[
+    str | None,
+    typer.Option(
+        "--hybrid", help="K:1 puts softmax into every (K + 1)-th layer of causal decoders."
+    ),
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option("--time-limit", min=0.1, help="Seconds per cell, instead of the profile's."),
+]
+MemoryLimit = Annotated[
+    float | None,
+    typer.Option("--memory-limit", min=0.1, help="GiB per cell, instead of the profile's."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Run cells that are done again.")]
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Run without the proof (see `cab check`).")
+]
+Diagnostic = Annotated[
+    bool,
+    typer.Option("--diagnostic", help="Without --task: those that are not scored, too."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")]
+
+
+class TrackingKind(StrEnum):
+    """Whether records are also indexed."""
+
+    MLFLOW = "mlflow"
+    NONE = "none"
+
+
+TrackingOption = Annotated[
+    TrackingKind,
+    typer.Option("--tracking", help="Index records in MLflow, or leave that to `cab index`."),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Default: mlflow.db in the store."
+    ),
+]
 
 DEFAULT_STORE = Path("runs")
 

@@ -1,5 +1,6 @@
 """Progress of a run: bars with remaining time on a terminal, plain lines elsewhere."""
 
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -17,6 +19,8 @@ from rich.progress import (
 from cab.cells import Cell
 from cab.commands import output
 from cab.execution import Finished
+
+SECONDS_BETWEEN = 60.0
 
 
 def describe(finished: Finished) -> str:
@@ -37,7 +41,7 @@ def describe(finished: Finished) -> str:
 
 
 class RunProgress:
-    """Shows a run on stderr; a `Reporter` of `cab.execution`."""
+    """Shows a run on stderr; a `Reporter` of `cab.execution`. Several cells may run at once."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._total, self._finished = len(cells), 0
@@ -51,11 +55,12 @@ class RunProgress:
             console=output.err,
             disable=not self._live,
         )
-        steps = sum(cell.recipe.train.steps for cell in cells)
-        self._all = self._bars.add_task("all cells, in steps", total=steps)
-        self._current = self._bars.add_task("", total=None, visible=False)
-        self._seen = 0
+        self._steps = sum(cell.recipe.train.steps for cell in cells)
+        self._all = self._bars.add_task("all cells, in steps", total=self._steps)
+        self._current: dict[str, TaskID] = {}
+        self._seen: dict[str, int] = {}
         self._waiting: set[str] = set()
+        self._pace = Pace(time.monotonic())
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -71,21 +76,19 @@ class RunProgress:
 
     def cell_started(self, cell: Cell) -> None:
         """A cell's process is about to start."""
-        self._seen = 0
-        self._bars.reset(
-            self._current,
-            description=escape(cell.title),
-            total=cell.recipe.train.steps,
-            visible=True,
+        self._seen[cell.key] = 0
+        self._current[cell.key] = self._bars.add_task(
+            escape(cell.title), total=cell.recipe.train.steps
         )
         if not self._live:
-            output.say(f"[{self._finished + 1}/{self._total}] {cell.title}: started")
+            number = self._finished + len(self._current)
+            output.say(f"[{number}/{self._total}] {cell.title}: started")
 
     def cell_progress(self, cell: Cell, done: int, total: int) -> None:
         """A cell has done some of its training steps."""
-        self._bars.update(self._current, completed=done)
-        self._bars.advance(self._all, done - self._seen)
-        self._seen = done
+        self._bars.update(self._current[cell.key], completed=done)
+        self._bars.advance(self._all, done - self._seen[cell.key])
+        self._seen[cell.key] = done
 
     def cell_waits(self, cell: Cell) -> None:
         """A cell is being run by another process on the same store."""
@@ -95,9 +98,33 @@ class RunProgress:
 
     def cell_finished(self, finished: Finished) -> None:
         """A cell needs nothing more."""
+        cell = finished.cell
+        steps = cell.recipe.train.steps
         self._finished += 1
-        self._bars.advance(self._all, finished.cell.recipe.train.steps - self._seen)
-        self._seen = 0
-        self._bars.update(self._current, visible=False)
-        if finished.state != "already done":
-            output.say(f"[{self._finished}/{self._total}] {describe(finished)}")
+        self._steps -= steps
+        self._bars.advance(self._all, steps - self._seen.pop(cell.key, 0))
+        if (bar := self._current.pop(cell.key, None)) is not None:
+            self._bars.remove_task(bar)
+        if finished.state == "already done":
+            return
+        output.say(f"[{self._finished}/{self._total}] {describe(finished)}")
+        left = self._pace.left(steps, self._steps, time.monotonic())
+        if left and not self._live:
+            output.say(f"[{self._finished}/{self._total}] about {left} left")
+
+
+class Pace:
+    """Says about once a minute, where no bar is drawn, how long the rest will take."""
+
+    def __init__(self, now: float) -> None:
+        self._began = self._said = now
+        self._done = 0
+
+    def left(self, steps: int, rest: int, now: float) -> str:
+        """Count steps that were done; return the time for the rest in words, if it is due."""
+        self._done += steps
+        if now - self._said < SECONDS_BETWEEN or not rest:
+            return ""
+        self._said = now
+        minutes = (now - self._began) / self._done * rest / 60
+        return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{max(1, round(minutes))} min"

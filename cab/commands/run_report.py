@@ -1,33 +1,56 @@
-"""What `cab run` says: the plan before, the results and where they are after."""
+"""What `cab run` and `cab sweep` say: the plan before, the results and where they are after."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from cab.cells import Plan
+from cab.cells import Cell, Plan
 from cab.commands import output
 from cab.commands.show import print_lines, table
 from cab.execution import Finished
-from cab.records import RecordStore
+from cab.records import Record, RecordStore
 from cab.registry import Registry
 from cab.taxonomy import TaskCard, VariantCard
 
 
+class Tally:
+    """Counts how cells ended; keeps what `--json` prints of them only if it is wanted.
+
+    A sweep may have more records than fit into the memory.
+    """
+
+    def __init__(self, records: RecordStore, keep: bool) -> None:
+        self._records, self._keep = records, keep
+        self.states: Counter[str] = Counter()
+        self.failed = False
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def add(self, one: Finished) -> None:
+        """Count a cell that needs nothing more."""
+        self.states[one.state] += 1
+        self.failed |= one.record is None or one.record.status == "error"
+        if self._keep:
+            self.rows[one.cell.key] = _row(one, self._records)
+
+
 def print_results(
-    finished: Sequence[Finished],
+    cells: Sequence[Cell],
     records: RecordStore,
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
     profile: str,
 ) -> None:
     """Print the tasks that were asked for: these variants beside the reference and no mixing."""
-    asked = {one.cell.task.name for one in finished}
+    asked = {cell.task.name for cell in cells}
     stored = [
-        record
-        for record in records.load()[0]
-        if record.task.profile == profile and record.task.name in asked
+        record.model_copy(update={"curve": ()})
+        for record in records.scan()
+        if isinstance(record, Record)
+        and record.task.profile == profile
+        and record.task.name in asked
     ]
-    wanted = {one.cell.variant.name for one in finished}
+    wanted = {cell.variant.name for cell in cells}
     print_lines(table(stored, variants, tasks, profile, wanted), profile)
 
 
@@ -54,43 +77,45 @@ def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:
     output.print_table("Plan", ("variant", "task", "pattern", "seed", "key", "state"), rows)
 
 
+def _row(one: Finished, records: RecordStore) -> dict[str, Any]:
+    cell, record = one.cell, one.record
+    metrics = record.model_dump(mode="json")["metrics"] if record else {"test": {}, "lengths": []}
+    return {
+        "key": cell.key,
+        "variant": cell.variant.name,
+        "task": cell.task.name,
+        "pattern": cell.task.pattern,
+        "profile": cell.profile.name,
+        "seed": cell.seed,
+        "state": one.state,
+        "status": record.status if record else None,
+        "message": record.message if record else one.problem,
+        "test": metrics["test"],
+        "lengths": metrics["lengths"],
+        "record": str(records.path(cell.key)),
+    }
+
+
 def document(
-    finished: Sequence[Finished], left_out: list[str], refused: list[str], records: RecordStore
+    tally: Tally,
+    cells: Sequence[Cell],
+    left_out: list[str],
+    refused: list[str],
+    records: RecordStore,
 ) -> dict[str, Any]:
-    """What `cab run --json` prints."""
-    cells = []
-    for one in finished:
-        cell, record = one.cell, one.record
-        cells.append(
-            {
-                "key": cell.key,
-                "variant": cell.variant.name,
-                "task": cell.task.name,
-                "pattern": cell.task.pattern,
-                "profile": cell.profile.name,
-                "seed": cell.seed,
-                "state": one.state,
-                "status": record.status if record else None,
-                "message": record.message if record else one.problem,
-                "test": record.model_dump(mode="json")["metrics"]["test"] if record else {},
-                "lengths": record.model_dump(mode="json")["metrics"]["lengths"] if record else [],
-                "record": str(records.path(cell.key)),
-            }
-        )
+    """What `cab run --json` prints: the cells in the order of the plan."""
     return {
         "store": str(records.root),
-        "cells": cells,
+        "cells": [tally.rows[cell.key] for cell in cells],
         "left_out": left_out,
         "refused": refused,
     }
 
 
-def close(finished: Sequence[Finished], records: RecordStore, tracked: bool) -> None:
+def close(tally: Tally, records: RecordStore, tracked: bool) -> None:
     """Say what was done and where it is."""
-    ran = sum(one.state == "ran" for one in finished)
-    already = sum(one.state == "already done" for one in finished)
-    blocked = len(finished) - ran - already
-    if finished and already == len(finished):
+    ran, already, blocked = (tally.states[s] for s in ("ran", "already done", "blocked"))
+    if already and not ran and not blocked:
         output.say(f"Nothing to do: all {already} cells are done. --force runs them again.")
     else:
         more = f", {blocked} could not be run" if blocked else ""

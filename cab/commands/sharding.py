@@ -1,0 +1,37 @@
+"""`--shard i/n`: the part of a plan that falls to one of n machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cab.cells import Cell
+from cab.errors import CabError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The i-th of n parts, counted from 1."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def read(cls, text: str) -> "Shard":
+        """Read `i/n`.
+
+        Raises:
+            CabError: it is anything else, or i is not from 1 to n.
+        """
+        number, slash, count = text.partition("/")
+        if slash and number.isdecimal() and count.isdecimal() and 0 < int(number) <= int(count):
+            return cls(int(number), int(count))
+        raise CabError(f"--shard takes I/N with I from 1 to N, such as 1/4, not {text!r}.")
+
+    def of(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        """This part of a plan, in its order.
+
+        Cells are dealt out by their keys, so that every machine with the same plan deals alike,
+        whatever is done already, and no part gets all seeds of the slowest task.
+        """
+        dealt = sorted(cell.key for cell in cells)[self.number - 1 :: self.count]
+        mine = set(dealt)
+        return tuple(cell for cell in cells if cell.key in mine)

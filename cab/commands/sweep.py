@@ -1,0 +1,223 @@
+"""`cab sweep`: many cells at once, on this machine or on a cluster."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import (
+    DEFAULT_STORE,
+    DataDir,
+    Device,
+    Diagnostic,
+    Domains,
+    DryRun,
+    Force,
+    Hybrid,
+    Include,
+    Json,
+    MemoryLimit,
+    Patterns,
+    Profile,
+    Seeds,
+    Settings,
+    Store,
+    Tasks,
+    TimeLimit,
+    TrackingKind,
+    TrackingOption,
+    TrackingUri,
+    Unchecked,
+    choose_device,
+)
+from cab.commands.sharding import Shard
+from cab.commands.work import (
+    Asked,
+    check_writable,
+    hear,
+    indexed,
+    plan_work,
+    prepare,
+    report,
+)
+from cab.errors import CabError, UnknownName
+from cab.registry import Registry, discover_variants
+from cab.settings import split_assignments
+from cab.taxonomy import VariantCard
+
+if TYPE_CHECKING:
+    from cab.executors import Executor
+
+EVERY = "all"
+
+
+class Where(StrEnum):
+    """What runs the cells."""
+
+    LOCAL = "local"
+    RAY = "ray"
+    SLURM = "slurm"
+
+
+def sweep(
+    variant: Annotated[list[str], typer.Option(help="Variants to run: a,b or all. Repeatable.")],
+    task: Tasks = None,
+    pattern: Patterns = None,
+    domain: Domains = None,
+    profile: Profile = "quick",
+    seeds: Seeds = 1,
+    set_: Settings = None,
+    hybrid: Hybrid = None,
+    include: Include = None,
+    executor: Annotated[Where, typer.Option(help="What runs the cells.")] = Where.LOCAL,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Cells at once; by default what cores or GPUs allow.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of a cell; 1 on CPU by default.")
+    ] = None,
+    cells_per_gpu: Annotated[int, typer.Option(min=1, help="Cells that share a GPU.")] = 1,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster; by default one is made here.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Slurm jobs that share the cells.")] = 16,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="KEY=VALUE for submitit, such as slurm_partition=gpu, timeout_min=600 or "
+            "cluster=local. Repeatable."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="I/N: only the I-th of N equal parts of the plan.")
+    ] = None,
+    device: Device = "auto",
+    store: Store = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    tracking: TrackingOption = TrackingKind.MLFLOW,
+    tracking_uri: TrackingUri = None,
+    time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
+    force: Force = False,
+    unchecked: Unchecked = False,
+    diagnostic: Diagnostic = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Run many cells at once, as `cab run` runs them one by one.
+
+    The plan is made once; what is done already is not run again, and several sweeps may share a
+    store. A variant whose file cannot be read is named and left out. Exit 1 if a cell ended in
+    error or a variant was left out so, 2 for a usage error, 130 after Ctrl-C.
+    """
+    files = tuple(path.resolve() for path in include or ())
+    variants = discover_variants(files, tolerant=True)
+    known = {entry.path for entry in variants.entries.values()}
+    names, broken = _names(variant, variants)
+    asked = Asked(
+        variants=names,
+        store=store,
+        task=task or (),
+        pattern=pattern or (),
+        domain=domain or (),
+        profile=profile,
+        seeds=seeds,
+        settings=set_ or (),
+        hybrid=hybrid,
+        include=tuple(path for path in files if path in known),
+        data_dir=data_dir,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+        force=force,
+        unchecked=unchecked,
+        diagnostic=diagnostic,
+        every=any(EVERY in text.split(",") for text in variant),
+    )
+    part = Shard.read(shard) if shard else None
+    pin_threads(threads or 1)  # before the processes that cells are forked from are started
+    work = plan_work(asked, variants, start=not dry_run)
+    if part:
+        work.planned = replace(work.planned, cells=part.of(work.planned.cells))
+    if dry_run:
+        from cab.commands.run_report import show_plan
+
+        return show_plan(work.planned, work.records, json)
+    from cab.commands.progress import RunProgress
+    from cab.environment import usable_cores
+    from cab.execution import Runner
+
+    chosen = _executor(executor, device, workers, threads, cells_per_gpu, address, jobs, slurm)
+    here = choose_device("auto" if executor != Where.LOCAL and device == "cuda" else device)
+    cells, to_run, directory = prepare(work, here, usable_cores())
+    if to_run:
+        check_writable(work.records)
+        output.say(f"{len(to_run)} of {len(cells)} cells are to run: {chosen.said}.")
+    with RunProgress(cells) as progress:
+        runner = Runner(work.records, directory, here, progress, force, context=work.context)
+        with indexed(runner, tracking, tracking_uri, bool(to_run)):
+            tally = hear(work, chosen.run(cells, runner), json)
+    well = report(work, cells, tally, json, tracking)
+    if broken or not well:
+        raise typer.Exit(1)
+
+
+def _executor(
+    where: Where,
+    device: Device,
+    workers: int | None,
+    threads: int | None,
+    cells_per_gpu: int,
+    address: str | None,
+    jobs: int,
+    slurm: Sequence[str] | None,
+) -> "Executor":
+    """What runs the cells. On a cluster each node says what `auto` is."""
+    if where == Where.RAY:
+        from cab.executors.ray import RayExecutor
+
+        return RayExecutor(device, address, workers, threads or 1, cells_per_gpu)
+    if where == Where.SLURM:
+        from cab.executors.slurm import SlurmExecutor
+
+        options = split_assignments(list(slurm or ()))
+        cluster = options.pop("cluster", "slurm")
+        return SlurmExecutor(jobs, device, workers, threads or 1, cells_per_gpu, options, cluster)
+    from cab.executors.local import LocalExecutor
+
+    return LocalExecutor.here(choose_device(device), workers, threads, cells_per_gpu)
+
+
+def _names(asked: Sequence[str], variants: Registry[VariantCard]) -> tuple[list[str], list[str]]:
+    """The variants that were asked for and load, and what is wrong with the files of others."""
+    given = [name.strip() for text in asked for name in text.split(",") if name.strip()]
+    wanted = variants.names() if EVERY in given else list(dict.fromkeys(given))
+    broken, names = list(variants.problems), []
+    variants.problems.clear()
+    for sentence in broken:
+        output.fail(f"{sentence} It is left out.")
+    for name in wanted:
+        try:
+            variants.load(name)
+        except UnknownName:
+            raise
+        except CabError as error:
+            broken.append(str(error))
+            output.fail(f"{error} {name} is left out.")
+        else:
+            names.append(name)
+    if not names:
+        raise CabError("No variant is left to run.")
+    return names, broken
+
+
+def pin_threads(threads: int) -> None:
+    """Let every library of the processes that are started from now on use so many threads.
+
+    They read these names when they are loaded, and then never again.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
