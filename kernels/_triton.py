@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from cab.kernels._offered import WIDEST
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 """exp(x) = exp2(x LOG2_E); the hardware has exp2 alone."""
 
@@ -123,6 +125,20 @@ def dot_precision(dtype: torch.dtype) -> str:
     Inputs take three products of TF32 parts, which keep 21 bits of 24; one would keep 10.
     """
     return "tf32x3" if dtype == torch.float32 else "tf32"
+
+
+def check_sizes(q: Tensor, v: Tensor) -> None:
+    """Raise unless queries (or keys) fit into a tile, and no size is 0.
+
+    Raises:
+        ValueError: heads wider than WIDEST, or a size of 0.
+    """
+    if q.shape[-1] > WIDEST:
+        raise ValueError(
+            f"Heads of width {q.shape[-1]} have no Triton kernel; the widest is {WIDEST}."
+        )
+    if 0 in (*q.shape, *v.shape):
+        raise ValueError(f"A size is 0: q {tuple(q.shape)}, v {tuple(v.shape)}.")
 
 
 def check_tensors(kernel: Any, *tensors: Tensor) -> None:

@@ -13,17 +13,22 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
-from cab.kernels._triton import check_tensors, dot_precision, power_of_two, rows_contiguous
-from cab.kernels.delta_rule._triton_gradients import delta_gradient_kernel
+from cab.kernels._triton import (
+    check_sizes,
+    check_tensors,
+    dot_precision,
+    power_of_two,
+    rows_contiguous,
+    strides_of,
+)
+from cab.kernels.delta_rule._triton_gradients import delta_gradient_kernel, delta_pairs_kernel
 from cab.kernels.delta_rule._triton_solve import inverse_kernel, overlaps_kernel
 from cab.kernels.delta_rule._triton_states import (
     delta_state_gradients_kernel,
     delta_states_kernel,
 )
 from cab.kernels.linear._triton_states import CHUNK, state_dtype
-from cab.kernels.scalar_decay.triton_kernels import outputs_of_chunks
-
-WIDEST = 128
+from cab.kernels.scalar_decay.triton_kernels import of_each_token, outputs_of_chunks
 
 
 def triton_delta_rule(
@@ -41,10 +46,7 @@ def triton_delta_rule(
         ValueError: sizes that do not fit, or tensors on which Triton cannot run.
     """
     check_tensors(delta_states_kernel, q, k, v)
-    if q.shape[-1] > WIDEST:
-        raise ValueError(f"Keys of width {q.shape[-1]} have no kernel; the widest is {WIDEST}.")
-    if 0 in (*q.shape, *v.shape):
-        raise ValueError(f"A size is 0: q {tuple(q.shape)}, v {tuple(v.shape)}.")
+    check_sizes(q, v)
     q, k, v = (rows_contiguous(x) for x in (q, k, v))
     strength, log_decay = (x.float().contiguous() for x in (strength, log_decay))
     return _DeltaRule.apply(q, k, v, strength, log_decay)
@@ -72,16 +74,28 @@ class _DeltaRule(torch.autograd.Function):
         tiles = triton.cdiv(v.shape[-1], constants["BLOCK_VALUE_WIDTH"])
         delta_state_gradients_kernel[tiles, pairs](
             q, k, strength, log_decay, inverse, above, changes, error_gradient,
-            *_strides(q, k, above), heads, length, chunks, **constants, num_warps=8, num_stages=1,
+            *strides_of(q, k, above), heads, length, chunks, **constants, num_warps=8,
+            num_stages=1,
         )  # fmt: skip
         gradients = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
-        scalar_gradients = [torch.empty_like(x) for x in (strength, log_decay)]
-        delta_gradient_kernel[chunks, pairs](
-            q, k, v, strength, log_decay, states, changes, written, error_gradient, above,
-            *gradients, *scalar_gradients, *_strides(q, k, v, above), heads, length,
-            **constants, num_warps=8, num_stages=1,
+        constants |= {"BLOCK_WIDTH": min(64, constants["BLOCK_WIDTH"])}
+        tiles = triton.cdiv(q.shape[-1], constants["BLOCK_WIDTH"])
+        by_pairs = [q.new_empty(batch, heads, chunks, CHUNK, CHUNK) for _ in range(2)]
+        shares = [strength.new_empty(batch, heads, 1 + tiles, length) for _ in range(2)]
+        delta_pairs_kernel[chunks, pairs](
+            q, k, v, strength, log_decay, written, error_gradient, above, gradients[2], *by_pairs,
+            *shares, *strides_of(q, k, v, above), heads, length, 1 + tiles, **constants,
+            num_warps=4, num_stages=1,
         )  # fmt: skip
-        return *gradients, *scalar_gradients
+        totals = strength.new_empty(batch, heads, chunks, q.shape[-1])
+        delta_gradient_kernel[chunks, tiles, pairs](
+            q, k, strength, log_decay, states, changes, written, error_gradient, above, *by_pairs,
+            *gradients[:2], *shares, totals, *strides_of(q, k, above), heads, length, 1 + tiles,
+            **constants, num_warps=4, num_stages=1,
+        )  # fmt: skip
+        strength_gradient, decay_gradient = (share.sum(dim=2) for share in shares)
+        decay_gradient += of_each_token(totals.sum(dim=-1), length)
+        return *gradients, strength_gradient, decay_gradient
 
 
 def _inverses(k: Tensor, strength: Tensor, log_decay: Tensor) -> Tensor:
@@ -92,7 +106,7 @@ def _inverses(k: Tensor, strength: Tensor, log_decay: Tensor) -> Tensor:
         (batch, heads, chunks, CHUNK, CHUNK), dtype=torch.float32, device=k.device
     )
     overlaps_kernel[chunks, batch * heads](
-        k, strength, log_decay, overlaps, *_strides(k), heads, length, width, CHUNK,
+        k, strength, log_decay, overlaps, *strides_of(k), heads, length, width, CHUNK,
         power_of_two(width), dot_precision(k.dtype), num_warps=4, num_stages=1,
     )  # fmt: skip
     inverse = torch.empty_like(overlaps, dtype=state_dtype(k))
@@ -111,14 +125,10 @@ def _states(
     constants = constants_of_states(k, v)
     tiles = triton.cdiv(value_width, constants["BLOCK_VALUE_WIDTH"])
     delta_states_kernel[tiles, batch * heads](
-        k, v, strength, log_decay, inverse, states, written, *_strides(k, v), heads, length,
+        k, v, strength, log_decay, inverse, states, written, *strides_of(k, v), heads, length,
         chunks, **constants, num_warps=4, num_stages=1,
     )  # fmt: skip
     return states, written
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
 def constants_of_states(k: Tensor, v: Tensor) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cab.kernels._triton import (
     LOG2_E,
+    check_sizes,
     check_tensors,
     dot_precision,
     power_of_two,
@@ -24,8 +25,6 @@ from cab.kernels.neighborhood._triton_gradients import (
     neighborhood_query_gradient_kernel,
 )
 from cab.kernels.softmax._triton_query_gradient import softmax_delta_kernel
-
-WIDEST = 128
 
 
 class Tile(NamedTuple):
@@ -78,16 +77,14 @@ def triton_neighborhood(
         ValueError: sizes that do not fit, or tensors on which Triton cannot run.
     """
     check_tensors(neighborhood_forward_kernel, q, k, v)
-    if 0 in (*q.shape, *v.shape):
-        raise ValueError(f"A size is 0: q {tuple(q.shape)}, v {tuple(v.shape)}.")
+    check_sizes(q, v)
+    check_sizes(v, v)
     if grid[0] * grid[1] != q.shape[2] or k.shape[2] != q.shape[2]:
         raise ValueError(
             f"A picture of {grid[0]} x {grid[1]} has not {q.shape[2]} queries, {k.shape[2]} keys."
         )
     if side < 1 or dilation < 1:
         raise ValueError(f"side = {side} and dilation = {dilation} must be at least 1.")
-    if max(q.shape[-1], v.shape[-1]) > WIDEST:
-        raise ValueError(f"The widest head that has a kernel is {WIDEST}.")
     picture = Picture(*grid, side, min(dilation, grid[0]), min(dilation, grid[1]))
     tile = tile or tile_for(picture, q.dtype)
     q, k, v = (rows_contiguous(x) for x in (q, k, v))

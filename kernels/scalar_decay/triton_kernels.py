@@ -2,7 +2,8 @@
 
 Forward: the states between chunks, then the output of all chunks at once. Backward: the states
 again (kept, they would take 2 N K V / C), their gradients, then all other gradients at once. The
-mathematics is in `_triton_chunks.py` and `cab/kernels/linear/_triton_states.py`.
+mathematics is in `_triton_chunks.py`, `_triton_gradients.py` and
+`cab/kernels/linear/_triton_states.py`.
 """
 
 from typing import Any
@@ -12,14 +13,20 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
-from cab.kernels._triton import check_tensors, dot_precision, power_of_two, rows_contiguous
-from cab.kernels.linear._triton_states import CHUNK, states_between_chunks
-from cab.kernels.scalar_decay._triton_chunks import (
-    scalar_decay_gradient_kernel,
-    scalar_decay_output_kernel,
+from cab.kernels._triton import (
+    check_sizes,
+    check_tensors,
+    dot_precision,
+    power_of_two,
+    rows_contiguous,
+    strides_of,
 )
-
-WIDEST = 128
+from cab.kernels.linear._triton_states import CHUNK, states_between_chunks
+from cab.kernels.scalar_decay._triton_chunks import scalar_decay_output_kernel
+from cab.kernels.scalar_decay._triton_gradients import (
+    scalar_decay_gradient_kernel,
+    scalar_decay_value_gradient_kernel,
+)
 
 
 def triton_scalar_decay(
@@ -37,10 +44,7 @@ def triton_scalar_decay(
     """
     check_tensors(scalar_decay_output_kernel, q, k, v)
     heads = v.shape[1]
-    if q.shape[-1] > WIDEST:
-        raise ValueError(f"Keys of width {q.shape[-1]} have no kernel; the widest is {WIDEST}.")
-    if 0 in (*q.shape, *v.shape):
-        raise ValueError(f"A size is 0: q {tuple(q.shape)}, v {tuple(v.shape)}.")
+    check_sizes(q, v)
     q, k = (rows_contiguous(x).expand(-1, heads, -1, -1) for x in (q, k))
     if log_decay is not None:
         log_decay = log_decay.float().contiguous()
@@ -64,14 +68,31 @@ class _ScalarDecay(torch.autograd.Function):
         changes = states_between_chunks(q, above, decay=decay, gates=log_decay, reverse=True)
         gradients = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
         unread = q if log_decay is None else log_decay
-        decay_gradient = torch.empty_like(unread)
-        batch, heads, length = v.shape[:3]
-        scalar_decay_gradient_kernel[triton.cdiv(length, CHUNK), batch * heads](
-            q, k, v, unread, states, changes, above, *gradients, decay_gradient,
-            *(s for x in (q, k, v, above) for s in x.stride()[:3]), heads, length,
-            **constants_of_chunks(q, v, log_decay is not None), num_warps=8, num_stages=1,
+        (batch, heads, length), width = v.shape[:3], q.shape[-1]
+        chunks, pairs = triton.cdiv(length, CHUNK), batch * heads
+        constants = constants_of_chunks(q, v, log_decay is not None)
+        tiles = triton.cdiv(v.shape[-1], constants["BLOCK_VALUE_WIDTH"])
+        scalar_decay_value_gradient_kernel[chunks, tiles, pairs](
+            q, k, unread, changes, above, gradients[2], *strides_of(q, k, above), heads, length,
+            **constants, num_warps=4, num_stages=1,
         )  # fmt: skip
-        return *gradients, None if log_decay is None else decay_gradient
+        constants |= {"BLOCK_WIDTH": min(64, constants["BLOCK_WIDTH"])}
+        constants |= {"BLOCK_VALUE_WIDTH": min(32, constants["BLOCK_VALUE_WIDTH"])}
+        tiles = triton.cdiv(width, constants["BLOCK_WIDTH"])
+        shares = unread.new_empty(batch, heads, tiles, length)
+        totals = unread.new_empty(batch, heads, chunks, width)
+        scalar_decay_gradient_kernel[chunks, tiles, pairs](
+            q, k, v, unread, states, changes, above, *gradients[:2], shares, totals,
+            *strides_of(q, k, v, above), heads, length, **constants, num_warps=8, num_stages=1,
+        )  # fmt: skip
+        if log_decay is None:
+            return *gradients, None
+        return *gradients, shares.sum(dim=2) + of_each_token(totals.sum(dim=-1), length)
+
+
+def of_each_token(of_chunks: Tensor, length: int) -> Tensor:
+    """Give each token (B, H, N) what its chunk has (B, H, chunks)."""
+    return of_chunks.repeat_interleave(CHUNK, dim=-1)[..., :length]
 
 
 def outputs_of_chunks(
@@ -85,14 +106,14 @@ def outputs_of_chunks(
     tiles = triton.cdiv(width, constants["BLOCK_VALUE_WIDTH"])
     scalar_decay_output_kernel[triton.cdiv(length, CHUNK), tiles, batch * heads](
         q, k, v, q if log_decay is None else log_decay, states, out,
-        *(s for x in (q, k, v, out) for s in x.stride()[:3]), heads, length,
+        *strides_of(q, k, v, out), heads, length,
         **constants, num_warps=4, num_stages=1,
     )  # fmt: skip
     return out
 
 
 def constants_of_chunks(q: Tensor, v: Tensor, decays: bool) -> dict[str, Any]:
-    """Return the constants of both kernels."""
+    """Return the constants of the kernels within chunks."""
     return {
         "WIDTH": q.shape[-1],
         "VALUE_WIDTH": v.shape[-1],

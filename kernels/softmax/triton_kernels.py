@@ -12,7 +12,16 @@ import triton
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cab.kernels._triton import LOG2_E, check_tensors, dot_precision, power_of_two, rows_contiguous
+from cab.kernels._offered import WIDEST
+from cab.kernels._triton import (
+    LOG2_E,
+    check_tensors,
+    dot_precision,
+    has_warp_groups,
+    power_of_two,
+    rows_contiguous,
+    strides_of,
+)
 from cab.kernels.softmax._band import Band, band
 from cab.kernels.softmax._blocks import BlockLists, block_lists, mask_of_chosen
 from cab.kernels.softmax._triton_forward import softmax_forward_kernel
@@ -32,22 +41,58 @@ class Tiles(NamedTuple):
     stages: int
 
 
-FORWARD = {64: Tiles(128, 128, 8, 3), 128: Tiles(128, 64, 8, 3)}
-QUERY_GRADIENT = {64: Tiles(128, 64, 8, 3), 128: Tiles(128, 64, 8, 2)}
-KEY_GRADIENT = {64: Tiles(64, 64, 4, 3), 128: Tiles(32, 128, 8, 3)}
-"""Tiles by the widest head that they serve; the budgets in the tests hold for these."""
+class Choice(NamedTuple):
+    """The tiles of the three kernels."""
+
+    forward: Tiles
+    query_gradient: Tiles
+    key_gradient: Tiles
 
 
-def tiles_for(table: dict[int, Tiles], width: int, dtype: torch.dtype) -> Tiles:
+WITH_WARP_GROUPS = {
+    64: Choice(Tiles(128, 128, 8, 3), Tiles(128, 64, 8, 3), Tiles(64, 64, 4, 3)),
+    WIDEST: Choice(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(32, 128, 8, 3)),
+}
+THROUGH_REGISTERS = {
+    64: Choice(Tiles(128, 64, 8, 3), Tiles(64, 32, 4, 2), Tiles(32, 64, 4, 2)),
+    WIDEST: Choice(Tiles(128, 32, 8, 3), Tiles(64, 64, 8, 2), Tiles(64, 64, 8, 2)),
+}
+"""Tiles by the widest head that they serve (see `has_warp_groups`); the tests hold each of them
+to a budget of registers."""
+
+
+CANDIDATES = {
+    "forward": (
+        *(
+            Tiles(128, 128, 8, 3),
+            Tiles(128, 128, 8, 2),
+            Tiles(128, 64, 8, 3),
+            Tiles(128, 64, 4, 3),
+        ),
+        *(Tiles(128, 64, 8, 4), Tiles(64, 128, 4, 3), Tiles(64, 64, 4, 3)),
+    ),
+    "query_gradient": (
+        *(Tiles(128, 64, 8, 3), Tiles(128, 64, 8, 2), Tiles(64, 64, 4, 3), Tiles(64, 128, 4, 2)),
+    ),
+    "key_gradient": (
+        *(Tiles(64, 64, 4, 3), Tiles(32, 128, 8, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 3)),
+    ),
+}
+"""What `tests/kernels/tune.py` tries on a GPU, to choose the tables above."""
+
+
+def tiles_for(q: Tensor, width: int) -> Choice:
     """Return the tiles for a head width; float32 takes smaller ones, its elements being larger.
 
     Raises:
         ValueError: a head wider than any tile.
     """
-    for widest, tiles in table.items():
-        if width <= widest:
-            return Tiles(32, 32, 4, 1) if dtype == torch.float32 else tiles
-    raise ValueError(f"Heads of width {width} have no kernel; the widest is {max(table)}.")
+    if width > WIDEST:
+        raise ValueError(f"Heads of width {width} have no kernel; the widest is {WIDEST}.")
+    if q.dtype == torch.float32:
+        return Choice(*(Tiles(32, 32, 4, 1),) * 3)
+    table = WITH_WARP_GROUPS if has_warp_groups(q.device) else THROUGH_REGISTERS
+    return next(choice for widest, choice in table.items() if width <= widest)
 
 
 def tiles_of_blocks(block: int, width: int, dtype: torch.dtype) -> Tiles:
@@ -56,11 +101,10 @@ def tiles_of_blocks(block: int, width: int, dtype: torch.dtype) -> Tiles:
     Raises:
         ValueError: the blocks, or the heads, are too large for a multiprocessor's memory.
     """
-    widest, bytes_of_tile = max(FORWARD), block * width * dtype.itemsize
-    if width > widest or bytes_of_tile > 16384:
+    if width > WIDEST or block * width * dtype.itemsize > 16384:
         raise ValueError(
             f"Blocks of {block} tokens in {dtype} with heads of {width} have no kernel; a block "
-            f"takes at most 16,384 bytes, and the widest head is {widest}."
+            f"takes at most 16,384 bytes, and the widest head is {WIDEST}."
         )
     return Tiles(block, block, 4 if block * width <= 64 * 64 else 8, 2)
 
@@ -74,9 +118,7 @@ class _Plan:
     absent: Bool[Tensor, "B M"] | None
     by_query: BlockLists | None
     by_key: BlockLists | None
-    forward: Tiles
-    query_gradient: Tiles
-    key_gradient: Tiles
+    tiles: Choice
 
 
 def triton_softmax(
@@ -91,7 +133,7 @@ def triton_softmax(
     block_mask: Bool[Tensor, "_ _ n m"] | None = None,
     block: int = 64,
     scale: float | None = None,
-    tiles: Tiles | None = None,
+    tiles: Tiles | Choice | None = None,
 ) -> Float[Tensor, "B H N V"]:
     """Return sum_j softmax_j(scale q_i . k_j) v_j over the visible keys; 0 where none is.
 
@@ -107,7 +149,7 @@ def triton_softmax(
             H, or 1 if shared; n = ceil(N / block), m = ceil(M / block).
         block: tokens of a block in the mask, a power of two from 16 on.
         scale: of the scores, above 0; 1 / sqrt(K) if None.
-        tiles: other tiles than the committed ones, for all three kernels.
+        tiles: other tiles than the committed ones, the same for all three kernels or one each.
 
     Raises:
         ValueError: sizes that do not fit, or tensors on which Triton cannot run.
@@ -126,9 +168,7 @@ def triton_softmax(
         key_padding_mask,
         None if block_mask is None else block_lists(block_mask, *q.shape[:2]),
         None if block_mask is None else block_lists(block_mask.mT, *q.shape[:2]),
-        tiles or tiles_for(FORWARD, width, q.dtype),
-        tiles or tiles_for(QUERY_GRADIENT, width, q.dtype),
-        tiles or tiles_for(KEY_GRADIENT, width, q.dtype),
+        Choice(tiles, tiles, tiles) if isinstance(tiles, Tiles) else tiles or tiles_for(q, width),
     )
     return _Softmax.apply(rows_contiguous(q), rows_contiguous(k), rows_contiguous(v), plan)
 
@@ -175,12 +215,12 @@ class _Softmax(torch.autograd.Function):
         # Head by head within a token, so that merging the heads afterwards copies nothing.
         out = q.new_empty(batch, queries, heads, v.shape[-1]).transpose(1, 2)
         log_sum = torch.empty(batch, heads, queries, dtype=torch.float32, device=q.device)
-        tiles = plan.forward
+        tiles = plan.tiles.forward
         grid = (triton.cdiv(queries, tiles.queries), batch * heads)
         lists = plan.by_query or (q, q)  # a pointer that is never read
         softmax_forward_kernel[grid](
             q, k, v, out, log_sum, _bytes(plan.absent, q), *lists,
-            *_strides(q, k, v, out), *_shared_arguments(q, k, plan, plan.by_query),
+            *strides_of(q, k, v, out), *_shared_arguments(q, k, plan, plan.by_query),
             **_constants(q, v, plan, tiles, plan.by_query),
         )  # fmt: skip
         ctx.save_for_backward(q, k, v, out, log_sum)
@@ -196,32 +236,28 @@ class _Softmax(torch.autograd.Function):
         delta = torch.empty_like(log_sum)
         absent = _bytes(plan.absent, q)
         softmax_delta_kernel[triton.cdiv(queries, 64), batch * heads](
-            out, above, delta, *_strides(out, above), heads, queries, v.shape[-1], 64,
+            out, above, delta, *strides_of(out, above), heads, queries, v.shape[-1], 64,
             power_of_two(v.shape[-1]), num_warps=4,
         )  # fmt: skip
 
-        tiles, lists = plan.query_gradient, plan.by_query or (q, q)
+        tiles, lists = plan.tiles.query_gradient, plan.by_query or (q, q)
         query_gradient = torch.empty_like(q)
         softmax_query_gradient_kernel[triton.cdiv(queries, tiles.queries), batch * heads](
             q, k, v, above, log_sum, delta, absent, *lists, query_gradient,
-            *_strides(q, k, v, above, query_gradient),
+            *strides_of(q, k, v, above, query_gradient),
             *_shared_arguments(q, k, plan, plan.by_query),
             **_constants(q, v, plan, tiles, plan.by_query),
         )  # fmt: skip
 
-        tiles, lists = plan.key_gradient, plan.by_key or (q, q)
+        tiles, lists = plan.tiles.key_gradient, plan.by_key or (q, q)
         key_gradient, value_gradient = torch.empty_like(k), torch.empty_like(v)
         softmax_key_gradient_kernel[triton.cdiv(keys, tiles.keys), batch * k.shape[1]](
             q, k, v, above, log_sum, delta, absent, *lists, key_gradient, value_gradient,
-            *_strides(q, k, v, above, key_gradient, value_gradient),
+            *strides_of(q, k, v, above, key_gradient, value_gradient),
             *_shared_arguments(q, k, plan, plan.by_key),
             **_constants(q, v, plan, tiles, plan.by_key),
         )  # fmt: skip
         return query_gradient, key_gradient, value_gradient, None
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
 def _bytes(absent: Tensor | None, unread: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def decayed_scores_kernel(
     since = load_rows(since_start_at, first, length, WIDTH, WIDTH, PART, BLOCK_WIDTH)
     key = load_rows(keys_at, start, length, key_row, WIDTH, CHUNK, BLOCK_WIDTH)
     key_since = load_rows(since_start_at, start, length, WIDTH, WIDTH, CHUNK, BLOCK_WIDTH)
-    moment = sum_at(since_start_at, first - 1, (first > start), length, WIDTH, BLOCK_WIDTH)
+    moment = sum_at(since_start_at, first - 1, (first > start), length, 0, WIDTH, BLOCK_WIDTH)
     tokens = start + tl.arange(0, CHUNK)
     earlier = (tokens < first)[:, None]
     decayed = key * tl.exp2(tl.where(earlier, moment[None, :] - key_since, float("-inf")))
@@ -135,9 +135,20 @@ def decayed_scores_kernel(
 
 @triton.jit
 @no_type_check
-def sum_at(since_start_at, token, exists, length, WIDTH: tl.constexpr, BLOCK_WIDTH: tl.constexpr):
-    """Load G of one token (the last one, if the sequence ends before), or 0 if not `exists`."""
-    columns = tl.arange(0, BLOCK_WIDTH)
+def sum_at(
+    since_start_at,
+    token,
+    exists,
+    length,
+    column,
+    WIDTH: tl.constexpr,
+    BLOCK_WIDTH: tl.constexpr,
+):
+    """Load G of one token from a column on (of the last token, if the sequence ends before).
+
+    It is 0 if not `exists`.
+    """
+    columns = column + tl.arange(0, BLOCK_WIDTH)
     place = since_start_at + tl.cast(tl.minimum(token, length - 1), tl.int64) * WIDTH + columns
     return tl.load(place, mask=(columns < WIDTH) & exists, other=0.0)
 
@@ -190,7 +201,7 @@ def within_gradient_kernel(
     others_since = load_rows(since_start_at, start, length, WIDTH, WIDTH, CHUNK, BLOCK_WIDTH)
 
     # The part as queries: rows of dA against all earlier keys, through the moment before it.
-    moment = sum_at(since_start_at, first - 1, (first > start), length, WIDTH, BLOCK_WIDTH)
+    moment = sum_at(since_start_at, first - 1, (first > start), length, 0, WIDTH, BLOCK_WIDTH)
     others = load_rows(keys_at, start, length, key_row, WIDTH, CHUNK, BLOCK_WIDTH)
     earlier = (tokens < first)[:, None]
     others = others * tl.exp2(tl.where(earlier, moment[None, :] - others_since, float("-inf")))
@@ -199,7 +210,9 @@ def within_gradient_kernel(
     query_gradient = query_gradient * tl.exp2(tl.minimum(since - moment[None, :], 0.0))
 
     # The part as keys: columns of dA against all later queries, through the part's last token.
-    moment = sum_at(since_start_at, first + PART - 1, (first >= start), length, WIDTH, BLOCK_WIDTH)
+    moment = sum_at(
+        since_start_at, first + PART - 1, (first >= start), length, 0, WIDTH, BLOCK_WIDTH
+    )
     others = load_rows(queries_at, start, length, query_row, WIDTH, CHUNK, BLOCK_WIDTH)
     later = ((tokens >= first + PART) & (tokens < length))[:, None]
     others = others * tl.exp2(tl.where(later, others_since - moment[None, :], float("-inf")))

@@ -12,11 +12,20 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
-from cab.kernels._triton import check_tensors, dot_precision, power_of_two, rows_contiguous
+from cab.kernels._triton import (
+    check_sizes,
+    check_tensors,
+    dot_precision,
+    power_of_two,
+    rows_contiguous,
+    strides_of,
+)
 from cab.kernels.linear._triton_states import CHUNK, states_between_chunks
 from cab.kernels.vector_decay._triton_chunks import (
-    vector_decay_gradient_kernel,
+    score_gradient_kernel,
     vector_decay_output_kernel,
+    vector_decay_state_gradient_kernel,
+    vector_decay_value_gradient_kernel,
 )
 from cab.kernels.vector_decay._triton_within import (
     decay_gradient_kernel,
@@ -26,7 +35,6 @@ from cab.kernels.vector_decay._triton_within import (
 )
 
 PART = 16
-WIDEST = 128
 
 
 def triton_vector_decay(
@@ -41,10 +49,7 @@ def triton_vector_decay(
         ValueError: sizes that do not fit, or tensors on which Triton cannot run.
     """
     check_tensors(decayed_scores_kernel, q, k, v)
-    if q.shape[-1] > WIDEST:
-        raise ValueError(f"Keys of width {q.shape[-1]} have no kernel; the widest is {WIDEST}.")
-    if 0 in (*q.shape, *v.shape):
-        raise ValueError(f"A size is 0: q {tuple(q.shape)}, v {tuple(v.shape)}.")
+    check_sizes(q, v)
     q, k, v = (rows_contiguous(x) for x in (q, k, v))
     return _VectorDecay.apply(q, k, v, log_decay.float().contiguous())
 
@@ -60,7 +65,7 @@ class _VectorDecay(torch.autograd.Function):
         tile = min(64, power_of_two(width))
         grid = (triton.cdiv(length, CHUNK), triton.cdiv(width, tile), batch * heads)
         vector_decay_output_kernel[grid](
-            q, v, since, scores, states, out, *_strides(q, v, out), heads, length,
+            q, v, since, scores, states, out, *strides_of(q, v, out), heads, length,
             **_sizes(q, v), num_warps=4, num_stages=1,
         )  # fmt: skip
         return out
@@ -79,18 +84,27 @@ class _VectorDecay(torch.autograd.Function):
         gradients = [torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v)]
         score_gradient = torch.empty_like(scores)
         total_gradient = since.new_empty(batch, heads, chunks, width)
-        vector_decay_gradient_kernel[chunks, pairs](
-            k, v, since, scores, states, changes, above, *from_state, gradients[2],
-            score_gradient, total_gradient, *_strides(k, v, above), heads, length,
-            **_sizes(q, v), num_warps=8, num_stages=1,
+        sizes = _sizes(q, v)
+        tile = sizes["BLOCK_VALUE_WIDTH"]
+        vector_decay_value_gradient_kernel[chunks, triton.cdiv(v.shape[-1], tile), pairs](
+            k, since, scores, changes, above, gradients[2], *strides_of(k, above), heads, length,
+            **sizes, num_warps=4, num_stages=1,
+        )  # fmt: skip
+        score_gradient_kernel[chunks, pairs](
+            v, above, score_gradient, *strides_of(v, above), heads, length, v.shape[-1], CHUNK,
+            tile, sizes["PRECISION"], num_warps=4, num_stages=2,
+        )  # fmt: skip
+        tile = sizes["BLOCK_WIDTH"] = min(64, sizes["BLOCK_WIDTH"])
+        vector_decay_state_gradient_kernel[chunks, triton.cdiv(width, tile), pairs](
+            k, v, since, states, changes, above, *from_state, total_gradient,
+            *strides_of(k, v, above), heads, length, **sizes, num_warps=8, num_stages=1,
         )  # fmt: skip
         since_gradient = torch.empty_like(since)
         within_gradient_kernel[chunks * (CHUNK // PART), pairs](
             q, k, since, score_gradient, *from_state, *gradients[:2], since_gradient,
-            *_strides(q, k), heads, length, **_part_sizes(q), num_warps=4, num_stages=1,
+            *strides_of(q, k), heads, length, **_part_sizes(q), num_warps=4, num_stages=1,
         )  # fmt: skip
         decay_gradient = torch.empty_like(since)
-        tile = min(64, power_of_two(width))
         decay_gradient_kernel[chunks, triton.cdiv(width, tile), pairs](
             since_gradient, total_gradient, decay_gradient, length, width, CHUNK, tile,
             num_warps=4,
@@ -108,14 +122,10 @@ def _within_chunks(q: Tensor, k: Tensor, log_decay: Tensor) -> tuple[Tensor, Ten
     )
     scores = q.new_empty(batch, heads, chunks, CHUNK, CHUNK)
     decayed_scores_kernel[chunks * (CHUNK // PART), pairs](
-        q, k, since, scores, *_strides(q, k), heads, length, **_part_sizes(q), num_warps=4,
+        q, k, since, scores, *strides_of(q, k), heads, length, **_part_sizes(q), num_warps=4,
         num_stages=1,
     )  # fmt: skip
     return since, scores
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    return [stride for tensor in tensors for stride in tensor.stride()[:3]]
 
 
 def _sizes(q: Tensor, v: Tensor) -> dict[str, Any]:
