@@ -14,7 +14,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch==2.13.0" |
 # say TESTS= to run them too.
 TESTS ?= -m "not slow"
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/cab run --variant softmax --variant linear --variant none --task mqar
@@ -29,6 +29,27 @@ bench: $(VENV)/.installed
 	mkdir -p .benchmarks
 	$(BIN)/python -m pytest tests/benchmarks -o addopts=--strict-markers --benchmark-only \
 		--benchmark-json=.benchmarks/operators.json $(BENCH)
+
+# On a machine with a GPU (see CONTRIBUTING.md); `make gpu GPU_PYTHON=python3` takes an environment
+# that is there. What is measured goes on where it was cut off; a refused row ends no target.
+GPU_PYTHON ?= $(BIN)/python
+GPU ?= $(shell nvidia-smi --id=0 --query-gpu=name --format=csv,noheader 2>/dev/null | \
+	tr 'A-Z ' 'a-z-' | sed 's/^nvidia-//')
+GPU_LENGTHS ?= 512,1024,2048,4096,8192,16384,32768,65536
+GPU_OPERATORS := softmax:triton softmax:flex linear:triton linear:chunked linear:fla
+GPU_BENCH = $(GPU_PYTHON) -m cab bench $(addprefix --op ,$(GPU_OPERATORS)) --device cuda \
+	--baseline softmax:sdpa-flash,softmax:sdpa-cudnn --pattern ns --pattern cs \
+	--pass fwd_no_grad,fwd_bwd --lengths $(GPU_LENGTHS) --dtype bfloat16 --tokens 16384 --resume
+
+gpu:
+	test -n "$(GPU)" || { echo "nvidia-smi names no GPU here"; exit 1; }
+	$(GPU_PYTHON) -m pytest tests/kernels --ignore tests/kernels/test_ahead_of_time.py \
+		-o addopts=--strict-markers -p no:cacheprovider -q
+	mkdir -p .benchmarks results/kernels
+	$(GPU_PYTHON) tests/kernels/tune.py | tee .benchmarks/tiles-$(GPU).txt
+	-$(GPU_BENCH) --head-dim 128 --heads 16 --json .benchmarks/$(GPU)-128.jsonl
+	-$(GPU_BENCH) --head-dim 64 --heads 32 --json .benchmarks/$(GPU)-64.jsonl
+	cat .benchmarks/$(GPU)-128.jsonl .benchmarks/$(GPU)-64.jsonl > results/kernels/$(GPU).jsonl
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
