@@ -51,6 +51,8 @@ LAYERS = (
         "trained",
         "lm_harness",
         "lm_evaluation",
+        "extrapolation",
+        "figures",
         "site",
     ),
     ("commands",),

@@ -16,6 +16,7 @@ from cab.commands import (
     crossover,
     data,
     doctor,
+    extrapolate,
     index,
     info,
     leaderboard,
@@ -51,6 +52,7 @@ app.command("sweep")(sweep.sweep)
 app.command("check")(check.check)
 app.command("bench")(bench.bench)
 app.command("crossover")(crossover.crossover)
+app.command("extrapolate")(extrapolate.extrapolate)
 app.command("lm-eval")(lm_eval.lm_eval)
 app.command("necessity")(necessity.necessity)
 app.command("show")(show.show)

@@ -1,0 +1,138 @@
+"""`cab extrapolate`: a variant at other lengths than it was trained on, beside the reference."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import (
+    DEFAULT_STORE,
+    DataDir,
+    Device,
+    Include,
+    Json,
+    Store,
+    choose_device,
+)
+from cab.commands.training import (
+    Checkpoint,
+    Set,
+    Unchecked,
+    Wanted,
+    from_checkpoint,
+    say_where,
+    train_or_restore,
+)
+from cab.data import data_directory
+from cab.registry import discover_tasks, discover_variants, name_of_role
+
+if TYPE_CHECKING:
+    from cab.records import AtLength
+
+SHOWN = 4
+"""How many places along the sequence the terminal shows."""
+
+
+def extrapolate(
+    variant: Annotated[str, typer.Option(help="The variant.")],
+    task: Annotated[str, typer.Option(help="A task that can be stretched.")] = "byte-lm",
+    profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
+    set_: Set = None,
+    checkpoint: Checkpoint = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curves in this SVG file.")] = None,
+    include: Include = None,
+    unchecked: Unchecked = False,
+    device: Device = "auto",
+    store: Store = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Train at a length, test at 1/4 to 8 times that length, and show the loss by position.
+
+    The reference is trained beside it, with the same recipe. The curves join the records.
+    """
+    files = tuple(path.resolve() for path in include or ())
+    variants, tasks = discover_variants(files), discover_tasks()
+
+    from cab.extrapolation import extrapolate as measure
+    from cab.extrapolation import join
+    from cab.extrapolation import plot as draw
+    from cab.records import RecordStore
+
+    wanted = Wanted(
+        task,
+        profile,
+        seed,
+        set_ or (),
+        files,
+        unchecked,
+        store,
+        data_directory(data_dir),
+        choose_device(device),
+    )
+    reference = name_of_role(variants, "reference")
+    names = list(dict.fromkeys((variant, reference)))
+    if checkpoint is not None:
+        cells = [
+            from_checkpoint(wanted, checkpoint, name, task, variants, tasks) for name in names
+        ]
+    else:
+        cells = train_or_restore(wanted, names, variants, tasks)
+    curves = {}
+    for trained in cells:
+        name = trained.cell.variant.name
+        output.say(f"Testing {trained.cell.title} at other lengths")
+        curves[name] = measure(trained, wanted.device)
+        record = join(RecordStore(store), trained.cell.key, curves[name])
+        say_where(record, store, trained.cell.title)
+    metric = cells[0].cell.task.metric
+    if plot is not None:
+        draw(curves, metric, plot)
+        output.say(f"Wrote {plot}.")
+    if json:
+        output.print_json(
+            {
+                "task": task,
+                "metric": metric,
+                "curves": {
+                    name: [point.model_dump(mode="json") for point in curve]
+                    for name, curve in curves.items()
+                },
+            }
+        )
+        return
+    _print(curves, task, metric)
+
+
+def _print(curves: "dict[str, tuple[AtLength, ...]]", task: str, metric: str) -> None:
+    first = next(iter(curves.values()))
+    output.print_table(
+        f"{task}: {metric} by length",
+        ("x", "length", *curves),
+        [
+            (f"{point.factor:g}", str(point.length), *(_said(c[place]) for c in curves.values()))
+            for place, point in enumerate(first)
+        ],
+    )
+    for name, curve in curves.items():
+        last = next((point for point in reversed(curve) if point.positions), None)
+        if last is not None:
+            step = math.ceil(len(last.positions) / SHOWN)
+            places = ", ".join(
+                f"{part.first}-{part.last}: {math.exp(min(part.nats, 700.0)):.3g}"
+                for part in last.positions[step - 1 :: step]
+            )
+            output.out.print(
+                f"{name}, perplexity by position at {last.factor:g}x: {places}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _said(point: "AtLength") -> str:
+    if point.estimate is None:
+        return point.status
+    return f"{point.estimate.value:.3f} ± {1.96 * point.estimate.standard_error:.3f}"
