@@ -25,6 +25,7 @@ from cab.commands import (
     necessity,
     new,
     output,
+    probe,
     publish,
     report,
     run,
@@ -55,6 +56,7 @@ app.command("crossover")(crossover.crossover)
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("lm-eval")(lm_eval.lm_eval)
 app.command("necessity")(necessity.necessity)
+app.command("probe")(probe.probe)
 app.command("show")(show.show)
 app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)

@@ -1,0 +1,115 @@
+"""`cab probe`: what the attentions of a trained cell do."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cab.commands import output
+from cab.commands.options import (
+    DEFAULT_STORE,
+    DataDir,
+    Device,
+    Include,
+    Json,
+    Store,
+    choose_device,
+)
+from cab.commands.training import (
+    Checkpoint,
+    Set,
+    Unchecked,
+    Wanted,
+    from_checkpoint,
+    say_where,
+    train_or_restore,
+)
+from cab.data import data_directory
+from cab.registry import discover_tasks, discover_variants
+
+
+def probe(
+    variant: Annotated[str, typer.Option(help="The variant.")],
+    task: Annotated[str, typer.Option(help="The task.")],
+    profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
+    set_: Set = None,
+    checkpoint: Checkpoint = None,
+    examples: Annotated[int, typer.Option(min=1, help="Test examples to look at.")] = 16,
+    plots: Annotated[Path | None, typer.Option(help="Draw into this folder, as SVG.")] = None,
+    include: Include = None,
+    unchecked: Unchecked = False,
+    device: Device = "auto",
+    store: Store = DEFAULT_STORE,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Probe a trained cell: entropy, sinks, rank, distance, rollout, importance of heads ...
+
+    The cell is trained first, or taken from a checkpoint. Means join its record.
+    """
+    files = tuple(path.resolve() for path in include or ())
+    variants, tasks = discover_variants(files), discover_tasks()
+
+    from cab.probing import evaluations, plot
+    from cab.probing import probe as look
+    from cab.records import RecordStore
+
+    wanted = Wanted(
+        task,
+        profile,
+        seed,
+        set_ or (),
+        files,
+        unchecked,
+        store,
+        data_directory(data_dir),
+        choose_device(device),
+    )
+    if checkpoint is not None:
+        trained = from_checkpoint(wanted, checkpoint, variant, task, variants, tasks)
+    else:
+        (trained,) = train_or_restore(wanted, [variant], variants, tasks)
+    found = look(trained, examples)
+    record = RecordStore(store).add_evaluations(trained.cell.key, evaluations(trained, found))
+    drawn = plot(found, plots) if plots is not None else []
+    if json:
+        return output.print_json(
+            {
+                "key": trained.cell.key,
+                "cell": trained.cell.title,
+                "maps": {one.layer: one.kind for one in found.mixings},
+                "heads": found.heads,
+                "importance": found.importance,
+                "influence": found.influence,
+                "similarity": found.collapse,
+                "left_out": found.left_out,
+                "plots": drawn,
+            }
+        )
+    layers = [one.layer for one in found.mixings]
+    columns = {**found.heads, **({"importance": found.importance} if found.importance else {})}
+    output.print_table(
+        f"{trained.cell.title}, on {found.examples} test examples",
+        ("attention, head", *columns),
+        [
+            (
+                f"{layer}, {head}",
+                *(_number(values.get(layer, []), head) for values in columns.values()),
+            )
+            for layer, one in zip(layers, found.mixings, strict=True)
+            for head in range(max(one.map.shape[1], len(found.importance.get(layer, []))))
+        ],
+    )
+    if found.collapse:
+        said = ", ".join(f"{length}: {value:.3f}" for length, value in found.collapse.items())
+        output.out.print(f"similarity of answers by length: {said}", markup=False, soft_wrap=True)
+    for sentence in found.left_out:
+        output.warn(sentence)
+    for path in drawn:
+        output.say(f"Wrote {path}.")
+    say_where(record, store, trained.cell.title)
+
+
+def _number(values: list[float], head: int) -> str:
+    return f"{values[head]:.3f}" if head < len(values) else "-"
