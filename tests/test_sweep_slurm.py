@@ -1,0 +1,93 @@
+"""`cab sweep --executor slurm`, by submitit's executors that need no Slurm."""
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_support import cab, cab_here, write_variant
+from sweep_support import command, plug_in, stored
+
+from cab.records import RecordStore
+
+pytest.importorskip("submitit")
+
+SLURM = ("--executor", "slurm", "--workers", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["local", "debug"])
+def test_jobs_share_the_cells_and_write_their_records(tmp_path: Path, cluster: str) -> None:
+    store = tmp_path / "store"
+    sweep = command(store, *SLURM, "--slurm", f"cluster={cluster}", "--jobs", 2, seeds=5)
+    said = cab(*sweep, cwd=tmp_path, timeout=300, **plug_in(tmp_path))
+    assert said.code == 0, said.err
+    assert [(one["seed"], one["state"]) for one in said.document["cells"]] == [
+        (seed, "ran") for seed in range(5)
+    ]
+    assert f"in at most 2 jobs of {cluster}" in said.err
+    assert len(stored(store)) == 5
+    records, _ = RecordStore(store).load()
+    assert len({record.provenance.invocation for record in records}) == 1
+    assert {record.environment.threads for record in records} == {1}
+    assert all(record.provenance.command.startswith("cab sweep") for record in records)
+    again = cab(*sweep, cwd=tmp_path, **plug_in(tmp_path))
+    assert {one["state"] for one in again.document["cells"]} == {"already done"}
+    run = cab(*command(tmp_path / "here", seeds=5), cwd=tmp_path, **plug_in(tmp_path))
+    assert run.code == 0
+    assert stored(store) == stored(tmp_path / "here")
+
+
+@pytest.mark.slow
+def test_a_job_that_is_lost_is_named_and_its_cells_run_the_next_time(tmp_path: Path) -> None:
+    # The head of the job dies, as when a node goes down; only in the first sweep.
+    attend = (
+        f"marker = {str(tmp_path / 'died')!r}\n"
+        "        if not os.path.exists(marker):\n"
+        "            open(marker, 'w').close()\n"
+        "            import multiprocessing\n"
+        "            os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)\n"
+        "            time.sleep(600)\n"
+        "        return q"
+    )
+    path = write_variant(tmp_path, "deadly", attend)
+    more = ("--include", path, *SLURM, "--slurm", "cluster=local", "--jobs", 1)
+    sweep = command(tmp_path / "store", *more, variant="deadly", seeds=3)
+    said = cab(*sweep, cwd=tmp_path, timeout=300, **plug_in(tmp_path))
+    assert said.code == 1
+    assert {one["state"] for one in said.document["cells"]} == {"blocked"}
+    assert "ended without a record" in said.document["cells"][0]["message"]
+    assert str(tmp_path / "store" / "jobs") in said.document["cells"][0]["message"]
+    again = cab(*sweep, cwd=tmp_path, timeout=300, **plug_in(tmp_path))
+    assert again.code == 0, again.err
+    assert {one["state"] for one in again.document["cells"]} == {"ran"}
+    assert len(stored(tmp_path / "store")) == 3
+
+
+SWEEP = ("sweep", "--variant", "none", "--task", "mqar", "--profile", "smoke", "--unchecked")
+
+
+@pytest.mark.parametrize("name", ["submitit", "ray"])
+def test_an_extra_that_is_not_installed_is_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = builtins.__import__
+
+    def without(module: str, *more: Any) -> Any:
+        if module == name:
+            raise ImportError(name)
+        return found(module, *more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    extra = {"submitit": "slurm", "ray": "ray"}[name]
+    where = ("--executor", extra, "--tracking", "none", "--store", tmp_path / "store")
+    said = cab_here(*SWEEP, *where)
+    assert said.code == 2
+    assert f"pip install 'comprehensive-attention-benchmark[{extra}]'" in said.err
+
+
+def test_a_setting_that_submitit_does_not_know_is_refused(tmp_path: Path) -> None:
+    where = ("--executor", "slurm", "--slurm", "cluster=local", "--slurm", "slurm_partitoin=a")
+    said = cab_here(*SWEEP, *where, "--tracking", "none", "--store", tmp_path / "store")
+    assert said.code == 2
+    assert "slurm_partitoin" in said.err
