@@ -19,6 +19,9 @@ from cab.task import IGNORED, Batch, Task, slice_batch
 from cab.trained import TrainedCell
 from cab.training import evaluate
 
+ACROSS = 4
+"""Drawings beside each other."""
+
 
 @dataclass(frozen=True)
 class Probed:
@@ -230,8 +233,10 @@ def plot(found: Probed, folder: Path) -> list[Path]:
                     axes.set_axis_off()
     bars = {**found.heads, **({"importance": found.importance} if found.importance else {})}
     written.append(folder / "heads.svg")
-    with figure(written[-1], 1, len(bars)) as (row,):
-        for axes, (name, layers) in zip(row, bars.items(), strict=True):
+    with figure(written[-1], -(-len(bars) // ACROSS), ACROSS) as grid:
+        for axes in grid.flat[len(bars) :]:
+            axes.set_axis_off()
+        for axes, (name, layers) in zip(grid.flat, bars.items(), strict=False):
             labels = [f"{n}.{h}" for n, (_, v) in enumerate(layers.items()) for h in range(len(v))]
             axes.bar(labels, [value for values in layers.values() for value in values])
             axes.set_title(name)
