@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Cell:
     checkpoints: Path | None = None
     processes: int = 1
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The content key: equal for equal source, task version, settings and seed."""
         content: dict[str, Any] = {

@@ -8,6 +8,7 @@ came to its end is written down, so that a cell has one record whatever was lost
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -164,6 +165,8 @@ def _connected(address: str | None, cpus: int | None) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, before)
     try:
-        yield
+        # Ray says on stdout when a node is lost; what stands there are results.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()

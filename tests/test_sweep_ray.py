@@ -1,0 +1,88 @@
+"""`cab sweep --executor ray` on a real cluster of two nodes, one of which is killed."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from cli_support import cab, environment, finish, start_cab, wait_until, write_variant
+from sweep_support import command, plug_in, stored
+
+from cab.records import RecordStore
+
+pytest.importorskip("ray")
+
+MEMORY = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    ours = environment(**plug_in(tmp_path), RAY_USAGE_STATS_ENABLED="0")
+    with mock.patch.dict(os.environ, ours, clear=True):
+        made = Cluster(initialize_head=True, head_node_args=MEMORY)
+        try:
+            yield made
+        finally:
+            made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_costs_no_cell_and_doubles_none(
+    cluster: Any, tmp_path: Path
+) -> None:
+    node = cluster.add_node(**MEMORY)
+    cluster.wait_for_nodes()
+    # Each cell says where it runs. Those of the second node wait until it is killed.
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    gate.touch()
+    attend = (
+        "if getattr(self, 'told', None) is None:\n"
+        "            self.told = os.environ.get('RAY_NODE_ID', '') or os.getppid()\n"
+        f"            open({str(log)!r}, 'a').write(f'{{self.told}} {{os.getpid()}}\\n')\n"
+        f"        while os.path.exists({str(gate)!r}): time.sleep(0.05)\n"
+        "        return q"
+    )
+    path = write_variant(tmp_path, "tells", attend)
+    where = ("--executor", "ray", "--address", cluster.address, "--include", path)
+    sweep = command(tmp_path / "store", *where, variant="tells", seeds=6)
+    process = start_cab(*sweep, cwd=tmp_path, **plug_in(tmp_path))
+    assert wait_until(lambda: log.exists() and len(log.read_text().splitlines()) == 2, 180), (
+        finish(process)
+    )
+    cluster.remove_node(node, allow_graceful=False)  # a cell was running on either node
+    gate.unlink()
+    said = finish(process, 300)
+    assert said.code == 0, said.err
+    assert [one["state"] for one in said.document["cells"]] == ["ran"] * 6
+    assert {one["status"] for one in said.document["cells"]} == {"ok"}
+    ended = [line for line in said.err.splitlines() if " error " in line]
+    assert len(ended) == 6
+    assert len(log.read_text().splitlines()) == 7  # one cell ran again
+    assert len(stored(tmp_path / "store")) == 6
+    records, _ = RecordStore(tmp_path / "store").load()
+    assert Counter(record.seed for record in records) == dict.fromkeys(range(6), 1)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_its_own_gives_the_records_of_a_local_sweep(tmp_path: Path) -> None:
+    plugged = plug_in(tmp_path)
+    sweep = command(tmp_path / "store", "--executor", "ray")
+    said = cab(*sweep, cwd=tmp_path, timeout=300, **plugged)
+    assert said.code == 0, said.err
+    here = cab(*command(tmp_path / "here"), cwd=tmp_path, **plugged)
+    assert here.code == 0
+    assert len(stored(tmp_path / "store")) == 3
+    assert stored(tmp_path / "store") == stored(tmp_path / "here")
+
+
+def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
+    sweep = command(tmp_path / "store", "--executor", "ray", "--address", "nowhere")
+    said = cab(*sweep, cwd=tmp_path, timeout=120, **plug_in(tmp_path))
+    assert said.code == 2
+    assert "There is no Ray cluster at nowhere" in said.err
+    assert "Traceback" not in said.err
