@@ -132,6 +132,8 @@ def _explained(tracking: Tracking) -> Iterator[None]:
 
 def _client(tracking: Tracking) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Before a server MLflow says the address of every run on stdout, where results stand.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # A server that is down is to be known in seconds, not after seven tries of growing length.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
