@@ -51,7 +51,7 @@ class KeywordsResidual(Keywords):
         "quick": _recipe(
             Window(24, Hearing(stack=4, longest=12)),
             Width(dim=16, heads=2, layers=2),
-            Training(1500, 16, 3e-3),
+            Training(700, 16, 3e-3),
             valid=200,
             test=400,
         ),

@@ -36,7 +36,7 @@ class DigitsResidual(Digits):
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(Width(dim=8, heads=2, layers=1), Training(4, 8, 3e-3), 50, 50),
-        "quick": _recipe(Width(dim=16, heads=2, layers=2), Training(1500, 32, 3e-3), 200, 400),
+        "quick": _recipe(Width(dim=16, heads=2, layers=2), Training(700, 32, 3e-3), 200, 400),
     }
 
     def build(self, slots: Slots) -> Residual:
