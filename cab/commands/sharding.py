@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cab.cells import Cell
 from cab.errors import CabError
+
+if TYPE_CHECKING:
+    from cab.cells import Cell
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Shard:
             return cls(int(number), int(count))
         raise CabError(f"--shard takes I/N with I from 1 to N, such as 1/4, not {text!r}.")
 
-    def of(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    def of(self, cells: "Sequence[Cell]") -> "tuple[Cell, ...]":
         """This part of a plan, in its order.
 
         Cells are dealt out by their keys, so that every machine with the same plan deals alike,
