@@ -164,9 +164,9 @@ def _connected(address: str | None, cpus: int | None) -> Iterator[None]:
         raise CabError(f"There is no Ray cluster at {address}: {error}") from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    try:
-        # Ray says on stdout when a node is lost; what stands there are results.
-        with contextlib.redirect_stdout(sys.stderr):
+    # Ray says on stdout when a node is lost, at the latest when it ends; there stand results.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
