@@ -54,7 +54,10 @@ def test_a_node_that_is_killed_costs_no_cell_and_doubles_none(
     assert wait_until(lambda: log.exists() and len(log.read_text().splitlines()) == 2, 180), (
         finish(process)
     )
+    running = [line.split()[1] for line in log.read_text().splitlines()]
     cluster.remove_node(node, allow_graceful=False)  # a cell was running on either node
+    # Its process outlives its node for a moment, in which it could still bring its cell to an end.
+    assert wait_until(lambda: not all(Path("/proc", pid).exists() for pid in running), 60)
     gate.unlink()
     said = finish(process, 300)
     assert said.code == 0, said.err
