@@ -13,6 +13,7 @@ import cab
 from cab.attention import Attention
 from cab.errors import CabError
 from cab.profiles import Profile
+from cab.record_parts import Settings, TaskInfo, VariantInfo
 from cab.registry import Registry
 from cab.settings import parse_settings
 from cab.sources import source_hash
@@ -69,6 +70,34 @@ class Cell:
     def title(self) -> str:
         """The cell in words, for progress and errors."""
         return f"{self.variant.name} on {self.task.name} ({self.task.pattern}), seed {self.seed}"
+
+    def variant_info(self, parameters: int | None = None) -> VariantInfo:
+        """The mechanism, as records and checkpoints name it."""
+        return VariantInfo(
+            name=self.variant.name,
+            source_hash=self.source_hash,
+            config=self.config,
+            options=self.options,
+            parameters=parameters,
+            unchecked=self.unchecked,
+        )
+
+    def task_info(self, data_fingerprint: str | None = None) -> TaskInfo:
+        """The task, as records and checkpoints name it."""
+        return TaskInfo(
+            name=self.task.name,
+            version=self.task.version,
+            profile=self.profile.name,
+            pattern=self.task.pattern,
+            domain=self.task.domain,
+            metric=self.task.metric,
+            higher_is_better=self.task.higher_is_better,
+            data_fingerprint=data_fingerprint,
+        )
+
+    def settings(self) -> Settings:
+        """The recipe, as records and checkpoints hold it."""
+        return Settings(recipe=self.recipe.as_dict(), changed=self.changed)
 
 
 @dataclass(frozen=True)

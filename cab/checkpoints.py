@@ -5,9 +5,7 @@ safetensors holds numbers and names alone, so a stranger's checkpoint can be wro
 """
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +15,7 @@ from torch import nn
 import cab
 from cab.cells import Cell
 from cab.errors import CabError
+from cab.files import whole
 from cab.records import Settings, TaskInfo, VariantInfo
 
 SUFFIX = ".safetensors"
@@ -65,52 +64,26 @@ def save(model: nn.Module, cell: Cell, folder: Path) -> Path:
     weights, manifest = folder / f"{cell.key}{SUFFIX}", folder / f"{cell.key}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(weights, lambda path: save_model(model, str(path)))
-        content = _describe(cell, model, _checksum(weights)).model_dump_json(indent=2) + "\n"
-        _write(manifest, lambda path: path.write_text(content, encoding="utf-8"))
+        with whole(weights) as beside:
+            save_model(model, str(beside))
+        content = _describe(cell, _checksum(weights)).model_dump_json(indent=2) + "\n"
+        with whole(manifest) as beside:
+            beside.write_text(content, encoding="utf-8")
     except OSError as error:
         raise CabError(f"The weights could not be kept in {folder}: {error}.") from None
     return manifest
 
 
-def _describe(cell: Cell, model: nn.Module, sha256: str) -> Checkpoint:
+def _describe(cell: Cell, sha256: str) -> Checkpoint:
     return Checkpoint(
         key=cell.key,
-        variant=VariantInfo(
-            name=cell.variant.name,
-            source_hash=cell.source_hash,
-            config=cell.config,
-            options=cell.options,
-            unchecked=cell.unchecked,
-        ),
-        task=TaskInfo(
-            name=cell.task.name,
-            version=cell.task.version,
-            profile=cell.profile.name,
-            pattern=cell.task.pattern,
-            domain=cell.task.domain,
-            metric=cell.task.metric,
-            higher_is_better=cell.task.higher_is_better,
-        ),
+        variant=cell.variant_info(),
+        task=cell.task_info(),
         seed=cell.seed,
-        settings=Settings(recipe=cell.recipe.as_dict(), changed=cell.changed),
+        settings=cell.settings(),
         sha256=sha256,
         cab=cab.__version__,
     )
-
-
-def _write(path: Path, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write a file beside its place, and put it there."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    os.close(descriptor)
-    try:
-        fill(Path(name))
-        with open(name, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _checksum(path: Path) -> str:

@@ -25,7 +25,7 @@ from cab.environment import describe, git_state, usable_cores
 from cab.errors import CabError
 from cab.jobs import Device, Ended, Jobs, Places, stopping
 from cab.processes import Processes
-from cab.records import Cost, Provenance, Record, RecordStore, Settings, TaskInfo, VariantInfo
+from cab.records import Cost, Provenance, Record, RecordStore
 
 RETRIED = ("error",)
 """Outcomes that say more of the circumstances than of the variant: such cells run again."""
@@ -212,26 +212,10 @@ class Runner:
         revision, dirty = git_state()
         return Record(
             key=cell.key,
-            variant=VariantInfo(
-                name=cell.variant.name,
-                source_hash=cell.source_hash,
-                config=cell.config,
-                options=cell.options,
-                parameters=outcome.parameters,
-                unchecked=cell.unchecked,
-            ),
-            task=TaskInfo(
-                name=cell.task.name,
-                version=cell.task.version,
-                profile=cell.profile.name,
-                pattern=cell.task.pattern,
-                domain=cell.task.domain,
-                metric=cell.task.metric,
-                higher_is_better=cell.task.higher_is_better,
-                data_fingerprint=outcome.data_fingerprint,
-            ),
+            variant=cell.variant_info(outcome.parameters),
+            task=cell.task_info(outcome.data_fingerprint),
             seed=cell.seed,
-            settings=Settings(recipe=cell.recipe.as_dict(), changed=cell.changed),
+            settings=cell.settings(),
             status=outcome.status,
             message=outcome.message,
             metrics=outcome.metrics,

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Iterable
 from multiprocessing import forkserver
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from cab.taxonomy import TaskCard
 
@@ -27,3 +27,10 @@ def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
     finally:
         signal.signal(signal.SIGINT, handler)
     return context
+
+
+def end(process: ForkServerProcess) -> None:
+    """End a process now if it goes on, and wait until it is gone."""
+    if process.is_alive():
+        process.kill()
+    process.join()

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from cab.cells import Cell
+from cab.files import whole
+from cab.fork_server import end
 from cab.registry import discover_variants
 from cab.taxonomy import Pattern
 from cab.worker import end_with_parent, limit_memory
@@ -140,9 +142,7 @@ def _said(here: Connection, process: ForkServerProcess) -> list[str]:
 
 
 def _end(here: Connection, process: ForkServerProcess) -> None:
-    if process.is_alive():
-        process.kill()
-    process.join()
+    end(process)
     here.close()
 
 
@@ -150,9 +150,8 @@ def _keep(claim: Claim) -> None:
     # A cache that cannot be written costs the next run some seconds, no more.
     with contextlib.suppress(OSError):
         claim.proof.parent.mkdir(parents=True, exist_ok=True)
-        temporary = claim.proof.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"variant": claim.variant}), encoding="utf-8")
-        temporary.replace(claim.proof)
+        with whole(claim.proof) as beside:
+            beside.write_text(json.dumps({"variant": claim.variant}), encoding="utf-8")
 
 
 def _hold(claim: Claim, there: Connection) -> None:

@@ -7,7 +7,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from cab.fork_server import start_fork_server
+from cab.fork_server import end, start_fork_server
 from cab.jobs import Ended, Job, Outcome, Progressed
 from cab.worker import work
 
@@ -97,7 +97,7 @@ class Processes:
 
     def _end(self, here: Connection, outcome: Outcome) -> Ended:
         one = self._running.pop(here)
-        _kill(one.process)
+        end(one.process)
         here.close()
         self._free.append(one.slot)
         return Ended(one.job.cell.key, outcome, time.monotonic() - one.started)
@@ -105,7 +105,7 @@ class Processes:
     def stop(self) -> None:
         """End what still runs."""
         for here, one in self._running.items():
-            _kill(one.process)
+            end(one.process)
             here.close()
             self._free.append(one.slot)
         self._running.clear()
@@ -117,12 +117,6 @@ def placed(job: Job, slot: int, count: int, threads: int | None, gpus: Sequence[
         return replace(job, threads=threads or job.threads)
     sharing = len(range(slot % len(gpus), count, len(gpus)))
     return replace(job, threads=threads, gpu=gpus[slot % len(gpus)], gpu_share=1 / sharing)
-
-
-def _kill(process: ForkServerProcess) -> None:
-    if process.is_alive():
-        process.kill()
-    process.join()
 
 
 def _out_of_time(job: Job) -> Outcome:

@@ -5,8 +5,6 @@ key, written beside its place, flushed and renamed, so that a reader sees all of
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,6 +12,7 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
+from cab.files import whole
 from cab.record_parts import (
     AtLength,
     Cost,
@@ -125,17 +124,8 @@ class RecordStore:
         self.read(record.key)  # a foreign file in this place is not overwritten
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self.folder, prefix=".writing-", delete=False, encoding="utf-8"
-            ) as file:
-                try:
-                    file.write(record.to_json())
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.replace(file.name, path)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
+            with whole(path) as beside:
+                beside.write_text(record.to_json(), encoding="utf-8")
         except OSError as error:
             raise CabError(f"The record {path} could not be written: {error}.") from None
         return path

@@ -22,6 +22,7 @@ LAYERS = (
     (
         "taxonomy",
         "errors",
+        "files",
         "formula",
         "settings",
         "sources",
