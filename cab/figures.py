@@ -9,8 +9,12 @@ from cab.errors import CabError
 
 
 @contextmanager
-def figure(path: Path, rows: int = 1, columns: int = 1) -> Iterator[Any]:
+def figure(
+    path: Path, rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.6, 3.8)
+) -> Iterator[Any]:
     """Yield a grid (rows, columns) of axes to draw on, and write them to an SVG file.
+
+    size: inches (width, height) of one of them.
 
     Raises:
         CabError: the file cannot be written.
@@ -20,7 +24,7 @@ def figure(path: Path, rows: int = 1, columns: int = 1) -> Iterator[Any]:
 
     # Fixed names of the elements, letters as text: the same numbers give the same file.
     with mpl.rc_context({"svg.hashsalt": "cab", "svg.fonttype": "none"}):
-        drawing = Figure(figsize=(5.6 * columns, 3.8 * rows), layout="constrained")
+        drawing = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
         yield drawing.subplots(rows, columns, squeeze=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

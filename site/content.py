@@ -65,6 +65,11 @@ class Content:
     kernels: Mapping[str, list[BenchRow]]
     problems: list[str] = field(default_factory=list)
 
+    def family(self, variant: str) -> str:
+        """A variant's family; "unknown" of one whose code is not here."""
+        card = self.variants.get(variant)
+        return "unknown" if card is None else card.family
+
 
 def gather(results: Path, include: tuple[Path, ...] = ()) -> Content:
     """Read a results folder, and the CHANGELOG and CONTRIBUTING beside it."""

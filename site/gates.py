@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cab.scores.analyses import gain
 from cab.scores.board import SEEDS_FOR_A_RANK, BoardRow
 from cab.scores.drawn import Drawn, weighted
 from cab.scores.ties import rank_ties
@@ -45,27 +46,22 @@ def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
         GateRow(g.row, g.gains, g.gain, ranks.get(g.row.entry, (None,))[0])
         for g in sorted(found, key=_order)
     ]
-    families = {row.row.variant: content.variants[row.row.variant].family
-                if row.row.variant in content.variants else "unknown" for row in rows}  # fmt: skip
+    families = {row.row.variant: content.family(row.row.variant) for row in rows}
     return {"gates": rows, "cards": cards, "families": families, "seeds": SEEDS_FOR_A_RANK}
 
 
 def _gained(row: BoardRow, zero: BoardRow | None, cards: list[TaskCard]) -> GateRow:
     gains = {}
     for card in cards:
-        mean, without = _mean(row, card), _mean(zero, card)
+        mean = row.mean(card.name)
+        without = None if zero is None else zero.mean(card.name)
         if row.role != "zero" and mean is not None and without is not None:
-            gain = mean.minus(without) if card.higher_is_better else without.minus(mean)
-            gains[card.name] = gain
+            gains[card.name] = gain(mean, without, card.higher_is_better)
     if len(gains) < len(cards):
         return GateRow(row, gains, None, None)
-    point = sum(gain.point for gain in gains.values()) / len(gains)
-    parts = [(1 / len(gains), gain) for gain in gains.values()]
+    point = sum(one.point for one in gains.values()) / len(gains)
+    parts = [(1 / len(gains), one) for one in gains.values()]
     return GateRow(row, gains, weighted(parts, point), None)
-
-
-def _mean(row: BoardRow | None, card: TaskCard) -> Drawn | None:
-    return row.results[card.name].mean if row and card.name in row.results else None
 
 
 def _seeded(row: BoardRow, cards: list[TaskCard]) -> bool:

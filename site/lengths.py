@@ -10,10 +10,7 @@ from cab.scores.analyses import LengthProfile, length_profile
 from cab.scores.drawn import Drawn, mean_over_seeds
 from cab.scores.table import board_entry
 from cab.site.content import Content, ProfileContent
-from cab.task import LENGTH_FACTORS
 from cab.taxonomy import TaskCard
-
-FACTORS = tuple(sorted({*LENGTH_FACTORS, 1.0}))
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,8 @@ def lengths(content: Content, one: ProfileContent) -> dict[str, Any]:
         _row(content.tasks[task], entry, sorted(group, key=lambda record: record.seed))
         for (task, entry), group in groupby(sorted(records, key=key), key=key)
     ]
-    return {"lengths": sorted(rows, key=_order), "factors": FACTORS}
+    tested = {factor for row in rows for factor in (*row.means, *row.endings)}
+    return {"lengths": sorted(rows, key=_order), "factors": sorted(tested)}
 
 
 def _row(card: TaskCard, entry: str, records: list[Record]) -> LengthRow:

@@ -1,5 +1,6 @@
 """Which pages there are, and what each one shows."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, groupby
@@ -7,6 +8,7 @@ from typing import Any
 
 from cab.records import Record
 from cab.scores.analyses import (
+    Benefit,
     benefit_of_attention,
     consistency,
     pattern_correlations,
@@ -21,7 +23,7 @@ from cab.site.content import Content, ProfileContent, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.strips import Axis, score_axis, spark
-from cab.taxonomy import Domain, Family, Pattern
+from cab.taxonomy import Domain, Family, Pattern, TaskCard
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
         if (group := list(found))
     ]
     together = {row.entry: row for row in one.together.rows}
-    families = {row.variant: _family(content, row.variant) for row in one.board.rows}
+    families = {row.variant: content.family(row.variant) for row in one.board.rows}
     counting = _counting(content, one)
     return {
         "groups": groups,
@@ -130,11 +132,6 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _family(content: Content, variant: str) -> str:
-    card = content.variants.get(variant)
-    return card.family if card else "unknown"
-
-
 def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[str, Any]:
     """One pattern's entries, best first, with each of its tasks."""
     rows = [row for row in one.board.rows if pattern in row.patterns]
@@ -148,7 +145,7 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
             for card in content.tasks.values()
             if card.pattern == pattern and card.name not in one.board.scales
         ],
-        "families": {row.variant: _family(content, row.variant) for row in rows},
+        "families": {row.variant: content.family(row.variant) for row in rows},
         "axis": score_axis((row.patterns[pattern] for row in rows), 220),
     }
 
@@ -194,15 +191,10 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
     card = content.tasks[name]
     rows = [row for row in one.board.rows if name in row.results]
     sign = -1 if card.higher_is_better else 1
-    rows.sort(
-        key=lambda row: (
-            (row.results[name].mean is None),
-            sign * row.results[name].mean.point if row.results[name].mean else 0.0,
-            row.entry,
-        )
-    )
-    values = [row.results[name].mean for row in rows if row.results[name].mean is not None]
-    reach = [end for mean in values if mean is not None for end in _reach(mean)]
+    means = {row.entry: mean for row in rows if (mean := row.mean(name)) is not None}
+    points = {entry: sign * mean.point for entry, mean in means.items()}
+    rows.sort(key=lambda row: (points.get(row.entry, math.inf), row.entry))
+    reach = [end for mean in means.values() for end in _reach(mean)]
     if card.chance is not None:
         reach.append(card.chance)
     shortcuts: dict[str, float] = {}
@@ -211,22 +203,15 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
             shortcuts |= {key: found.value for key, found in sorted(record.shortcuts.items())}
     low, high = (min(reach), max(reach)) if reach else (0.0, 1.0)
     air = 0.05 * (high - low) or 0.5
-    zero = next(row for row in [*one.board.rows, None] if row is None or row.role == "zero")
-    found = [
-        (row.entry, benefit_of_attention(name, row.results[name].mean, zero.results[name].mean,
-                                         card.higher_is_better))
-        for row in rows
-        if zero is not None and row.role == "reference" and name in zero.results
-        and row.results[name].mean is not None and zero.results[name].mean is not None
-    ]  # fmt: skip
+    benefits = {card.name: found for card, found in _benefits(content, one)}
     return {
         "card": card,
         "rows": rows,
         "axis": Axis(low - air, high + air, 220),
         "certificate": one.certificates.get(name),
-        "families": {row.variant: _family(content, row.variant) for row in rows},
+        "families": {row.variant: content.family(row.variant) for row in rows},
         "shortcuts": shortcuts,
-        "benefit": found[0][1] if found else None,
+        "benefit": benefits.get(name),
     }
 
 
@@ -242,23 +227,25 @@ def analyses(content: Content, one: ProfileContent) -> dict[str, Any]:
         ((row, found) for row, found in spreads if found is not None),
         key=lambda pair: (pair[1].spread, pair[0].entry),
     )
-    ends = {row.role: row for row in one.board.rows if row.role in ("reference", "zero")}
-    benefits = []
-    if len(ends) == 2:
-        for name, card in content.tasks.items():
-            means = [
-                ends[role].results[name].mean if name in ends[role].results else None
-                for role in ("reference", "zero")
-            ]
-            if means[0] is not None and means[1] is not None:
-                found = benefit_of_attention(name, means[0], means[1], card.higher_is_better)
-                benefits.append((card, found))
     return {
         "consistencies": known,
         "correlations": pattern_correlations(one.board),
         "task_correlations": task_correlations(one.board),
         "pattern_pairs": list(combinations(Pattern, 2)),
-        "benefits": benefits,
+        "benefits": _benefits(content, one),
         "counting": _counting(content, one),
         **lengths(content, one),
     }
+
+
+def _benefits(content: Content, one: ProfileContent) -> list[tuple[TaskCard, Benefit]]:
+    """What attention is worth on each task that the reference and `none` have results on."""
+    ends = {row.role: row for row in one.board.rows if row.role in ("reference", "zero")}
+    if len(ends) < 2:
+        return []
+    return [
+        (card, benefit_of_attention(name, mean, without, card.higher_is_better))
+        for name, card in content.tasks.items()
+        if (mean := ends["reference"].mean(name)) is not None
+        and (without := ends["zero"].mean(name)) is not None
+    ]

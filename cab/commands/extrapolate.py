@@ -13,18 +13,12 @@ from cab.commands.options import (
     Device,
     Include,
     Json,
+    Settings,
     Store,
+    Unchecked,
     choose_device,
 )
-from cab.commands.training import (
-    Checkpoint,
-    Set,
-    Unchecked,
-    Wanted,
-    from_checkpoint,
-    say_where,
-    train_or_restore,
-)
+from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.registry import discover_tasks, discover_variants, name_of_role
 
@@ -37,10 +31,10 @@ SHOWN = 4
 
 def extrapolate(
     variant: Annotated[str, typer.Option(help="The variant.")],
-    task: Annotated[str, typer.Option(help="A task that can be stretched.")] = "byte-lm",
+    task: Annotated[str, typer.Option(help="A task that can be stretched.")] = DEFAULT_TASK,
     profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
     seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
-    set_: Set = None,
+    set_: Settings = None,
     checkpoint: Checkpoint = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the curves in this SVG file.")] = None,
     include: Include = None,
@@ -67,6 +61,7 @@ def extrapolate(
         profile,
         seed,
         set_ or (),
+        checkpoint,
         files,
         unchecked,
         store,
@@ -75,12 +70,7 @@ def extrapolate(
     )
     reference = name_of_role(variants, "reference")
     names = list(dict.fromkeys((variant, reference)))
-    if checkpoint is not None:
-        cells = [
-            from_checkpoint(wanted, checkpoint, name, task, variants, tasks) for name in names
-        ]
-    else:
-        cells = train_or_restore(wanted, names, variants, tasks)
+    cells = trained_cells(wanted, names, variants, tasks)
     curves = {}
     for trained in cells:
         name = trained.cell.variant.name

@@ -13,23 +13,15 @@ from cab.commands.options import (
     Device,
     Include,
     Json,
+    Settings,
     Store,
+    Unchecked,
     choose_device,
 )
-from cab.commands.training import (
-    Checkpoint,
-    Set,
-    Unchecked,
-    Wanted,
-    from_checkpoint,
-    say_where,
-    train_or_restore,
-)
+from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.errors import CabError
 from cab.registry import discover_tasks, discover_variants
-
-DEFAULT_TASK = "byte-lm"
 
 
 def lm_eval(
@@ -41,7 +33,7 @@ def lm_eval(
     ] = None,
     profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
     seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
-    set_: Set = None,
+    set_: Settings = None,
     tokenizer: Annotated[
         str | None,
         typer.Option(help="A Hugging Face tokenizer (tokenizer.json, or a name). Default: bytes."),
@@ -84,20 +76,18 @@ def lm_eval(
     from cab.records import RecordStore
 
     wanted = Wanted(
-        task or DEFAULT_TASK,
+        task,
         profile,
         seed,
         set_ or (),
+        checkpoint,
         files,
         unchecked,
         store,
         directory,
         choose_device(device),
     )
-    if checkpoint is not None:
-        trained = from_checkpoint(wanted, checkpoint, variant, task, variants, known)
-    else:
-        (trained,) = train_or_restore(wanted, [variant], variants, known)
+    (trained,) = trained_cells(wanted, [variant], variants, known)
     model = DecoderLM(
         trained,
         ByteTokenizer() if tokenizer is None else HubTokenizer(tokenizer),

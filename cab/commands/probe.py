@@ -12,18 +12,12 @@ from cab.commands.options import (
     Device,
     Include,
     Json,
+    Settings,
     Store,
+    Unchecked,
     choose_device,
 )
-from cab.commands.training import (
-    Checkpoint,
-    Set,
-    Unchecked,
-    Wanted,
-    from_checkpoint,
-    say_where,
-    train_or_restore,
-)
+from cab.commands.training import Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.registry import discover_tasks, discover_variants
 
@@ -33,7 +27,7 @@ def probe(
     task: Annotated[str, typer.Option(help="The task.")],
     profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
     seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
-    set_: Set = None,
+    set_: Settings = None,
     checkpoint: Checkpoint = None,
     examples: Annotated[int, typer.Option(min=1, help="Test examples to look at.")] = 16,
     plots: Annotated[Path | None, typer.Option(help="Draw into this folder, as SVG.")] = None,
@@ -60,16 +54,14 @@ def probe(
         profile,
         seed,
         set_ or (),
+        checkpoint,
         files,
         unchecked,
         store,
         data_directory(data_dir),
         choose_device(device),
     )
-    if checkpoint is not None:
-        trained = from_checkpoint(wanted, checkpoint, variant, task, variants, tasks)
-    else:
-        (trained,) = train_or_restore(wanted, [variant], variants, tasks)
+    (trained,) = trained_cells(wanted, [variant], variants, tasks)
     found = look(trained, examples)
     record = RecordStore(store).add_evaluations(trained.cell.key, evaluations(trained, found))
     drawn = plot(found, plots) if plots is not None else []

@@ -26,25 +26,22 @@ Checkpoint = Annotated[
     Path | None,
     typer.Option(help="Weights kept by `cab run --checkpoints`: the folder, or one of its files."),
 ]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="A variant's setting, train.SETTING or model.SETTING, as KEY=VALUE."
-    ),
-]
-Unchecked = Annotated[
-    bool, typer.Option("--unchecked", help="Train without the proof (see `cab check`).")
-]
+DEFAULT_TASK = "byte-lm"
+"""What is trained where a task may be left out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """Which cells a command is about, and where their records and weights are."""
+    """Which cells a command is about, and where their records and weights are.
 
-    task: str
+    task: None for the checkpoint's, or DEFAULT_TASK; checkpoint: None to train.
+    """
+
+    task: str | None
     profile: str
     seed: int
     settings: Sequence[str]
+    checkpoint: Path | None
     include: tuple[Path, ...]
     unchecked: bool
     store: Path
@@ -52,43 +49,45 @@ class Wanted:
     device: str
 
 
-def from_checkpoint(
-    wanted: Wanted,
-    path: Path,
-    variant: str,
-    task: str | None,
-    variants: Registry[VariantCard],
-    tasks: Registry[TaskCard],
-) -> "TrainedCell":
-    """Restore a variant's checkpoint.
-
-    Raises:
-        CabError: there is none, more than one, or it does not fit.
-    """
-    from cab.checkpoints import find
-    from cab.trained import restore
-
-    variants.entry(variant)
-    manifest = find(path, variant, task)
-    return restore(manifest, variants, tasks, wanted.data_dir, wanted.include)
-
-
-def train_or_restore(
+def trained_cells(
     wanted: Wanted,
     names: Sequence[str],
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
 ) -> "list[TrainedCell]":
-    """Return trained cells of some variants; what is not trained yet, is, and keeps its weights.
+    """Return trained cells of some variants: the checkpoint's, or trained here.
 
-    Settings of `wanted` go to the first of them alone, but for the recipe's, which go to all.
+    What is trained here keeps its weights, and is not trained again. Settings of `wanted` go to
+    the first variant alone, but for the recipe's, which go to all.
 
     Raises:
-        CabError: a cell did not end well, or its variant breaks a law.
+        CabError: a cell did not end well, or its variant breaks a law; or there is no checkpoint
+            of it, more than one, or it does not fit.
     """
+    from cab.checkpoints import find
+    from cab.trained import restore
+
+    if wanted.checkpoint is None:
+        manifests = _train(wanted, names, variants, tasks)
+    else:
+        for name in names:
+            variants.entry(name)
+        manifests = [find(wanted.checkpoint, name, wanted.task) for name in names]
+    return [
+        restore(manifest, variants, tasks, wanted.data_dir, wanted.include)
+        for manifest in manifests
+    ]
+
+
+def _train(
+    wanted: Wanted,
+    names: Sequence[str],
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+) -> list[Path]:
+    """Train what is not trained yet; return where the weights are described."""
     from cab.cells import Request, plan
     from cab.data import require
-    from cab.trained import restore
 
     folder = (wanted.store / FOLDER).resolve()
     options = split_assignments(list(wanted.settings))
@@ -98,7 +97,7 @@ def train_or_restore(
         request = Request(
             [name],
             get_profile(wanted.profile),
-            tasks=[wanted.task],
+            tasks=[wanted.task or DEFAULT_TASK],
             options=own,
             include=wanted.include,
             unchecked=wanted.unchecked and place == 0,
@@ -109,15 +108,12 @@ def train_or_restore(
             for cell in plan(request, variants, tasks).cells
         )
     require({name for cell in cells for name in cell.task.data}, wanted.data_dir)
-    missing = [cell for cell in cells if not (folder / f"{cell.key}.json").exists()]
-    _train(wanted, missing)
-    return [
-        restore(folder / f"{cell.key}.json", variants, tasks, wanted.data_dir, wanted.include)
-        for cell in cells
-    ]
+    manifests = {folder / f"{cell.key}.json": cell for cell in cells}
+    _run(wanted, [cell for path, cell in manifests.items() if not path.exists()])
+    return list(manifests)
 
 
-def _train(wanted: Wanted, cells: "list[Cell]") -> None:
+def _run(wanted: Wanted, cells: "list[Cell]") -> None:
     if not cells:
         return
     from cab.commands.progress import RunProgress

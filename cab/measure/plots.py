@@ -6,8 +6,9 @@ The same rows give the same file, byte by byte.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from cab.errors import CabError
+from cab.figures import figure
 from cab.measure.record import BenchRow
 from cab.scores.efficiency import crossing
 
@@ -37,39 +38,30 @@ def plot(rows: Iterable[BenchRow], folder: Path) -> list[Path]:
     """Write a figure per pattern, pass and quantity; return their paths.
 
     Raises:
-        CabError: the folder cannot be written.
+        CabError: a file cannot be written.
     """
     groups: dict[tuple[str, str], list[BenchRow]] = defaultdict(list)
     for row in rows:
         if row.status == "ok":
             groups[row.pattern, row.passage].append(row)
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for (pattern, passage), group in sorted(groups.items()):
-            for name in FIGURES:
-                path = folder / f"{name}-{pattern}-{passage}.svg"
-                _draw(group, name, path)
-                written.append(path)
-    except OSError as error:
-        raise CabError(f"The plots cannot be written to {folder}: {error}.") from None
+    for (pattern, passage), group in sorted(groups.items()):
+        for name in FIGURES:
+            path = folder / f"{name}-{pattern}-{passage}.svg"
+            _draw(group, name, path)
+            written.append(path)
     return written
 
 
 def _draw(rows: Sequence[BenchRow], name: str, path: Path) -> None:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     label, value = FIGURES[name]
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     for row in rows:
         number = value(row)
         if number:
             curves[row.subject][row.length] = number
-    # Fixed names of the elements, letters as text: a figure changes only with its numbers.
-    with mpl.rc_context({"svg.hashsalt": "cab", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.add_subplot()
+    with figure(path, size=(6.4, 4.2)) as grid:
+        axes = grid[0, 0]
         for subject in sorted(curves):
             lengths = sorted(curves[subject])
             axes.plot(lengths, [curves[subject][n] for n in lengths], marker="o", label=subject)
@@ -82,11 +74,10 @@ def _draw(rows: Sequence[BenchRow], name: str, path: Path) -> None:
         if name != "tokens":
             _mark_crossings(axes, rows, curves)
         axes.legend(fontsize="small")
-        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def _mark_crossings(
-    axes: "object", rows: Sequence[BenchRow], curves: dict[str, dict[int, float]]
+    axes: Any, rows: Sequence[BenchRow], curves: dict[str, dict[int, float]]
 ) -> None:
     """A dashed line where a candidate begins to stay below a baseline."""
     candidates = sorted({row.subject for row in rows if row.role == "candidate"})
@@ -97,8 +88,8 @@ def _mark_crossings(
                 continue
             length = crossing(curves[baseline], curves[candidate])
             if length is not None and length > min(curves[candidate]):
-                axes.axvline(length, linestyle="--", linewidth=0.8, color="0.4")  # type: ignore[attr-defined]
-                axes.annotate(  # type: ignore[attr-defined]
+                axes.axvline(length, linestyle="--", linewidth=0.8, color="0.4")
+                axes.annotate(
                     f"{candidate} below {baseline} from {length:,.0f}",
                     (length, 0.02),
                     xycoords=("data", "axes fraction"),

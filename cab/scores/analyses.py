@@ -76,11 +76,16 @@ class Benefit:
     helps: bool | None
 
 
+def gain(mean: Drawn, zero: Drawn, higher_is_better: bool) -> Drawn:
+    """How much better a mean is than another, in the metric's unit."""
+    return mean.minus(zero) if higher_is_better else zero.minus(mean)
+
+
 def benefit_of_attention(
     task: str, reference: Drawn, zero: Drawn, higher_is_better: bool
 ) -> Benefit:
     """Compare an entry with `none` on a task, scored or diagnostic."""
-    gap = reference.minus(zero) if higher_is_better else zero.minus(reference)
+    gap = gain(reference, zero, higher_is_better)
     helps = gap.point > 0 if told_apart(reference, zero) else None
     return Benefit(task, gap.point, gap.interval(), helps)
 

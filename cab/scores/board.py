@@ -82,6 +82,11 @@ class BoardRow:
     group: tuple[str, ...] = ()
     pattern_ranks: Mapping[Pattern, int] = field(default_factory=dict)
 
+    def mean(self, task: str) -> Drawn | None:
+        """The mean of its seeds on a task; None where none ended well, or none was run."""
+        result = self.results.get(task)
+        return None if result is None else result.mean
+
 
 @dataclass(frozen=True)
 class Board:

@@ -77,3 +77,13 @@ def test_the_page_shows_them(results: Path, tmp_path: Path):
     assert page.count("<tr>") == 2 + 3
     assert "0.75 <small>" in page
     assert page.count(">oom<") == 3
+
+
+def test_a_length_that_one_entry_alone_was_tested_at_has_its_column(tmp_path: Path):
+    """`cab extrapolate` goes further than `cab run` does."""
+    further = with_lengths("mqar", "linear", x1=0.5, x8=0.1)
+    folder = results_of(tmp_path, [*further, *with_lengths("mqar", "softmax", x1=0.8)])
+    content = gather(folder)
+    assert lengths(content, content.profiles[0])["factors"] == [1.0, 4.0, 8.0]
+    build_site(folder, tmp_path / "site")
+    assert "8×" in (tmp_path / "site" / "lengths.html").read_text()
