@@ -22,10 +22,9 @@ STATE_LENGTH = 1024
 NAMED_LINES = 6
 """How many of the cheapest at the longest length a figure names, besides the baselines."""
 
-MEASURES = {
-    "seconds": "training time, over that of the reference on the same hardware",
-    "peak_bytes": "peak memory of the process, over that of the reference on the same hardware",
-}
+FLOPS = "floating-point operations of training, over those of the reference"
+MEMORY = "peak memory of the process, over that of the reference on the same hardware"
+"""Wall times are not drawn: cells share machines, and time is what `cab bench` measures."""
 
 
 def of_records(records: list[Record]) -> list[dict[str, Any]]:
@@ -53,12 +52,12 @@ def _mean(values: list[Any]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def ratios(cells: pd.DataFrame, host: str, column: str, reference: str) -> dict[str, float]:
-    """Each entry's cost over the reference's: a geometric mean over the tasks run on `host`.
+def ratios(cells: pd.DataFrame, column: str, reference: str) -> dict[str, float]:
+    """Each entry's cost over the reference's: a geometric mean over its tasks among `cells`.
 
-    An entry is left out unless it and the reference ran every one of its counting tasks there.
+    An entry is left out unless the reference ran every one of these tasks.
     """
-    own = cells[(cells["host"] == host) & (cells["status"] == "ok")].dropna(subset=[column])
+    own = cells[cells["status"] == "ok"].dropna(subset=[column])
     means = own.groupby(["entry", "task"])[column].mean()
     if means.empty or reference not in means.index.get_level_values("entry"):
         return {}
@@ -73,13 +72,14 @@ def ratios(cells: pd.DataFrame, host: str, column: str, reference: str) -> dict[
 
 
 def pareto(content: Content, one: ProfileContent) -> dict[str, Any]:
-    """Score against time and memory, per hardware, and against the decode state."""
-    figures = []
+    """Score against operations, against memory per hardware, and against the decode state."""
     counting = one.cells[one.cells["task"].isin(list(one.board.scales))]
-    for host in sorted(set(counting["host"])):
-        for column, label in MEASURES.items():
-            costs = ratios(counting, host, column, content.reference)
-            figures.append(_figure(content, one, f"{column}-{len(figures)}", label, host, costs))
+    costs = ratios(counting, "flops", content.reference)
+    figures = [_figure(content, one, "flops", FLOPS, "", costs)]
+    for host, cells in counting.groupby("host", sort=True):
+        costs = ratios(cells, "peak_bytes", content.reference)
+        name = f"peak_bytes-{len(figures)}"
+        figures.append(_figure(content, one, name, MEMORY, str(host), costs))
     states = {}
     for row in one.board.rows:
         card = content.variants.get(row.variant)

@@ -65,6 +65,7 @@ def _row(record: Record) -> dict[str, object]:
         "parameters": variant.parameters,
         "seconds": cost.seconds,
         "peak_bytes": cost.peak_bytes,
+        "flops": cost.flops,
         "host": host_class(record.environment),
         "ended": record.provenance.ended.isoformat(),
     }
@@ -91,6 +92,7 @@ _COLUMNS: Mapping[str, str] = {
     "parameters": "float64",
     "seconds": "float64",
     "peak_bytes": "float64",
+    "flops": "float64",
     "host": "object",
     "ended": "object",
 }

@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 import pytest
 from cli_support import make_record
 from made_records import TASKS, VARIANTS, made
+from site_support import results_of
 
 from cab.measure.record import BenchRow, MemoryUse, Timing, write_rows
 from cab.scores.table import current, records_table
 from cab.site.content import complexity, decode_state, gather, slug
-from cab.site.costs import drawn, efficiency_lengths, kernel_tables, ratios
+from cab.site.costs import drawn, efficiency_lengths, kernel_tables, pareto, ratios
 from cab.site.plots import COLOURS, front, lines
 
 
@@ -84,23 +85,44 @@ def test_the_front_holds_what_no_other_beats() -> None:
     assert front(points) == {"cheap", "good", "twin"}
 
 
-def test_ratios_are_taken_on_equal_hardware_and_tasks() -> None:
-    def cost(variant, task, seconds, cpu="one"):
+def test_ratios_are_taken_on_equal_tasks() -> None:
+    def cost(variant, task, flops):
         (record,) = made(variant, task, (0.5,))
-        environment = record.environment.model_copy(update={"cpu": cpu})
-        spent = record.cost.model_copy(update={"seconds": seconds})
-        return record.model_copy(update={"environment": environment, "cost": spent})
+        return record.model_copy(update={"cost": record.cost.model_copy(update={"flops": flops})})
 
     records = [
         cost("softmax", "mqar", 10), cost("softmax", "mirror", 4),
         cost("linear", "mqar", 20), cost("linear", "mirror", 2),
-        cost("window", "mqar", 1, cpu="another"),
         cost("performer", "regress", 3),
     ]  # fmt: skip
     cells = current(records_table(records), TASKS, "quick")
-    found = ratios(cells, "one, 1 thread", "seconds", "softmax")
+    found = ratios(cells, "flops", "softmax")
     assert found == pytest.approx({"softmax": 1.0, "linear": (2 * 0.5) ** 0.5})
-    assert ratios(cells, "another, 1 thread", "seconds", "softmax") == {}
+    assert ratios(cells[cells["entry"] != "softmax"], "flops", "softmax") == {}
+
+
+def test_memory_is_compared_on_equal_hardware(tmp_path: Path) -> None:
+    def on(cpu, variant, value, peak):
+        return [
+            record.model_copy(
+                update={
+                    "environment": record.environment.model_copy(update={"cpu": cpu}),
+                    "cost": record.cost.model_copy(update={"peak_bytes": peak, "flops": 7}),
+                }
+            )
+            for record in made(variant, "mqar", (value, value + 0.01))
+        ]
+
+    records = [
+        *on("one", "softmax", 0.9, 100), *on("one", "none", 0.1, 50),
+        *on("one", "linear", 0.5, 80), *on("another", "performer", 0.5, 10),
+    ]  # fmt: skip
+    content = gather(results_of(tmp_path, records))
+    operations, memory = pareto(content, content.profiles[0])["figures"][:2]
+    assert {point.entry for point in operations["points"]} >= {"linear", "performer"}
+    assert memory["host"] == "one, 1 thread"
+    assert {point.entry: point.x for point in memory["points"]}["linear"] == pytest.approx(0.8)
+    assert "performer" not in {point.entry for point in memory["points"]}
 
 
 def test_complexity_is_read_off_the_formula() -> None:

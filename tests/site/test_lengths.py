@@ -86,4 +86,4 @@ def test_a_length_that_one_entry_alone_was_tested_at_has_its_column(tmp_path: Pa
     content = gather(folder)
     assert lengths(content, content.profiles[0])["factors"] == [1.0, 4.0, 8.0]
     build_site(folder, tmp_path / "site")
-    assert "8×" in (tmp_path / "site" / "lengths.html").read_text()
+    assert "8\u00d7" in (tmp_path / "site" / "lengths.html").read_text()
