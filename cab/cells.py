@@ -164,6 +164,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "checkpoints": request.checkpoints,
             "processes": request.processes,
         }
+        unoffered: list[TaskCard] = []
         for card in chosen:
             if _other_slot(entry.card, card) and card.name not in request.tasks:
                 continue
@@ -171,7 +172,10 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 by_name = card.name in request.tasks or card.pattern in request.patterns
                 if by_name and not request.every:
                     raise CabError(refusal)
-                left_out.append(refusal)
+                if card.pattern in entry.card.patterns:
+                    left_out.append(refusal)
+                else:
+                    unoffered.append(card)
                 continue
             task = tasks.load(card.name)
             assert issubclass(task, Task)
@@ -191,6 +195,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 Cell(**shared, task=card, recipe=recipe, changed=changed, seed=seed)
                 for seed in range(request.seeds)
             )
+        if unoffered:
+            left_out.append(_unoffered(entry.card, unoffered))
     return Plan(tuple(cells), tuple(left_out))
 
 
@@ -218,6 +224,14 @@ def _row(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
     if request.diagnostic or not scored:
         return tasks.cards()
     return [card for card in tasks.cards() if card in scored or card.slot != "mixer"]
+
+
+def _unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
+    patterns = ", ".join(dict.fromkeys(card.pattern for card in tasks))
+    return (
+        f"{variant.name} does not offer {patterns}; its card offers "
+        f"{', '.join(variant.patterns)}. Left out: {', '.join(card.name for card in tasks)}."
+    )
 
 
 def _refusal(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:

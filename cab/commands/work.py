@@ -137,8 +137,7 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     for sentence in without_data if asked.every else work.left_out:
         output.warn(sentence)
     if asked.every and work.planned.left_out:
-        number = len(work.planned.left_out)
-        output.warn(f"{number} pairs of variant and task do not go together; --json lists them.")
+        output.warn("Not every variant goes with every task; --json lists what is left out.")
     cells, work.refused = pass_gate(cells, to_run.keys(), device, work.context, workers)
     return cells, to_run.keys() & {cell.key for cell in cells}, directory
 
