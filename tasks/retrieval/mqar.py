@@ -72,7 +72,7 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
     metric="accuracy",
     higher_is_better=True,
     chance=0.03125,
-    version=2,
+    version=3,
     controls={"window": {"window": 8}},
     length="128 tokens",
     source="Zoology: Measuring and Improving Recall in Efficient Language Models (Arora et al., "
@@ -105,7 +105,7 @@ class Mqar(Task):
         "quick": _recipe(
             Recall(length=128, pairs=16, vocabulary=64),
             Width(dim=32, heads=1, layers=2, short_convolution=3),
-            Training(500, 64, 4e-3),
+            Training(1000, 32, 4e-3),
             500,
         ),
     }

@@ -76,7 +76,7 @@ def _recipe(params: Mixed, width: Width, training: Training, examples: int) -> R
     metric="accuracy",
     higher_is_better=True,
     chance=0.025,
-    version=1,
+    version=2,
     length="128 tokens",
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with pairs and queries shuffled",
     licence="generated",
@@ -108,7 +108,7 @@ class RecallAnywhere(Task):
         "quick": _recipe(
             Mixed(pairs=32, keys=40, values=40),
             Width(dim=32, heads=1, layers=2, short_convolution=3),
-            Training(600, 64, 4e-3),
+            Training(1200, 32, 4e-3),
             500,
         ),
     }
