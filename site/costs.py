@@ -28,7 +28,7 @@ MEMORY = "peak memory of the process, over that of the reference on the same har
 
 
 def of_records(records: list[Record]) -> list[dict[str, Any]]:
-    """Mean seconds, peak memory and parameters per hardware and task, of cells that ended well."""
+    """Mean memory, operations and parameters per hardware and task, of cells that ended well."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if record.status == "ok":
@@ -38,7 +38,6 @@ def of_records(records: list[Record]) -> list[dict[str, Any]]:
         {
             "host": host,
             "task": task,
-            "seconds": _mean([one.cost.seconds for one in own]),
             "peak_bytes": _mean([one.cost.peak_bytes for one in own]),
             "flops": _mean([one.cost.flops for one in own]),
             "parameters": _mean([one.variant.parameters for one in own]),

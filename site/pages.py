@@ -23,6 +23,7 @@ from cab.site.content import Content, ProfileContent, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.strips import Axis, score_axis, spark
+from cab.site.weights import along_the_sequence, evaluated
 from cab.taxonomy import Domain, Family, Pattern, TaskCard
 
 
@@ -166,6 +167,8 @@ def variant(
         "on_board": on_board,
         "curves": _curves([record for record in records if record.key in on_board]),
         "lengths": costs.efficiency_lengths(measured, name),
+        "evaluated": evaluated([record for record in records if record.key in on_board]),
+        "along": along_the_sequence(content, one, name),
         "costs": costs.of_records([record for record in records if record.key in on_board]),
         "axis": _axis([row for row in one.board.rows if row.score is not None]),
         "consistency": {row.entry: consistency(row) for row in rows},

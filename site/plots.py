@@ -134,6 +134,7 @@ def lines(
     words: tuple[str, str],
     named: Collection[str] | None = None,
     marked: Sequence[float] = (),
+    linear: bool = False,
 ) -> str:
     """Costs or losses against length, a line per entry, on two logarithmic axes.
 
@@ -143,7 +144,8 @@ def lines(
         labels: of the axes.
         words: title and description, for those who do not see it.
         named: the entries that have a colour and a name (all by default); the others are thin.
-        marked: lengths at which a line crosses another.
+        marked: lengths at which a line crosses another, or something ends.
+        linear: the axes are linear instead, with ticks of their own.
     """
     families = list(Family)[1:]
     shown = [entry for entry in series if named is None or entry in named]
@@ -162,12 +164,13 @@ def lines(
             axes.plot(x, y, MARKERS[family] + "-", color=colour, markersize=5, linewidth=1.2)
         for length in marked:
             axes.axvline(length, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        lengths = sorted({x for values in series.values() for x in values})
-        axes.set_xticks(lengths, [f"{length:,.0f}" for length in lengths])
-        axes.xaxis.set_minor_locator(NullLocator())
-        _plain_ticks(axes.yaxis, [y for values in series.values() for y in values.values()])
+        if not linear:
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            lengths = sorted({x for values in series.values() for x in values})
+            axes.set_xticks(lengths, [f"{length:,.0f}" for length in lengths])
+            axes.xaxis.set_minor_locator(NullLocator())
+            _plain_ticks(axes.yaxis, [y for values in series.values() for y in values.values()])
         axes.margins(x=0.12)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])

@@ -1,0 +1,129 @@
+"""What was measured of trained weights besides their task: other harnesses, loss by position."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup
+
+from cab.records import AtLength, Evaluation, Record
+from cab.scores.drawn import Drawn, mean_over_seeds
+from cab.scores.table import board_entry
+from cab.site import plots
+from cab.site.content import Content, ProfileContent
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A metric of `harness` on `task`, of weights that were trained on `trained`.
+
+    values holds the seeds' means; margin is the half width of 95 % over the examples of a single
+    seed, where the harness gives an error.
+    """
+
+    entry: str
+    trained: str
+    harness: str
+    task: str
+    metric: str
+    arrow: str
+    mean: Drawn
+    margin: float | None
+    values: tuple[float, ...]
+    n: int
+
+
+def evaluated(records: Sequence[Record]) -> list[Evaluated]:
+    """What other harnesses measured, over the seeds of equal settings."""
+    found = [(record, one) for record in records for one in record.evaluations]
+    found.sort(key=lambda pair: (_measured(*pair), pair[0].seed))
+    return [
+        _evaluated(names, list(group))
+        for names, group in groupby(found, key=lambda pair: _measured(*pair))
+    ]
+
+
+def _measured(record: Record, one: Evaluation) -> tuple[str, ...]:
+    harness = f"{one.harness} {one.harness_version}"
+    task = f"{one.task} {one.task_version}".strip()
+    settings = ", ".join(f"{name} {value}" for name, value in sorted(one.settings.items()))
+    return harness, task, one.metric, board_entry(record), record.task.name, settings
+
+
+def _evaluated(names: tuple[str, ...], group: list[tuple[Record, Evaluation]]) -> Evaluated:
+    harness, task, metric, entry, trained, _ = names
+    ones = [one for _, one in group]
+    alone = ones[0].standard_error if len(ones) == 1 else None
+    values = tuple(one.value for one in ones)
+    return Evaluated(
+        entry,
+        trained,
+        harness,
+        task,
+        metric,
+        {True: "\u2191", False: "\u2193", None: ""}[ones[0].higher_is_better],
+        mean_over_seeds(trained, " ".join(names), values),
+        None if alone is None else 1.96 * alone,
+        values,
+        min(one.n for one in ones),
+    )
+
+
+def along_the_sequence(content: Content, one: ProfileContent, name: str) -> list[dict[str, Any]]:
+    """Per entry of a variant and task the loss by position, beside the reference's.
+
+    It is of the longest test with positions, a mean over the seeds that have one.
+    """
+    on_board = set(one.cells["key"])
+    records = sorted((r for r in one.records.values() if r.key in on_board), key=_curve_of)
+    lines = {
+        (entry, task): line
+        for (entry, task), group in groupby(records, key=_curve_of)
+        if (line := _mean_line(list(group)))
+    }
+    own = {row.entry for row in one.rows_of(name)}
+    shown = []
+    for number, (entry, task) in enumerate(key for key in sorted(lines) if key[0] in own):
+        factor, nats = lines[entry, task]
+        series = {entry: nats}
+        beside = lines.get((content.reference, task))
+        if beside is not None and beside[0] == factor:
+            series[content.reference] = beside[1]
+        title = f"{entry} on {task}: loss by position at {factor:g} times the training length"
+        words = (title, "The values are in the records.")
+        labels = ("position, tokens", "loss, nats per token asked")
+        trained = max(nats) / factor
+        drawing = plots.lines(
+            f"along-{number}", series, labels, words, marked=(trained,), linear=True
+        )
+        shown.append({"task": task, "title": title, "drawing": Markup(drawing)})
+    return shown
+
+
+def _curve_of(record: Record) -> tuple[str, str]:
+    return board_entry(record), record.task.name
+
+
+def _mean_line(records: Sequence[Record]) -> tuple[float, Mapping[float, float]] | None:
+    """The longest factor that has positions, and the seeds' mean loss by last position."""
+    longest = [_longest(record) for record in records]
+    factor = max((point.factor for point in longest if point is not None), default=None)
+    if factor is None:
+        return None
+    seeds = [point.positions for point in longest if point is not None and point.factor == factor]
+    places = set.intersection(*({part.last for part in parts} for parts in seeds))
+    nats = {
+        float(place + 1): math.fsum(
+            part.nats for parts in seeds for part in parts if part.last == place
+        )
+        / len(seeds)
+        for place in sorted(places)
+    }
+    return factor, nats
+
+
+def _longest(record: Record) -> AtLength | None:
+    points = [point for point in record.metrics.lengths if point.positions]
+    return max(points, key=lambda point: point.factor, default=None)
