@@ -6,6 +6,7 @@ L layers, D model width.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,8 @@ PerHead = Float[Tensor, " H"]
 
 RESIDUAL = 0.5
 """The residual stream's share in a rollout, as in its paper."""
+WHOLE = 2**30
+"""The capacity 1 of a flow, which is counted in whole numbers."""
 
 
 def entropy(maps: Map) -> PerHead:
@@ -78,6 +81,11 @@ def distance(maps: Map) -> PerHead:
     return _mean_over_rows((maps * apart).sum(dim=-1), maps)
 
 
+def _with_residual(maps: Map) -> Float[Tensor, "B N N"]:
+    own = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    return (1 - RESIDUAL) * maps.mean(dim=1) + RESIDUAL * own
+
+
 def rollout(layers: Sequence[Map]) -> Float[Tensor, "B N N"]:
     r"""Return how much of each input token arrives in each answer after L self-attention layers.
 
@@ -87,11 +95,45 @@ def rollout(layers: Sequence[Map]) -> Float[Tensor, "B N N"]:
     with :math:`\bar A_l` the mean over heads and one half for the residual stream ("Quantifying
     Attention Flow in Transformers", Abnar and Zuidema, 2020, arXiv 2005.00928).
     """
-    through = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
-    whole = through.expand(layers[0].shape[0], -1, -1)
-    for maps in layers:
-        whole = ((1 - RESIDUAL) * maps.mean(dim=1) + RESIDUAL * through) @ whole
+    whole = _with_residual(layers[0])
+    for maps in layers[1:]:
+        whole = _with_residual(maps) @ whole
     return whole
+
+
+def flow(layers: Sequence[Map], query: int) -> Float[Tensor, "B N"]:
+    r"""Return how much can flow from each input token, by itself, to the answer at `query`.
+
+    The maximum flow through a network whose pipes from token s before layer l to token t behind
+    it have the capacity of a rollout's entry:
+
+    .. math:: c_l(s \to t) = \tfrac12 \bar A_{l, ts} + \tfrac12 [s = t]
+
+    Of one layer that is the capacity itself, of two
+    :math:`\sum_j \min(c_1(s \to j), c_2(j \to t))`; it is never more than 1. Capacities are
+    rounded to 2^-30. (Abnar and Zuidema, 2020, arXiv 2005.00928.)
+    """
+    found = [
+        _flows([layer[example] for layer in map(_with_residual, layers)], query)
+        for example in range(layers[0].shape[0])
+    ]
+    return torch.tensor(found, dtype=layers[0].dtype)
+
+
+def _flows(capacities: Sequence[Float[Tensor, "N N"]], query: int) -> list[float]:
+    """One maximum flow per input token; token n behind layer l is node l N + n."""
+    from scipy.sparse import block_array, csr_array
+    from scipy.sparse.csgraph import maximum_flow
+
+    tokens = len(capacities[0])
+    depth = len(capacities)
+    blocks: list[list[Any]] = [[None] * (depth + 1) for _ in range(depth + 1)]
+    for place, layer in enumerate(capacities):
+        blocks[place][place + 1] = (layer.T * WHOLE).round().int().cpu().numpy()
+    blocks[depth][0] = csr_array((tokens, tokens))
+    network = block_array(blocks, format="csr", dtype="int32")
+    target = depth * tokens + query
+    return [maximum_flow(network, source, target).flow_value / WHOLE for source in range(tokens)]
 
 
 def future_influence(whole: Float[Tensor, "B N N"]) -> Float[Tensor, " N"]:

@@ -22,14 +22,18 @@ from cab.training import evaluate
 ACROSS = 4
 """Drawings beside each other."""
 
+LONGEST_FLOW = 1024
+"""Tokens; flows take the cube of them, 40 s for so many."""
+
 
 @dataclass(frozen=True)
 class Probed:
     """What was found of a cell.
 
     heads holds a number per head by probe and layer; importance what the metric loses without a
-    head; influence each token's share in the answers behind it; collapse the similarity of answers
-    by length. left_out says what does not apply, and why.
+    head; influence each token's share in the answers behind it; flow what can flow from each token
+    of the first example to its last answer; collapse the similarity of answers by length. left_out
+    says what does not apply, and why.
     """
 
     mixings: tuple[Mixing, ...]
@@ -38,6 +42,7 @@ class Probed:
     importance: Mapping[str, list[float]]
     rollout: Tensor | None
     influence: list[float]
+    flow: list[float]
     collapse: Mapping[int, float]
     left_out: tuple[str, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -70,13 +75,19 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
         name: {one.layer: function(one.map).tolist() for one in maps}
         for name, function in functions.items()
     }
-    whole, influence = None, list[float]()
+    whole, influence, flow = None, list[float](), list[float]()
     if alone and maps:
         least = min(one.map.shape[0] for one in maps)
         whole = probes.rollout([one.map[:least] for one in maps])
         influence = probes.future_influence(whole).tolist() if card.pattern.causal else []
+        if (last := whole.shape[-1] - 1) < LONGEST_FLOW:
+            (flow,) = probes.flow([one.map[:1] for one in maps], last).tolist()
+        else:
+            left_out.append(f"flow is computed of up to {LONGEST_FLOW} tokens.")
     else:
-        left_out.append("distance, low_pass and rollout are of self attention over one sequence.")
+        left_out.append(
+            "distance, low_pass, rollout and flow are of self attention over one sequence."
+        )
     if (found := _retrieval(batch, maps)) is not None:
         heads["retrieval"] = found
     else:
@@ -91,6 +102,7 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
         importance,
         whole,
         influence,
+        flow,
         _collapse(task, model, card.pattern.cross, count),
         tuple(left_out),
         {"examples": count},
@@ -243,10 +255,15 @@ def plot(found: Probed, folder: Path) -> list[Path]:
             axes.set_xlabel("layer.head")
     if found.rollout is not None:
         written.append(folder / "rollout.svg")
-        with figure(written[-1], 1, 2) as (row,):
+        with figure(written[-1], 1, 3) as (row,):
             row[0].imshow(found.rollout[0].numpy(), cmap="viridis", aspect="auto")
             row[0].set_title("rollout")
             row[1].plot(found.influence)
             row[1].set_title("influence on what follows")
-            row[1].set_xlabel("token")
+            row[2].plot(found.flow, label="flow")
+            row[2].plot(found.rollout[0, -1].numpy(), label="rollout")
+            row[2].set_title("to the last answer")
+            row[2].legend(fontsize="small")
+            for axes in row[1:]:
+                axes.set_xlabel("token")
     return written

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import networkx as nx
 import pytest
 import torch
 from cli_support import cab_here, cells_of
@@ -64,6 +65,35 @@ def test_rollout_and_influence_by_hand():
     assert probes.future_influence(whole).tolist() == pytest.approx([0.4375, 0])
     longer = torch.tensor([[[1, 0, 0], [0.5, 0.5, 0], [0.2, 0.3, 0.5]]])
     assert probes.future_influence(longer).tolist() == pytest.approx([0.35, 0.3, 0])
+
+
+def attention_maps(layers: int, heads: int, tokens: int) -> list[torch.Tensor]:
+    draws = draw(layers, 1, heads, tokens, tokens, seed="flow").double()
+    causal = torch.ones(tokens, tokens).triu(1).bool()
+    return list(draws.masked_fill(causal, -torch.inf).softmax(dim=-1))
+
+
+def test_the_flow_through_one_layer_is_its_row_and_through_two_the_sum_of_the_narrower_pipes():
+    first, second = attention_maps(2, 3, 7)
+    below, above = (0.5 * maps[0].mean(dim=0) + 0.5 * torch.eye(7) for maps in (first, second))
+    torch.testing.assert_close(probes.flow([first], 4)[0], below[4])
+    pipes = torch.minimum(below, above[5][:, None])  # (j, s): from s to j, and from j to token 5
+    torch.testing.assert_close(probes.flow([first, second], 5)[0], pipes.sum(dim=0))
+
+
+def test_the_flow_through_three_layers_is_that_of_another_solver():
+    maps = attention_maps(3, 2, 6)
+    pipes = nx.DiGraph()
+    for layer, one in enumerate(maps):
+        capacity = 0.5 * one[0].mean(dim=0) + 0.5 * torch.eye(6)
+        pipes.add_edges_from(
+            ((layer, s), (layer + 1, t), {"capacity": capacity[t, s].item()})
+            for t in range(6)
+            for s in range(6)
+        )
+    wanted = [nx.maximum_flow_value(pipes, (0, s), (3, 4)) for s in range(6)]
+    assert probes.flow(maps, 4)[0].tolist() == pytest.approx(wanted, abs=1e-7)
+    assert wanted[5] == 0
 
 
 def test_retrieval_by_hand():
@@ -188,6 +218,7 @@ def test_every_probe_that_applies_is_there_and_the_others_are_named(task, tmp_pa
     assert {"entropy", "sink_mass", "effective_rank"} <= found.heads.keys()
     assert ("distance" in found.heads) == (not cross)
     assert (found.rollout is None) == cross
+    assert bool(found.flow) == (not cross)
     assert ("retrieval" in found.heads) == (task == "mqar")
     assert bool(found.left_out) == (task != "mqar")
     assert (len(found.collapse) == 5) == (task == "mqar")

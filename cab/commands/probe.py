@@ -74,6 +74,7 @@ def probe(
                 "heads": found.heads,
                 "importance": found.importance,
                 "influence": found.influence,
+                "flow": found.flow,
                 "similarity": found.collapse,
                 "left_out": found.left_out,
                 "plots": drawn,
