@@ -155,7 +155,7 @@ def _markdown(text: str) -> Markup:
 
 
 def half_width(drawn: Drawn, digits: int = 2) -> str:
-    """The interval as `0.58 to 0.71`; nothing with one seed."""
+    """The interval from its lower to its upper end; one seed has none, and is said."""
     interval = drawn.interval()
     if interval is None:
         return "one seed"

@@ -1,16 +1,13 @@
 """Fetching, from a server on this machine: whatever happens, the user's files are not harmed."""
 
 import hashlib
-import io
 import socket
-import tarfile
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from file_server import Site, archive, serve
 
 from cab.data import DataSet, inspect
 from cab.errors import CabError
@@ -20,86 +17,12 @@ TEXT = b"".join(b"%d line of a small file\n" % n for n in range(20_000))
 SOUNDS = {f"{n}.wav": bytes([n]) * 1000 for n in range(12)}
 
 
-@dataclass
-class Site:
-    """What the server holds, and how it is to misbehave."""
-
-    pages: dict[str, bytes]
-    ranges: bool = True
-    manner: str = "with a length"
-    cut_after: int | None = None
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    address: str = ""
-
-
-def handler_of(site: Site) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
-            site.asked.append((self.path, wanted))
-            body = site.pages.get(self.path)
-            if body is None:
-                self.send_error(404)
-                return
-            start = 0
-            if wanted and site.ranges:
-                start = int(wanted.removeprefix("bytes=").rstrip("-"))
-            if start and start >= len(body):
-                self.send_error(416)
-                return
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            self.send_body(body[start:])
-
-        def send_body(self, body: bytes) -> None:
-            self.close_connection = True
-            if site.manner == "with a length":
-                self.send_header("Content-Length", str(len(body)))
-            if site.manner == "chunked":
-                self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            sent = body[: site.cut_after]
-            if site.manner == "chunked":
-                end = b"0\r\n\r\n" if sent == body else b""
-                sent = b"%x\r\n%b\r\n" % (len(sent), sent) + end
-            self.wfile.write(sent)
-
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
-            pass
-
-    return Handler
-
-
-def archive(members: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as file:
-        for name, target in (links or {}).items():
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE, target
-            file.addfile(member)
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            file.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
     members = {f"top-1a2b/recordings/{name}": sound for name, sound in SOUNDS.items()}
     others = {"top-1a2b/README.md": b"read me", "top-1a2b/recordings/x.txt": b"not a sound"}
-    found = Site({"/input.txt": TEXT, "/all.tar.gz": archive(others | members)})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(found))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    found.address = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve({"/input.txt": TEXT, "/all.tar.gz": archive(others | members)}) as found:
+        yield found
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
     arrow = "↑" if line["higher_is_better"] else "↓"
     mean = "-"
     if line["mean"] is not None:
-        mean = f"{line['mean']:.3f} ± {line['interval']:.3f}"
+        mean = f"{line['mean']:z.3f} ± {line['interval']:.3f}"
     bad = {k: v for k, v in line["outcomes"].items() if k != "ok"}
     seeds = " ".join([str(line["seeds"]), *(f"{count} {name}" for name, count in bad.items())])
     found = line["score"]

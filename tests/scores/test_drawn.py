@@ -14,7 +14,9 @@ from cab.scores.drawn import (
     mean_over_tasks,
     weighted,
 )
+from cab.scores.report import interval_text
 from cab.scores.summary import student_t95
+from cab.site.build import half_width
 
 SEEDS = (0.71, 0.64, 0.69, 0.75, 0.61, 0.66, 0.72, 0.68)
 
@@ -89,3 +91,9 @@ def test_generators_depend_on_their_names_alone():
     assert keyed_generator("a", "b").random() == keyed_generator("a", "b").random()
     assert keyed_generator("a", "b").random() != keyed_generator("ab").random()
     assert np.all(constant(2.0).by_all == 0)
+
+
+def test_what_rounds_to_nothing_is_printed_without_a_sign():
+    assert interval_text(constant(-0.004)) == "0.00 [0.00, 0.00]"
+    assert half_width(constant(-0.004)) == "0.00 \u2013 0.00"
+    assert interval_text(constant(-0.006)).startswith("-0.01")
