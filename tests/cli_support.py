@@ -37,6 +37,7 @@ from cab.records import (
 from cab.registry import discover_tasks, discover_variants
 
 DATA = os.environ.get("CAB_DATA")
+MQAR = discover_tasks().card("mqar")
 needs_data = pytest.mark.skipif(not DATA, reason="needs real data: set CAB_DATA")
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -216,7 +217,7 @@ def make_record(
         "variant": VariantInfo(name=variant, source_hash=source, config=options, options=options),
         "task": TaskInfo(
             name=task,
-            version=2,  # of mqar
+            version=MQAR.version,
             profile="quick",
             pattern="cs",
             domain="retrieval",
