@@ -38,9 +38,7 @@ def _eager(case: Case) -> Run:
 def _chunked(case: Case) -> Run:
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         k, v = repeat_heads(k, case.heads), repeat_heads(v, case.heads)
-        return chunked_softmax(
-            *(q, k, v), causal=case.causal, offset=case.offset, query_chunk=256, key_chunk=512
-        )
+        return chunked_softmax(*(q, k, v), causal=case.causal, offset=case.offset)
 
     return run
 

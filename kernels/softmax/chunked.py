@@ -1,17 +1,28 @@
 r"""Softmax attention in chunks, recomputed in the backward pass: memory linear in the length.
 
-For one chunk of queries, with m the largest score so far, each chunk of keys adds to
+For one chunk of queries, each chunk of keys gives its own softmax's answer o_c and the logarithm
+of its sum l_c, and the answers are joined as they come:
 
-    n <- n e^(m - m') + sum_s e^(x_s - m') v_s        z <- z e^(m - m') + sum_s e^(x_s - m')
+    l <- log(e^l + e^l_c)        o <- o e^(l_before - l) + o_c e^(l_c - l)
 
-and o = n / z (Rabe, Staats, 2021, "Self-attention Does Not Need O(n^2) Memory", arXiv 2112.05682;
-the paper keeps sums per chunk and joins them at the end, here they are joined as they come).
+(Rabe, Staats, 2021, "Self-attention Does Not Need O(n^2) Memory", arXiv 2112.05682; the paper
+joins at the end.) The backward pass knows o and l, with which it makes every block of weights
+p = e^(x - l) once more:
+
+    dv = p^T do        dx = p * (do v^T - <do, o>)        dq = dx k        dk = dx^T q
 """
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
+
+BLOCK = {"cpu": 2**18, "cuda": 2**27}
+"""Weights at once: on a CPU they are to stay in its cache, on a GPU to fill it."""
 
 
 def chunked_softmax(
@@ -23,69 +34,111 @@ def chunked_softmax(
     offset: int,
     key_padding_mask: Bool[Tensor, "B M"] | None = None,
     query_chunk: int = 128,
-    key_chunk: int = 128,
+    key_chunk: int = 2048,
 ) -> Float[Tensor, "B H N V"]:
     """Return o, or 0 for a query that sees nothing; query i stands at position i + offset.
 
-    Nothing of a query chunk is saved for the backward pass but its inputs.
+    Nothing is saved for the backward pass but the inputs, the answers and a number per query.
     """
-    outputs = []
-    for start in range(0, q.shape[2], query_chunk):
-        rows = q[:, :, start : start + query_chunk]
-        asked = (rows, k, v, key_padding_mask, start + offset, causal, key_chunk)
-        if torch.is_grad_enabled():
-            outputs.append(
-                checkpoint(_attend_rows, *asked, use_reentrant=False, preserve_rng_state=False)
-            )
-        else:
-            outputs.append(_attend_rows(*asked))
-    return torch.cat(outputs, dim=2) if outputs else q[..., :0].expand(*q.shape[:3], v.shape[-1])
+    padding = None
+    if key_padding_mask is not None:
+        padding = key_padding_mask.repeat_interleave(q.shape[1], dim=0)
+    flat = (x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v))
+    out: Tensor = _Chunked.apply(*flat, padding, _Grid(causal, offset, query_chunk, key_chunk))
+    return out.unflatten(0, q.shape[:2])
 
 
-def _attend_rows(
-    q: Float[Tensor, "B H C K"],
-    k: Float[Tensor, "B H M K"],
-    v: Float[Tensor, "B H M V"],
-    key_padding_mask: Bool[Tensor, "B M"] | None,
-    first_position: int,
-    causal: bool,
-    key_chunk: int,
-) -> Float[Tensor, "B H C V"]:
-    rows, q = q.shape[2], q / q.shape[-1] ** 0.5
-    last_key = min(k.shape[2], first_position + rows) if causal else k.shape[2]
-    largest = q.new_full((*q.shape[:3], 1), torch.finfo(q.dtype).min)
-    numerator, denominator = q.new_zeros(*q.shape[:3], v.shape[-1]), torch.zeros_like(largest)
-    for start in range(0, last_key, key_chunk):
-        stop = min(start + key_chunk, last_key)
-        scores = q @ k[:, :, start:stop].mT
-        hidden = _hidden(start, stop, first_position, rows, causal, key_padding_mask, q)
-        if hidden is not None:
-            scores.masked_fill_(hidden, -torch.inf)
-        # The maximum only keeps the exponentials in range; the result does not depend on it. It
-        # starts at a finite number, so that a row of hidden keys gives exp(-inf) and no NaN.
-        new_largest = torch.maximum(largest, scores.detach().amax(dim=-1, keepdim=True))
-        shrink = (largest - new_largest).exp()
-        weights = scores.sub_(new_largest).exp_()  # in place: memory traffic is most of the time
-        numerator = numerator * shrink + weights @ v[:, :, start:stop]
-        denominator = denominator * shrink + weights.sum(dim=-1, keepdim=True)
-        largest = new_largest
-    # A row that saw no key has sum 0 and gives 0; any other holds its largest weight, 1.
-    return numerator / denominator.masked_fill(denominator == 0, 1.0)
+@dataclass(frozen=True)
+class _Grid:
+    """How a map is cut into blocks."""
+
+    causal: bool
+    offset: int
+    query_chunk: int
+    key_chunk: int
+
+    def rows(self, q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice, list[slice]]]:
+        """Yield some heads, some queries, and the chunks of keys that these can see."""
+        (count, queries), keys = q.shape[:2], k.shape[1]
+        wide = min(self.key_chunk, keys) * self.query_chunk
+        heads = max(1, BLOCK.get(q.device.type, BLOCK["cpu"]) // max(wide, 1))
+        for head in range(0, count, heads):
+            for row in range(0, queries, self.query_chunk):
+                end = min(row + self.query_chunk, queries)
+                last = max(0, min(keys, end + self.offset)) if self.causal else keys
+                spans = [
+                    slice(start, min(start + self.key_chunk, last))
+                    for start in range(0, last, self.key_chunk)
+                ]
+                yield slice(head, head + heads), slice(row, end), spans
+
+    def scores(
+        self,
+        q: Float[Tensor, "G N K"],
+        k: Float[Tensor, "G M K"],
+        padding: Bool[Tensor, "G M"] | None,
+        heads: slice,
+        rows: slice,
+        span: slice,
+    ) -> Float[Tensor, "L C S"]:
+        """Return q k^T of a block, hidden keys far below all others."""
+        scores, least = q[heads, rows] @ k[heads, span].mT, torch.finfo(q.dtype).min
+        if padding is not None:
+            scores.masked_fill_(padding[heads, None, span], least)
+        seen = max(span.start, rows.start + self.offset + 1)  # every query sees what is before
+        if self.causal and seen < span.stop:
+            queries = torch.arange(rows.start, rows.stop, device=q.device) + self.offset
+            future = torch.arange(seen, span.stop, device=q.device) > queries[:, None]
+            scores[..., seen - span.start :].masked_fill_(future, least)
+        return scores
 
 
-def _hidden(
-    start: int,
-    stop: int,
-    first_position: int,
-    rows: int,
-    causal: bool,
-    key_padding_mask: Bool[Tensor, "B M"] | None,
-    q: Tensor,
-) -> Tensor | None:
-    """Return what of a chunk of keys is hidden; None where every query sees all of it."""
-    padded = None if key_padding_mask is None else key_padding_mask[:, None, None, start:stop]
-    if not causal or stop <= first_position + 1:
-        return padded
-    positions = torch.arange(first_position, first_position + rows, device=q.device)
-    future = torch.arange(start, stop, device=q.device) > positions[:, None]
-    return future if padded is None else future | padded
+class _Chunked(torch.autograd.Function):
+    """Scaled q (G, N, K), k (G, M, K), v (G, M, V), padding (G, M), grid -> o (G, N, V)."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, grid: _Grid
+    ) -> Tensor:
+        out = q.new_zeros(*q.shape[:2], v.shape[-1])
+        sums = q.new_full((*q.shape[:2], 1), torch.inf)
+        for heads, rows, spans in grid.rows(q, k):
+            answer, total = out[heads, rows], None
+            for span in spans:
+                scores = grid.scores(q, k, padding, heads, rows, span)
+                largest = scores.amax(dim=-1, keepdim=True)
+                weights = torch.softmax(scores, dim=-1)
+                part = weights @ v[heads, span]
+                # The largest weight is e^(largest score) over the sum, which tells the sum.
+                own = largest - weights.amax(dim=-1, keepdim=True).log()
+                if total is None:
+                    answer.copy_(part)
+                    total = own
+                else:
+                    before, total = total, torch.logaddexp(total, own)
+                    answer.mul_((before - total).exp_()).add_(part.mul_((own - total).exp_()))
+            if total is not None:
+                # Of scores that are all hidden the answer is 0, and e^(x - inf) is 0, too.
+                blind = total < torch.finfo(q.dtype).min / 2
+                answer.masked_fill_(blind, 0.0)
+                sums[heads, rows] = total.masked_fill_(blind, torch.inf)
+        ctx.grid = grid
+        ctx.save_for_backward(q, k, v, padding, out, sums)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v, padding, out, sums = ctx.saved_tensors
+        grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        answered = (grad * out).sum(dim=-1, keepdim=True)
+        for heads, rows, spans in ctx.grid.rows(q, k):
+            for span in spans:
+                scores = ctx.grid.scores(q, k, padding, heads, rows, span)
+                weights = scores.sub_(sums[heads, rows]).exp_()
+                grad_v[heads, span].baddbmm_(weights.mT, grad[heads, rows])
+                wanted = grad[heads, rows] @ v[heads, span].mT
+                wanted.sub_(answered[heads, rows]).mul_(weights)
+                grad_q[heads, rows].baddbmm_(wanted, k[heads, span])
+                grad_k[heads, span].baddbmm_(wanted.mT, q[heads, rows])
+        return grad_q, grad_k, grad_v, None, None

@@ -19,22 +19,23 @@ from cab.registry import register_variant
     year=2021,
     arxiv="2112.05682",
     time="N^2 d",
-    memory="N d",
+    memory="4 N d + query_chunk key_chunk",
     state="2 M E",
     exact=True,
     role="identity",
-    published_defaults="query chunk 1,024, key chunk 4,096; here 128 and 128, for short lengths",
+    published_defaults="query chunk 1,024, key chunk 4,096; here 128 and 2,048, for a CPU's cache",
 )
 class ChunkedAttention(CachedAttention):
-    r"""The formula of `softmax`, with running sums over chunks of keys.
+    r"""The formula of `softmax`, with a running sum over chunks of keys.
 
-    For one chunk of queries, with m the largest score so far, each chunk of keys adds to
+    For one chunk of queries, each chunk C of keys joins its own softmax's answer to o:
 
-    .. math:: n \leftarrow n e^{m - m'} + \sum_s e^{x_s - m'} v_s, \quad
-              z \leftarrow z e^{m - m'} + \sum_s e^{x_s - m'}, \quad o = n / z
+    .. math:: o_C = \sum_{s \in C} e^{x_s - l_C} v_s, \quad l_C = \log \sum_{s \in C} e^{x_s}
 
-    Nothing of a query chunk is saved for the backward pass but its inputs. The paper keeps
-    per-chunk sums and combines them at the end; here they are combined as they come.
+    .. math:: l' = \log(e^l + e^{l_C}), \quad o' = o\, e^{l - l'} + o_C\, e^{l_C - l'}
+
+    Nothing is saved for the backward pass but the inputs, o and l. The paper combines the chunks
+    at the end; here they are combined as they come.
     """
 
     @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ChunkedAttention(CachedAttention):
         """Chunk lengths in tokens."""
 
         query_chunk: int = 128
-        key_chunk: int = 128
+        key_chunk: int = 2048
 
         def __post_init__(self) -> None:
             if min(self.query_chunk, self.key_chunk) < 1:

@@ -23,7 +23,7 @@ from cab.variants.softmax._ring import Ring, RingSoftmax
     year=2023,
     arxiv="2310.01889",
     time="N^2 d",
-    memory="N d",
+    memory="4 N d + query_chunk key_chunk H",
     state="2 M E",
     exact=True,
     role="identity",
