@@ -76,6 +76,20 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path):
     assert rows[1] != first[24]
 
 
+def test_a_line_that_was_cut_off_in_its_middle_is_measured_again(tmp_path):
+    target = tmp_path / "rows.jsonl"
+    asked = ("bench", "--op", "linear:chunked", "--pattern", "ns", *SMALL, "--pass", "fwd")
+    asked += ("--baseline", "none", "--json", target, "--lengths", "16,24")
+    assert cab_here(*asked).code == 0
+    one, other = target.read_text().splitlines(keepends=True)
+    target.write_text(one + other[:200])
+    said = cab_here(*asked, "--resume")
+    assert said.code == 0, said.err
+    assert "was cut off; its cell is measured again" in said.err
+    assert "[1/1]" in said.err
+    assert sorted(row.length for row in read_rows(target)) == [16, 24]
+
+
 def test_every_variant_is_measured_apart_and_what_a_pattern_lacks_is_left_out():
     variants = discover_variants(())
     names = [SubjectName(card.name) for card in variants.cards()]

@@ -115,7 +115,7 @@ def bench(
     from cab.measure.points import PASSES as KNOWN
     from cab.measure.points import Limits, Point
     from cab.measure.protocol import Request, Runner, plan, plan_apart, remaining
-    from cab.measure.record import FAILURES, read_rows, write_rows
+    from cab.measure.record import FAILURES, write_rows
 
     if bool(variant) == bool(op):
         raise CabError("Name what to measure: --variant NAME, or --op NAME (not both).")
@@ -171,7 +171,7 @@ def bench(
     context = start_fork_server([])
     refused = {} if unchecked else refused_variants(planned.cells, variants, context)
     cells = [cell for one in planned.cells if (cell := _without(one, refused)) is not None]
-    before = read_rows(json) if resume and json is not None and json.exists() else []
+    before = _before(json) if resume and json is not None and json.exists() else []
     cells = remaining(cells, before)
     progress = _Progress(len(cells), before, json)
     runner = Runner(context, variants, unchecked, progress.started, progress.finished)
@@ -191,6 +191,15 @@ def bench(
     print_rows(rows)
     if refused or any(row.status in FAILURES for row in rows):
         raise typer.Exit(1)
+
+
+def _before(path: Path) -> "list[BenchRow]":
+    """What was measured before a run was cut off."""
+    from cab.measure.record import drop_cut_line, read_rows
+
+    if drop_cut_line(path):
+        output.warn(f"The last line of {path} was cut off; its cell is measured again.")
+    return read_rows(path)
 
 
 def _without(cell: "Cell", refused: dict[tuple[str, str], str]) -> "Cell | None":

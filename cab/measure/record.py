@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cab.errors import CabError
+from cab.files import whole
 from cab.records import Environment
 
 Status = Literal["ok", "oom", "timeout", "unsupported", "refused", "impossible", "error"]
@@ -141,7 +142,11 @@ def write_rows(rows: Iterable[BenchRow], path: Path) -> None:
     else:
         plain = [row.model_dump(mode="json") for row in rows]
         text = json.dumps({"rows": plain}, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    _write(text, path, "w")
+    try:
+        with whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritten(path, error) from None
 
 
 def append_rows(rows: Iterable[BenchRow], path: Path) -> None:
@@ -150,7 +155,11 @@ def append_rows(rows: Iterable[BenchRow], path: Path) -> None:
     Raises:
         CabError: the file cannot be written.
     """
-    _write(_lines(rows), path, "a")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_lines(rows))
+    except OSError as error:
+        raise _unwritten(path, error) from None
 
 
 def _lines(rows: Iterable[BenchRow]) -> str:
@@ -158,12 +167,25 @@ def _lines(rows: Iterable[BenchRow]) -> str:
     return "".join(json.dumps(row, sort_keys=True, allow_nan=False) + "\n" for row in plain)
 
 
-def _write(text: str, path: Path, mode: Literal["w", "a"]) -> None:
+def _unwritten(path: Path, error: OSError) -> CabError:
+    return CabError(f"The measurements cannot be written to {path}: {error}.")
+
+
+def drop_cut_line(path: Path) -> bool:
+    """Cut off a last line that a killed process left without its end; say whether there was one.
+
+    Raises:
+        CabError: the file cannot be read or written.
+    """
     try:
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        content = path.read_bytes()
+        kept = content[: content.rfind(b"\n") + 1]
+        if kept != content:
+            with whole(path) as beside:
+                beside.write_bytes(kept)
     except OSError as error:
-        raise CabError(f"The measurements cannot be written to {path}: {error}.") from None
+        raise _unwritten(path, error) from None
+    return kept != content
 
 
 def read_rows(path: Path) -> list[BenchRow]:
@@ -175,7 +197,9 @@ def read_rows(path: Path) -> list[BenchRow]:
     try:
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines() if path.suffix == ".jsonl" else ()
-        content: list[Any] = [json.loads(line) for line in lines] or json.loads(text)["rows"]
+        content: list[Any] = [json.loads(line) for line in lines]
+        if path.suffix != ".jsonl":
+            content = json.loads(text)["rows"]
         return [BenchRow.model_validate(one) for one in content]
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         first = str(error).splitlines()[0]
