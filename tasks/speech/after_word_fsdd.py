@@ -23,6 +23,7 @@ from cab.tasks.speech.after_word import AfterWord, recipe
     source="Free Spoken Digit Dataset (Jackson et al., 2018); log mel of 40 bands every 12.5 ms, "
     "eight frames a token",
     licence="CC BY-SA 4.0",
+    diagnostic=("quick",),
     controls={"window": {"window": 4}},
     necessity={
         "quick": {
