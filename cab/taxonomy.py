@@ -144,8 +144,8 @@ class TaskCard:
     """What a task says of itself.
 
     metric is the one that is scored; chance its value for a guess; length the tokens that the
-    pattern under test mixes in `quick`. diagnostic names the profiles in which results are shown and not
-    scored, since controls come too near the reference, or a task that asks the same counts.
+    pattern under test mixes in `quick`. diagnostic names the profiles in which results are shown
+    and not scored: controls come too near the reference, or a task that asks the same counts.
 
     imports names slow libraries that its data needs, imported once for all cells of a run. grid
     says that its tokens are a picture, which some mechanisms need; slot, that they are a

@@ -26,10 +26,10 @@ class FourierMixer(Attention):
     .. math:: y_{tc} = \frac{1}{\sqrt{N d}} \mathrm{Re} \sum_{s, b}
               e^{-2 \pi i (t s / N + c b / d)} x_{sb}
 
-    In the paper a layer norm follows, which removes the scale; here the stream takes the answer
-    as it is, so the transforms are orthonormal. A padded row is transformed over its own N tokens,
-    wherever they stand, one row after the other: over the padded length all frequencies would
-    move. A DFT has no causal form.
+    In the paper the stream's norm follows the sum x + F(x), in which F, not normalised, outweighs
+    x by sqrt(N d); here the norm comes before, so the transforms are orthonormal. A padded row is
+    transformed over its own N tokens, wherever they stand, one row after the other: over the
+    padded length all frequencies would move. A DFT has no causal form.
     """
 
     def forward(

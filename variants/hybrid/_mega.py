@@ -165,5 +165,5 @@ class MegaAttention(Attention):
         return update.sigmoid(), q, k, F.silu(reset), hidden
 
     def _write(self, x: Tensor, update: Tensor, mixed: Tensor, hidden: Tensor) -> Tensor:
-        """Return phi (h - x): the backbone adds x, which makes phi h + (1 - phi) x."""
+        """Return phi (h - x); see `Mega` for what the backbone adds."""
         return update * (F.silu(hidden + self.hidden(mixed)) - x)

@@ -37,8 +37,10 @@ class Mega(MegaAttention):
               y = \varphi \odot \hat{h} + (1 - \varphi) \odot x
 
     with reset gate gamma = SiLU(W m), update gate phi = sigmoid(W m) and a learned bias per
-    distance. The average is two-sided in NS. omega is of the authors' code. The backbone adds x,
-    so the module returns phi (h - x); Laplace attention, an option of the paper, is left out.
+    distance. The average is two-sided in NS. omega is of the authors' code. The
+    module returns phi (h - x), and the backbone adds its stream, of which x is the normalised
+    form (the authors' x in the last formula is the stream itself, which no mixer sees here).
+    Laplace attention, an option of the paper, is left out.
     """
 
     @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class PlacedSum(NamedTuple):
     time="N d^2",
     memory="N d",
     state="2 E (E + 1) + 1/H",
-    published_defaults="reweighted over the longest sequence; here over max_length",
+    published_defaults="reweighted over the longest sequence of the batch; here over max_length, "
+    "which is 4 times the training length where tests are longer",
 )
 class CosformerAttention(DecodingAttention):
     r"""Weigh values by rectified products and by nearness.

@@ -43,7 +43,7 @@ class LightningAttention(DecodingAttention):
 
     Lightning Attention-2 is the algorithm: within a block the masked product (Q K^T) V, between
     blocks the running K^T V. The mechanism is that of TransNormerLLM (arXiv 2307.14995), whose
-    norm without parameters spans all heads; its gate and its rotations belong to `transnormer`.
+    norm without parameters spans all heads; its gate and its rotations are left out.
     """
 
     @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class GatedDeltaNet(RecurrentAttention):
         self.strength = nn.Linear(self.dim, self.heads, bias=False)
         self.decay = nn.Linear(self.dim, self.heads)
         draw_step_bias(self.decay.bias)
-        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(0, 16).clamp(min=1e-3).log())
         self.gate = nn.Linear(self.dim, self.dim, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.output = nn.Linear(self.dim, self.dim, bias=False)

@@ -50,22 +50,29 @@ class Mamba2(RecurrentAttention):
 
     @dataclass(frozen=True)
     class Config:
-        """expand: width of u over d; state_width: width of B and C; kernel, chunk in tokens."""
+        """expand: width of u over d; state_width: of B and C; kernel, chunk in tokens.
+
+        head_width: of the mechanism's own heads, which are not the layer's; where it does not
+        divide u, there are as many as the layer has.
+        """
 
         expand: int = 1
         state_width: int = 32
+        head_width: int = 16
         kernel: int = 4
         chunk: int = 64
 
         def __post_init__(self) -> None:
-            if min(self.expand, self.state_width, self.kernel, self.chunk) < 1:
-                raise ValueError("expand, state_width, kernel and chunk must be at least 1")
+            if min(vars(self).values()) < 1:
+                raise ValueError(f"{', '.join(vars(self))} must be at least 1")
 
     config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
         inner, state = self.config.expand * self.dim, self.config.state_width
+        if inner % self.config.head_width == 0:
+            self.heads = inner // self.config.head_width
         self.state_shape = (state, inner // self.heads)
         self.parts = (inner, state, state)
         self.input = nn.Linear(self.dim, sum(self.parts), bias=False)

@@ -30,12 +30,12 @@ from cab.variants.sparse._by_label import (
     paper="Efficient Content-Based Sparse Attention with Routing Transformers (Roy et al.)",
     year=2020,
     arxiv="2003.05997",
-    time="N clusters d + N^2 d / clusters",
-    memory="N clusters + N^2 / clusters",
+    time="N clusters d + causal N chunk d + (1 - causal) N^2 d / clusters",
+    memory="N clusters + causal N chunk + (1 - causal) N^2 / clusters",
     state="2 M E",
     sees="chosen",
     published_defaults="sqrt(N) clusters of N / clusters tokens, decay 0.999, weight 1e-4; here 8 "
-    "clusters, sqrt(64)",
+    "clusters, and in cs chunks of 16 tokens, an eighth of 128",
 )
 class RoutingAttention(CachedAttention):
     r"""Softmax within clusters; queries and keys are layer-normed, without scale and bias.
@@ -55,22 +55,23 @@ class RoutingAttention(CachedAttention):
 
     Whether a cluster takes token t depends on the later tokens it could take instead. So in CS,
     where keys are the queries (as in the paper), each token belongs to its nearest centroid; the
-    tokens of a cluster, in order, are cut into chunks of w (of the longest sequence that the
-    module may meet) and see their chunk and the one before. The paper gives half of the heads to
-    local attention; here all heads route.
+    tokens of a cluster, in order, are cut into chunks and see their chunk and the one before. The
+    length of chunks is a setting: w would depend on how many tokens are still to come. The paper
+    gives half of the heads to local attention; here all heads route.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """decay is :math:`\\lambda`, commitment :math:`\\beta`, clusters C."""
+        """decay is :math:`\\lambda`, commitment :math:`\\beta`, clusters C, chunk w in CS."""
 
         clusters: int = 8
+        chunk: int = 16
         decay: float = 0.999
         commitment: float = 1e-4
 
         def __post_init__(self) -> None:
-            if self.clusters < 1:
-                raise ValueError("clusters must be at least 1")
+            if min(self.clusters, self.chunk) < 1:
+                raise ValueError("clusters and chunk must be at least 1")
             if not 0 <= self.decay <= 1 or self.commitment < 0:
                 raise ValueError("decay must be between 0 and 1 and commitment at least 0")
 
@@ -137,7 +138,7 @@ class RoutingAttention(CachedAttention):
         absent: Bool[Tensor, "B 1 N"],
     ) -> Float[Tensor, "B H N E"]:
         labels = self._nearness(k).argmax(dim=-1).masked_fill(absent, self.config.clusters)
-        chunk = min(self._chunk, k.shape[2])
+        chunk = min(self.config.chunk, k.shape[2])
         groups = sort_into_groups(labels, self.config.clusters + 1, chunk)
         home = groups.home[..., None]
         queries, here = to_slots(q, groups), to_slots(home, groups)
@@ -152,13 +153,8 @@ class RoutingAttention(CachedAttention):
     ) -> Float[Tensor, "B H 1 E"]:
         """Attend to the cached tokens of the newest token's chunks."""
         q, k = _normalise(q), _normalise(state.k)
-        visible = seen_by_last(self._nearness(k).argmax(dim=-1), self._chunk)
+        visible = seen_by_last(self._nearness(k).argmax(dim=-1), self.config.chunk)
         return attend_visible(q / self.head_width**0.5, k, state.v, ~visible[:, :, None])
-
-    @property
-    def _chunk(self) -> int:
-        """The tokens of a cluster if all were equal, at the greatest length."""
-        return -(-self.max_length // self.config.clusters)
 
     @torch.no_grad()
     def _nearness(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N C"]:

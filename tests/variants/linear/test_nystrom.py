@@ -4,7 +4,7 @@ import pytest
 import torch
 from linear_oracles import assert_is, error_to_softmax, segment_means, softmax_twin
 from long_sequences import assert_survives, both_dtypes
-from support import BATCH, DIM, build, draw, relative_difference
+from support import BATCH, DIM, build, draw, relative_difference, right_padding
 
 
 def rebuild(attention, q, k, v, head):
@@ -18,20 +18,38 @@ def rebuild(attention, q, k, v, head):
 
 @pytest.mark.parametrize("landmarks", [1, 3, 7])
 def test_nystrom_is_its_three_factors(landmarks):
-    assert_is("nystrom", "ns", rebuild, limit=1e-8, landmarks=landmarks, iterations=40)
+    assert_is("nystrom", "ns", rebuild, limit=1e-8, landmarks=landmarks, iterations=40, kernel=0)
 
 
 @pytest.mark.parametrize("length", [1, 2, 17])
 def test_as_many_landmarks_as_tokens_are_softmax_attention(length):
-    attention = build("nystrom", "ns", landmarks=length, iterations=40)
+    attention = build("nystrom", "ns", landmarks=length, iterations=40, kernel=0)
     x = draw(BATCH, length, DIM)
     assert relative_difference(attention(x), softmax_twin(attention)(x)) <= 1e-8
 
 
 def test_more_landmarks_come_nearer_to_softmax():
-    errors = [error_to_softmax("nystrom", "ns", landmarks=2**power) for power in range(2, 7)]
+    sizes = [{"landmarks": 2**power, "kernel": 0} for power in range(2, 7)]
+    errors = [error_to_softmax("nystrom", "ns", **one) for one in sizes]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.05
+
+
+@pytest.mark.parametrize("kernel", [1, 5, 33])
+def test_each_head_adds_a_convolution_of_its_unpadded_values(kernel):
+    attention, x = build("nystrom", "ns", kernel=kernel), draw(BATCH, 17, DIM)
+    bare = build("nystrom", "ns", kernel=0)
+    bare.load_state_dict(attention.state_dict(), strict=False)
+    padding = right_padding([17, 9, 1, 0], 17)
+    v = attention.split_heads(attention.value(x)).masked_fill(padding[:, None, :, None], 0.0)
+    near, reach = torch.zeros_like(v), kernel // 2
+    for t in range(17):
+        for s in range(max(0, t - reach), min(17, t + reach + 1)):
+            tap = attention.beside.weight[:, 0, s - t + reach]
+            near[:, :, t] += tap[:, None] * v[:, :, s]
+    expected = bare(x, key_padding_mask=padding) + attention.output(attention.merge_heads(near))
+    got = attention(x, key_padding_mask=padding)
+    assert relative_difference(got[~padding], expected[~padding]) <= 1e-12
 
 
 @both_dtypes

@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from long_sequences import assert_survives, both_dtypes
-from support import BATCH, DIM, HEADS, build, draw, relative_difference
+from support import BATCH, DIM, build, draw, relative_difference
+
+from cab.errors import CabError
 
 
 def masked_attention(attention, x):
@@ -21,8 +23,9 @@ def masked_attention(attention, x):
     u, b, c = F.silu(convolved).split((expand * DIM, state, state), dim=-1)
     step = F.softplus(x @ attention.step_size.weight.T + attention.step_size.bias)
     decay = torch.exp(-torch.exp(attention.log_rate) * step)
-    length, width, out = x.shape[1], expand * DIM // HEADS, torch.zeros_like(u)
-    for head in range(HEADS):
+    length, heads, out = x.shape[1], attention.heads, torch.zeros_like(u)
+    width = expand * DIM // heads
+    for head in range(heads):
         mask = torch.zeros(x.shape[0], length, length, dtype=x.dtype)
         for t in range(length):
             for s in range(t + 1):
@@ -35,7 +38,15 @@ def masked_attention(attention, x):
     return normed @ attention.output.weight.T
 
 
-@pytest.mark.parametrize("options", [{}, {"expand": 2, "state_width": 7, "chunk": 5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"expand": 2, "state_width": 7, "chunk": 5},
+        {"head_width": 5},
+        {"expand": 2, "head_width": 3},
+    ],
+)
 @pytest.mark.parametrize("length", [1, 2, 7, 33, 70])
 def test_mamba2_is_its_masked_quadratic_form(length, options):
     attention, x = build("mamba2", "cs", **options), draw(BATCH, length, DIM)
@@ -43,8 +54,16 @@ def test_mamba2_is_its_masked_quadratic_form(length, options):
         assert relative_difference(attention(x), masked_attention(attention, x)) <= 1e-11
 
 
+def test_heads_are_its_own_and_as_many_as_the_layers_where_they_cannot_be():
+    assert build("mamba2", "cs", dim=64, heads=1).heads == 4
+    assert build("mamba2", "cs", dim=64, heads=1, head_width=32).heads == 2
+    assert build("mamba2", "cs", dim=15, heads=3).heads == 3
+    with pytest.raises(CabError, match="head_width"):
+        build("mamba2", "cs", head_width=0)
+
+
 def test_steps_start_between_a_thousandth_and_a_tenth():
-    attention = build("mamba2", "cs", dim=256, heads=128)
+    attention = build("mamba2", "cs", dim=256, heads=128, head_width=2)
     step = F.softplus(attention.step_size.bias)
     assert 0.001 * (1 - 1e-5) <= step.min() < 0.003
     assert 0.03 < step.max() <= 0.1 * (1 + 1e-5)

@@ -44,7 +44,7 @@ def balanced(attention, x):
 def nearest(attention, x):
     """CS: a token sees those of its cluster up to itself, in its chunk and in the one before."""
     q, k, v = streams(attention, x)
-    out, chunk = torch.zeros_like(v), -(-attention.max_length // attention.config.clusters)
+    out, chunk = torch.zeros_like(v), attention.config.chunk
     for row, head in np.ndindex(len(x), HEADS):
         label = (k[row, head] @ attention.centroids[head].T).argmax(dim=1)
         for t in range(x.shape[1]):
@@ -63,9 +63,10 @@ def test_balanced_clusters_are_those_of_the_paper(clusters, length):
     assert relative_difference(attention(x), balanced(attention, x)) <= 1e-12
 
 
-@pytest.mark.parametrize(("clusters", "length"), [(3, 25), (8, 25), (20, 17), (4, 5)])
-def test_causal_clusters_are_the_nearest_tokens_chunks(clusters, length):
-    attention = build_sparse("routing", "cs", clusters=clusters, max_length=25)
+@pytest.mark.parametrize(("clusters", "chunk"), [(3, 9), (8, 4), (20, 2), (4, 100)])
+@pytest.mark.parametrize("length", [25, 5])
+def test_causal_clusters_are_the_nearest_tokens_chunks(clusters, chunk, length):
+    attention = build_sparse("routing", "cs", clusters=clusters, chunk=chunk)
     x = draw(BATCH, length, DIM)
     assert relative_difference(attention(x), nearest(attention, x)) <= 1e-12
 
