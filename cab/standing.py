@@ -1,11 +1,13 @@
-"""The standing of a published number: self-reported, smoke-checked or verified."""
+"""The standing of a published number: whether it was run again, and what came of it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from scipy.stats import binom
+
 from cab.published import Verification
 
-Standing = Literal["self-reported", "smoke-checked", "verified"]
+Standing = Literal["self-reported", "smoke-checked", "verified", "not reproduced"]
 
 
 def standing(
@@ -13,9 +15,9 @@ def standing(
 ) -> Standing:
     """The standing of an entry's score.
 
-    verified: of every task that counts a record was run again, and each re-run lies inside its
-    interval; smoke-checked: this holds for a sample of the tasks; self-reported: nothing was run
-    again, or a re-run lies outside.
+    self-reported: nothing was run again. not reproduced: more re-runs lie outside their intervals
+    than one honest row in twenty has, since each interval of 95 % leaves out some. Else verified,
+    if of every task that counts a record was run again, and smoke-checked for a sample of them.
 
     Args:
         keys_by_task: the keys of the entry's records on each counting task.
@@ -24,6 +26,10 @@ def standing(
     again = {
         task: [runs[key] for key in keys if key in runs] for task, keys in keys_by_task.items()
     }
-    if not all(run.inside for found in again.values() for run in found) or not any(again.values()):
+    found = [run for own in again.values() for run in own]
+    if not found:
         return "self-reported"
+    inside = sum(run.inside for run in found)
+    if round(binom.cdf(inside, len(found), 0.95), 9) <= 0.05:
+        return "not reproduced"
     return "verified" if all(again.values()) else "smoke-checked"

@@ -19,6 +19,7 @@ from cab.published import (
 from cab.records import Record
 from cab.registry import Registry
 from cab.scores.board import Board
+from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard, VariantCard
 from cab.verification import cell_of
 
@@ -64,7 +65,7 @@ def validate(
         records = read_file(path)
     except CabError as error:
         return [Problem("error", str(path), str(error))]
-    found = _form(path, records)
+    found = _form(path, records) + _seeds(path, records)
     for number, record in enumerate(records, 1):
         where = f"{path}, line {number}"
         found += [Problem("error", where, text) for text in _content(path, record)]
@@ -125,13 +126,29 @@ def _content(path: Path, record: Record) -> list[str]:
         found.append(f"it is not to be published: {reason}")
     if len(record.curve) > CURVE_POINTS:
         found.append(f"its curve has {len(record.curve)} points; {CURVE_POINTS} are published")
-    if not 0 <= record.seed < 1000:
-        found.append(f"seed {record.seed} is not between 0 and 999")
     texts = (record.message, record.provenance.command, *record.environment.model_dump().values())
     for text in texts:
         if isinstance(text, str) and (len(text) > LONGEST_TEXT or not _printable(text)):
             found.append("a text in it is too long or holds control characters")
     return found
+
+
+def _seeds(path: Path, records: Sequence[Record]) -> list[Problem]:
+    """Seeds are not to be chosen: n of them are 0 to n - 1, with those that failed."""
+    found: dict[tuple[str, str, int, str], list[int]] = {}
+    for record in records:
+        code = record.task.version, record.variant.source_hash
+        found.setdefault((entry_label(record), record.task.name, *code), []).append(record.seed)
+    return [
+        Problem(
+            "error",
+            str(path),
+            f"the seeds of {entry} on {task} are {', '.join(map(str, sorted(seeds)))}, not 0 to "
+            f"{len(seeds) - 1}: publish them all, with those that failed",
+        )
+        for (entry, task, *_), seeds in sorted(found.items())
+        if sorted(seeds) != list(range(len(seeds)))
+    ]
 
 
 def _printable(text: str) -> bool:

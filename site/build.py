@@ -121,7 +121,8 @@ def _environment(content: Content) -> Environment:
     environment.filters |= {
         "slug": slug,
         "signed": _signed,
-        "score": lambda drawn: f"{drawn.point:z.2f}".replace("-", "\u2212"),
+        "score": lambda drawn: _two_decimals(drawn.point),
+        "decimals": _two_decimals,
         "half": half_width,
         "number": number,
         "markdown": _markdown,
@@ -129,6 +130,7 @@ def _environment(content: Content) -> Environment:
         "bibtex": bibtex,
         "rank": report.rank_text,
         "interval": report.interval_text,
+        "sentence": lambda text: text[:1].upper() + text[1:],
     }
     environment.globals |= {
         "version": cab.__version__,
@@ -152,6 +154,10 @@ def arxiv(number: str) -> str:
 def _markdown(text: str) -> Markup:
     """Render Markdown; markup in it stays text."""
     return Markup(MarkdownIt("js-default").render(text))
+
+
+def _two_decimals(value: float) -> str:
+    return f"{value:z.2f}".replace("-", "\u2212")
 
 
 def half_width(drawn: Drawn, digits: int = 2) -> str:

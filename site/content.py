@@ -16,8 +16,9 @@ from cab.profiles import PROFILES
 from cab.published import Verification, read_results
 from cab.records import Record
 from cab.registry import Registry, discover_tasks, discover_variants
-from cab.scores.board import Board, BoardRow, make_board
+from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_reference
+from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, current, records_table
 from cab.standing import Standing, standing
 from cab.taxonomy import TaskCard, VariantCard
@@ -172,20 +173,22 @@ def complexity(card: VariantCard) -> str:
     """How a card's time grows with the length: `linear`, `subquadratic`, `quadratic` or `unknown`.
 
     The exponent is that of the card's formula between two lengths, settings that it names being
-    taken as small constants.
+    taken as small constants; where patterns differ, that of the costlier.
     """
-    growth = _exponent(card.time)
-    if growth is None:
+    both = [_exponent(card.time, causal) for causal in (False, True)]
+    known = [one for one in both if one is not None]
+    if not known:
         return "unknown"
+    growth = max(known)
     return "linear" if growth < 1.15 else "quadratic" if growth > 1.85 else "subquadratic"
 
 
-def _exponent(formula: str) -> float | None:
+def _exponent(formula: str, causal: bool) -> float | None:
     import math
 
     words = set(re.findall(r"[A-Za-z_]\w*", formula))
     names: dict[str, float] = dict.fromkeys(words, 8.0)
-    names |= {"d": 64.0, "E": 16.0, "H": 4.0}
+    names |= {"d": 64.0, "E": 16.0, "H": 4.0, "causal": float(causal), "cross": 0.0}
     costs = []
     for length in (SHORT, LONG):
         known = {**names, "N": float(length), "M": float(length)}

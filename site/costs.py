@@ -101,9 +101,9 @@ def _figure(
     costs: Mapping[str, float],
 ) -> dict[str, Any]:
     rows = [row for row in one.board.rows if row.entry in costs and row.score is not None]
-    # A front compares like with like: rows of the widest coverage drawn.
-    widest = max((len(row.coverage.tasks) for row in rows), default=0)
-    alike = [row for row in rows if len(row.coverage.tasks) == widest]
+    # A front compares like with like: rows of the coverage that is the widest drawn.
+    widest = max((row.coverage.tasks for row in rows), key=len, default=())
+    alike = [row for row in rows if row.coverage.tasks == widest]
     best = plots.front([(r.entry, costs[r.entry], r.score.point) for r in alike if r.score])
     points = [
         plots.Point(

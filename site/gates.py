@@ -1,12 +1,13 @@
 """The board of gates on feature maps: what each adds to a residual network that has none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cab.scores.analyses import gain
-from cab.scores.board import SEEDS_FOR_A_RANK, BoardRow
 from cab.scores.drawn import Drawn, weighted
+from cab.scores.ranking import SEEDS_FOR_A_RANK
+from cab.scores.rows import BoardRow
 from cab.scores.ties import rank_ties
 from cab.site.content import Content, ProfileContent
 from cab.taxonomy import TaskCard
@@ -26,6 +27,7 @@ class GateRow:
     gains: Mapping[str, Drawn]
     gain: Drawn | None
     rank: int | None
+    shared: bool = False
 
 
 def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
@@ -43,8 +45,9 @@ def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
         if gained.gain is not None and gained.row.role == "entry" and _seeded(gained.row, cards)
     })  # fmt: skip
     rows = [
-        GateRow(g.row, g.gains, g.gain, ranks.get(g.row.entry, (None,))[0])
+        replace(g, rank=rank, shared=len(group) > 1)
         for g in sorted(found, key=_order)
+        for rank, group in [ranks.get(g.row.entry, (None, ()))]
     ]
     families = {row.row.variant: content.family(row.row.variant) for row in rows}
     return {"gates": rows, "cards": cards, "families": families, "seeds": SEEDS_FOR_A_RANK}

@@ -7,6 +7,7 @@ from itertools import combinations, groupby
 from typing import Any
 
 from cab.records import Record
+from cab.scores import report
 from cab.scores.analyses import (
     Benefit,
     benefit_of_attention,
@@ -14,9 +15,10 @@ from cab.scores.analyses import (
     pattern_correlations,
     task_correlations,
 )
-from cab.scores.board import SEEDS_FOR_A_RANK, BoardRow
 from cab.scores.drawn import Drawn
+from cab.scores.ranking import SEEDS_FOR_A_RANK
 from cab.scores.reference import legacy_index
+from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, host_class
 from cab.site import costs
 from cab.site.content import Content, ProfileContent, complexity, slug
@@ -119,7 +121,7 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
     return {
         "groups": groups,
         "without": [row for row in one.board.rows if row.score is None],
-        "together": {entry: row.rank for entry, row in together.items()},
+        "together": {entry: report.rank_text(row) for entry, row in together.items()},
         "families": families,
         "complexities": {name: complexity(content.variants[name])
                          if name in content.variants else "unknown" for name in families},

@@ -9,6 +9,8 @@ from cli_support import make_record
 
 from cab.records import CurvePoint, Record, TaskInfo
 from cab.registry import discover_tasks, discover_variants
+from cab.scores.board import Board, make_board
+from cab.scores.table import records_table
 from cab.seeding import generator
 from cab.taxonomy import Necessity, TaskCard, VariantCard
 
@@ -119,3 +121,15 @@ def shuffled(records: Iterable[Record], seed: int) -> list[Record]:
     records = list(records)
     random.Random(seed).shuffle(records)
     return records
+
+
+def board_of(records: Iterable[Record], **options: Any) -> Board:
+    """The board of profile quick."""
+    return make_board(records_table(records), "quick", TASKS, VARIANTS, **options)
+
+
+def ends(
+    task: str, softmax: Sequence[float] = (0.9,) * 3, none: Sequence[float] = (0.5,) * 3
+) -> list[Record]:
+    """Records of the two ends of a task's scale."""
+    return [*made("softmax", task, softmax), *made("none", task, none)]

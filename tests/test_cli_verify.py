@@ -166,6 +166,15 @@ def test_lines_out_of_order_or_written_otherwise_are_faults(published: Path) -> 
     assert "canonical form" in cab_here("verify", published, "--sample", "0").out
 
 
+def test_seeds_that_were_chosen_are_a_fault(published: Path) -> None:
+    (kept,) = (record for record in read_file(published) if record.seed == 1)
+    published.write_text(canonical_line(kept) + "\n")
+    said = cab_here("verify", published, "--sample", "0", "--json")
+    assert said.code == 1
+    (problem,) = said.document["problems"]
+    assert "the seeds of linear on mqar are 1, not 0 to 0: publish them all" in problem["message"]
+
+
 def test_copies_and_great_sizes_are_to_be_looked_at(published: Path) -> None:
     records = read_file(published)
     twin = records[0].model_copy(update={"curve": records[1].curve})

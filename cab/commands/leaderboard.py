@@ -16,7 +16,7 @@ from cab.commands.options import Include, Json, Patterns, read_patterns
 from cab.taxonomy import Pattern
 
 if TYPE_CHECKING:
-    from cab.scores.board import BoardRow
+    from cab.scores.rows import BoardRow
 
 
 def leaderboard(
@@ -71,7 +71,7 @@ def _cells(
 
     rank = rank_text(row)
     if len(asked) == 1:
-        rank = str(row.pattern_ranks.get(asked[0], ""))
+        rank = rank_text(row, asked[0])
     elif row.rank is None and row.role != "entry":
         rank = row.role
     patterns = [interval_text(row.patterns.get(pattern)) for pattern in shown]

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from cab.scores.board import Board, BoardRow
+from cab.scores.board import Board
 from cab.scores.correlation import Correlation, correlate
 from cab.scores.drawn import Drawn, Interval
+from cab.scores.rows import BoardRow
 from cab.scores.ties import told_apart
 from cab.taxonomy import Pattern
 

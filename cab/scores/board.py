@@ -6,8 +6,8 @@ results on, the CAB score the mean over those patterns; a task without a result 
 is not zero, and is counted by the coverage. Ranks compare rows of equal coverage only.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cab.scores.drawn import (
@@ -19,73 +19,14 @@ from cab.scores.drawn import (
     weighted,
 )
 from cab.scores.normalise import Scale, scale_of
+from cab.scores.ranking import rank, seeds_of
+from cab.scores.rows import BoardRow, Coverage, Result
 from cab.scores.table import current
-from cab.scores.ties import rank_ties
-from cab.taxonomy import Pattern, Role, TaskCard, VariantCard
+from cab.scores.ties import told_apart
+from cab.taxonomy import Pattern, TaskCard, VariantCard
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SEEDS_FOR_A_RANK = 3
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Which counting tasks an entry has results on, of which there are."""
-
-    tasks: tuple[str, ...]
-    patterns: tuple[Pattern, ...]
-    of_tasks: int
-    of_patterns: int
-
-    def __str__(self) -> str:
-        return (
-            f"{len(self.patterns)}/{self.of_patterns} patterns, {len(self.tasks)}/{self.of_tasks} "
-            f"tasks"
-        )
-
-
-@dataclass(frozen=True)
-class Result:
-    """An entry on a task: the mean of its seeds in the metric's unit, and its score if any.
-
-    outcomes counts how all of its cells ended; values holds the test mean of each seed that
-    ended well.
-    """
-
-    task: str
-    values: Mapping[int, float]
-    outcomes: Mapping[str, int]
-    mean: Drawn | None
-    score: Drawn | None
-
-
-@dataclass(frozen=True)
-class BoardRow:
-    """An entry. score is None without a result on any counting task.
-
-    seeds is the least number of seeds on a task that counts. rank is the place of its tie group
-    among rows of the same coverage, group the entries in it; both are empty for what is not
-    ranked: controls, the reference, and entries with too few seeds.
-    """
-
-    entry: str
-    variant: str
-    source: str
-    role: Role
-    results: Mapping[str, Result]
-    patterns: Mapping[Pattern, Drawn]
-    score: Drawn | None
-    coverage: Coverage
-    seeds: int
-    rank: int | None = None
-    group: tuple[str, ...] = ()
-    pattern_ranks: Mapping[Pattern, int] = field(default_factory=dict)
-
-    def mean(self, task: str) -> Drawn | None:
-        """The mean of its seeds on a task; None where none ended well, or none was run."""
-        result = self.results.get(task)
-        return None if result is None else result.mean
 
 
 @dataclass(frozen=True)
@@ -94,7 +35,7 @@ class Board:
 
     scales holds the counting tasks. left_out says of each other task of the profile why it does
     not count. band is the hull of the identity rows' intervals and of 1: what one and the same
-    function scores, by other code and other seeds.
+    function scores, by other code and other seeds; pattern_bands is the same of each pattern.
     """
 
     profile: str
@@ -102,6 +43,7 @@ class Board:
     scales: Mapping[str, Scale]
     left_out: Mapping[str, str]
     band: Interval | None
+    pattern_bands: Mapping[Pattern, Interval]
 
     def row(self, entry: str) -> BoardRow | None:
         """The row of an entry."""
@@ -131,7 +73,16 @@ def make_board(
     by_pattern = {
         pattern: {task for task in scales if tasks[task].pattern == pattern} for pattern in Pattern
     }
-    return Board(profile, _ranked(rows, by_pattern, together), scales, left_out, _band(rows))
+    identities = [row for row in rows if row.role == "identity"]
+    by_own = {p: _band([row.patterns.get(p) for row in identities]) for p in Pattern}
+    return Board(
+        profile,
+        rank(rows, by_pattern, together),
+        scales,
+        left_out,
+        _band([row.score for row in identities]),
+        {pattern: band for pattern, band in by_own.items() if band is not None},
+    )
 
 
 def _means(table: "pd.DataFrame") -> dict[tuple[str, str], Drawn]:
@@ -163,9 +114,16 @@ def _scales(
             scale = scale_of(ends[0].point, ends[1].point, card.chance, card.higher_is_better)
             if scale is None:
                 left_out[task] = f"{reference} is not above the controls, so there is no scale"
+            elif _blurred(ends[0], constant(scale.floor) if scale.guessed else ends[1]):
+                left_out[task] = f"{reference} cannot be told from the controls: there is no scale"
             else:
                 scales[task] = scale
     return scales, left_out
+
+
+def _blurred(top: Drawn, floor: Drawn) -> bool:
+    """Whether the ends of a scale are known with their spread, and cannot be told apart."""
+    return top.minus(floor).interval() is not None and not told_apart(top, floor)
 
 
 def _row(
@@ -208,8 +166,7 @@ def _row(
         len({tasks[task].pattern for task in scales}),
     )
     card = variants.get(variant)
-    seeds = min((len(results[task].values) for task in scored), default=0)
-    return BoardRow(
+    row = BoardRow(
         entry,
         variant,
         group["source"].iloc[0],
@@ -218,8 +175,9 @@ def _row(
         patterns,
         score,
         coverage,
-        seeds,
+        seeds=0,
     )
+    return replace(row, seeds=seeds_of(row, scored))
 
 
 def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:
@@ -230,53 +188,12 @@ def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:
     return weighted(parts, point)
 
 
-def _band(rows: Sequence[BoardRow]) -> Interval | None:
+def _band(scores: Iterable[Drawn | None]) -> Interval | None:
     """What the reference's own function scores by other code: the noise of the benchmark."""
-    found = [row.score for row in rows if row.role == "identity" and row.score is not None]
-    intervals = [interval for score in found if (interval := score.interval()) is not None]
+    found = [score.interval() for score in scores if score is not None]
+    intervals = [interval for interval in found if interval is not None]
     if not intervals:
         return None
     return Interval(
         min(1.0, *(one.low for one in intervals)), max(1.0, *(one.high for one in intervals))
     )
-
-
-def _ranked(
-    rows: Sequence[BoardRow], of_pattern: Mapping[Pattern, set[str]], together: bool
-) -> tuple[BoardRow, ...]:
-    """Rows in the board's order, with ranks within equal coverage and within each pattern.
-
-    A pattern ranks the entries that have results on all of its tasks.
-    """
-    eligible = [row for row in rows if row.role == "entry" and row.seeds >= SEEDS_FOR_A_RANK]
-    ranks: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for coverage in {row.coverage.tasks for row in eligible}:
-        equal = [row for row in eligible if together or row.coverage.tasks == coverage]
-        ranks |= rank_ties({row.entry: row.score for row in equal if row.score is not None})
-    by_pattern: dict[str, dict[Pattern, int]] = {row.entry: {} for row in rows}
-    for pattern, needed in of_pattern.items():
-        whole = {
-            row.entry: row.patterns[pattern]
-            for row in eligible
-            if needed and needed <= set(row.coverage.tasks)
-        }
-        for entry, (rank, _) in rank_ties(whole).items():
-            by_pattern[entry][pattern] = rank
-    placed = [
-        replace(
-            row,
-            rank=ranks[row.entry][0] if row.entry in ranks else None,
-            group=ranks[row.entry][1] if row.entry in ranks else (),
-            pattern_ranks=by_pattern[row.entry],
-        )
-        for row in rows
-    ]
-    return tuple(sorted(placed, key=lambda row: _order(row, together)))
-
-
-def _order(row: BoardRow, together: bool) -> tuple[object, ...]:
-    coverage = row.coverage
-    # Rows of one coverage stand together, the widest first.
-    place = (-len(coverage.patterns), -len(coverage.tasks), coverage.patterns, coverage.tasks)
-    score = -row.score.point if row.score is not None else 0.0
-    return (row.score is None, () if together else place, score, row.entry)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cab.scores.board import Board, BoardRow
+from cab.scores.board import Board
 from cab.scores.drawn import Interval, keyed_generator
+from cab.scores.rows import BoardRow
 from cab.scores.summary import student_t95
 
 EXACT_PAIRS = 16

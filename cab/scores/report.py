@@ -5,8 +5,9 @@ import io
 import json
 from typing import Any
 
-from cab.scores.board import Board, BoardRow
+from cab.scores.board import Board
 from cab.scores.drawn import Drawn
+from cab.scores.rows import BoardRow
 from cab.taxonomy import Pattern
 
 
@@ -153,9 +154,12 @@ def _tex(text: str) -> str:
     return "".join(special.get(char, "\\" + char if char in "&%$#_{}" else char) for char in text)
 
 
-def rank_text(row: BoardRow) -> str:
-    """A rank, `3` or, shared, `3=`; nothing for what is not ranked."""
-    return "" if row.rank is None else f"{row.rank}{'=' if len(row.group) > 1 else ''}"
+def rank_text(row: BoardRow, pattern: Pattern | None = None) -> str:
+    """A rank, `3` or, shared, `3=`, of all or of a pattern; nothing for what is not ranked."""
+    rank, group = row.rank, row.group
+    if pattern is not None:
+        rank, group = row.pattern_ranks.get(pattern), row.pattern_groups.get(pattern, ())
+    return "" if rank is None else f"{rank}{'=' if len(group) > 1 else ''}"
 
 
 def _patterns(row: BoardRow) -> list[str]:

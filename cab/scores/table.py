@@ -128,11 +128,13 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
 
 
 def _best_learning_rate(group: "pd.DataFrame") -> "pd.DataFrame":
-    """The runs of the learning rate that validation prefers; the test is not looked at."""
+    """The runs of the learning rate that validation prefers; the test is not looked at.
+
+    A rate with fewer seeds that ended well is worse than any with more.
+    """
     if group["learning_rate"].nunique() < 2:
         return group
     sign = 1 if group["higher_is_better"].iloc[0] else -1
-    means = (sign * group["valid"]).groupby(group["learning_rate"]).mean()
-    if means.isna().all():
-        return group[group["learning_rate"] == means.index[0]]
-    return group[group["learning_rate"] == means.idxmax()]
+    rates = (sign * group["valid"]).groupby(group["learning_rate"]).agg(["count", "mean"])
+    best = rates.sort_values(["count", "mean"], kind="stable").index[-1]
+    return group[group["learning_rate"] == best]

@@ -1,29 +1,36 @@
-"""Ranks as tie groups: who cannot be told from whom shares a place."""
+"""Ranks as tie groups: who cannot be told from the best of a group shares its place."""
 
 from collections.abc import Mapping
 
 from cab.scores.drawn import Drawn
+
+RESOLUTION = 0.005
+"""Scores that are printed alike share a rank: seeds that agree leave no interval to part them."""
 
 
 def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, tuple[int, tuple[str, ...]]]:
     """Give each entry its rank and the tie group it stands in, best first.
 
     The best entry opens a group, and takes in every entry, in order of scores, up to the first
-    that it can be told from: one whose difference from it has a 95 % interval without 0. That one
-    opens the next group. A group's rank is one more than the number of entries before it. The
-    intervals are not corrected for the number of comparisons.
+    that it can be told from: one whose difference from it has a 95 % interval without 0, and is
+    seen in two decimals. That one opens the next group. A group's rank is one more than the number
+    of entries before it. The intervals are not corrected for the number of comparisons.
     """
     order = sorted(scores, key=lambda entry: (-scores[entry].point, entry))
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and not told_apart(scores[order[start]], scores[order[stop]]):
+        while stop < len(order) and not _parted(scores[order[start]], scores[order[stop]]):
             stop += 1
         group = tuple(order[start:stop])
         found |= dict.fromkeys(group, (start + 1, group))
         start = stop
     return found
+
+
+def _parted(one: Drawn, other: Drawn) -> bool:
+    return one.point - other.point >= RESOLUTION and told_apart(one, other)
 
 
 def told_apart(one: Drawn, other: Drawn) -> bool:

@@ -64,10 +64,10 @@
     const first = $("th[aria-sort]", table.tHead);
     const initial = first && { key: first.dataset.key, direction: first.getAttribute("aria-sort") };
     for (const head of $$("th[data-key]", table.tHead)) {
-      const link = $("a", head), button = document.createElement("button");
+      const button = document.createElement("button");
       button.type = "button";
-      button.append(...head.childNodes);
-      if (link) link.replaceWith(...link.childNodes);
+      if ($("a", head)) button.setAttribute("aria-label", `Sort by ${head.textContent.trim()}`);
+      else button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
         const now = head.getAttribute("aria-sort");
@@ -155,6 +155,7 @@
         else if (field.value !== asked[name]) field.value = asked[name];
       }
       group(Boolean(asked.together));
+      table.classList.toggle("together", Boolean(asked.together));
       table.classList.toggle("tasks", Boolean(asked.tasks) || Boolean(asked.domain));
       for (const cell of $$("[data-domain]", table)) cell.hidden = Boolean(asked.domain) && cell.dataset.domain !== asked.domain;
       const has = (text, word) => !word || (text ?? "").split(" ").includes(word);

@@ -3,21 +3,14 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_records import TASKS, VARIANTS, made, made_board, shuffled
+from made_records import TASKS, VARIANTS, board_of, ends, made, made_board, shuffled
 
+from cab.records import Estimate
 from cab.scores.board import make_board
 from cab.scores.table import current, records_table
 from cab.taxonomy import Pattern
 
 ENTRIES = ("linear", "performer", "window", "abc", "cosformer")
-
-
-def board_of(records, **options):
-    return make_board(records_table(records), "quick", TASKS, VARIANTS, **options)
-
-
-def ends(task, softmax=(0.9, 0.9, 0.9), none=(0.5, 0.5, 0.5)):
-    return [*made("softmax", task, softmax), *made("none", task, none)]
 
 
 def test_scores_are_means_over_tasks_of_places_between_control_and_reference():
@@ -87,43 +80,6 @@ def test_an_entry_with_nothing_scored_stays_on_the_board_without_a_score():
     assert row.results["mqar"].outcomes == {"diverged": 1}
 
 
-def test_ranks_are_shared_by_what_cannot_be_told_apart():
-    records = [
-        *ends("mqar"),
-        *made("linear", "mqar", (0.80, 0.81, 0.79)),
-        *made("performer", "mqar", (0.79, 0.80, 0.81)),
-        *made("window", "mqar", (0.60, 0.61, 0.59)),
-        *made("abc", "mqar", (0.99, 0.98)),
-    ]
-    board = board_of(records)
-    ranks = {row.entry: row.rank for row in board.rows}
-    assert ranks == {
-        "linear": 1, "performer": 1, "window": 3, "abc": None, "softmax": None, "none": None,
-    }  # fmt: skip
-    assert board.row("performer").group == ("linear", "performer")
-    assert board.row("abc").seeds == 2
-    assert board.row("window").pattern_ranks == {Pattern.CS: 3}
-
-
-def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
-    records = [
-        *ends("mqar"),
-        *ends("mirror"),
-        *made("linear", "mqar", (0.80, 0.81, 0.79)),
-        *made("linear", "mirror", (0.60, 0.61, 0.59)),
-        *made("performer", "mqar", (0.85, 0.86, 0.84)),
-    ]
-    apart, together = board_of(records), board_of(records, together=True)
-    assert {row.entry: row.rank for row in apart.rows if row.rank} == {"linear": 1, "performer": 1}
-    assert apart.row("linear").group == ("linear",)
-    assert {row.entry: row.rank for row in together.rows if row.rank} == {
-        "performer": 1,
-        "linear": 2,
-    }
-    order = [row.entry for row in apart.rows]
-    assert order.index("linear") < order.index("performer")
-
-
 def test_the_noise_band_is_what_the_identity_rows_reach():
     records = [*ends("mqar"), *made("sdpa", "mqar", (0.88, 0.9, 0.92))]
     band, row = board_of(records).band, board_of(records).row("sdpa")
@@ -170,22 +126,31 @@ def test_results_of_an_older_source_do_not_mix_with_newer_ones():
     assert row.results["mqar"].values == {0: 0.6}
 
 
+def tuned(rate, valid, test, seed=0, status="ok"):
+    """A record of profile standard, whose learning rates are chosen on validation."""
+    changed = {"train.learning_rate": rate}
+    (record,) = made(
+        "linear", "mqar", (test,), profile="standard", changed=changed, first=seed, status=status
+    )
+    if status != "ok":
+        return record
+    validated = {"accuracy": Estimate(value=valid, standard_error=0.0, n=9)}
+    metrics = record.metrics.model_copy(update={"valid": validated})
+    return record.model_copy(update={"metrics": metrics})
+
+
 def test_a_learning_rate_is_chosen_on_validation_where_the_profile_says_so():
-    from cab.records import Estimate, Metrics
-
-    def tuned(rate, valid, test):
-        changed = {"train.learning_rate": rate}
-        (record,) = made("linear", "mqar", (test,), profile="standard", changed=changed)
-        metrics = Metrics(
-            valid={"accuracy": Estimate(value=valid, standard_error=0.0, n=9)},
-            test=record.metrics.test,
-        )
-        return record.model_copy(update={"metrics": metrics})
-
     table = records_table([tuned(1e-3, 0.7, 0.5), tuned(3e-3, 0.8, 0.4), tuned(9e-3, 0.1, 0.9)])
     kept = current(table, TASKS, "standard")
     assert kept["entry"].tolist() == ["linear"]
     assert kept["value"].tolist() == [0.4]
+
+
+def test_a_learning_rate_whose_seeds_failed_is_not_preferred_for_the_one_that_did_not():
+    steady = [tuned(1e-3, 0.7, 0.5, seed) for seed in range(3)]
+    lucky = [tuned(1e-1, 0.9, 0.8, 0), *(tuned(1e-1, 0, 0, n, "diverged") for n in (1, 2))]
+    kept = current(records_table([*steady, *lucky]), TASKS, "standard")
+    assert kept["value"].tolist() == [0.5, 0.5, 0.5]
 
 
 def facts(row):
@@ -228,3 +193,42 @@ def test_taking_cells_away_lowers_no_score_to_zero_and_loses_no_row(gone):
     for task in done:
         full, some = whole.results[task].score.point, row.results[task].score.point
         assert abs(full - some) < 0.06, "a mean over fewer seeds of the same scatter"
+
+
+def test_a_scale_whose_ends_cannot_be_told_apart_is_none():
+    board = board_of([
+        *ends("mqar", (0.53, 0.5, 0.5), (0.5, 0.49, 0.51)),
+        *ends("mirror"),
+        *made("linear", "mqar", (0.8, 0.8, 0.8)),
+        *made("linear", "mirror", (0.6, 0.6, 0.6)),
+    ])  # fmt: skip
+    assert set(board.scales) == {"mirror"}
+    assert "cannot be told from the controls" in board.left_out["mqar"]
+    assert board.row("linear").score.point == pytest.approx(0.25)
+
+
+def test_failed_seeds_are_counted_and_a_pattern_of_failures_is_no_pattern_not_offered():
+    records = [
+        *ends("mqar"),
+        *ends("mirror"),
+        *made("linear", "mqar", (0.8, 0.8, 0.8)),
+        *made("linear", "mirror", (0.0, 0.0), status="diverged"),
+    ]
+    row = board_of(records).row("linear")
+    assert row.failures == 2
+    assert row.failed(Pattern.NS, TASKS)
+    assert not row.failed(Pattern.CS, TASKS)
+    assert not row.failed(Pattern.CC, TASKS)
+
+
+def test_each_pattern_has_a_noise_band_of_its_own():
+    records = [
+        *ends("mqar"),
+        *ends("mirror"),
+        *made("sdpa", "mqar", (0.9, 0.88, 0.92)),
+        *made("sdpa", "mirror", (0.9, 0.9, 0.9)),
+    ]
+    board = board_of(records)
+    wide, narrow = (board.pattern_bands[p] for p in (Pattern.CS, Pattern.NS))
+    assert wide.high - wide.low > 10 * (narrow.high - narrow.low)
+    assert Pattern.CC not in board.pattern_bands

@@ -16,6 +16,7 @@ from cab.published import read_results
 from cab.registry import discover_tasks
 from cab.scores.board import make_board
 from cab.scores.paired import compare
+from cab.scores.report import rank_text
 from cab.scores.table import records_table
 from cab.taxonomy import Domain
 
@@ -177,9 +178,23 @@ def test_different_coverage_is_ranked_together_only_when_asked(
     board = make_board(table, "quick", REGISTERED, VARIANTS, together=True)
     assert entries(page) == [row.entry for row in board.rows if row.score is not None]
     ranks = page.locator("#board tbody td.rank").all_inner_texts()
-    assert ranks == ["\u2013" if r.rank is None else str(r.rank) for r in board.rows if r.score]
+    assert ranks == [rank_text(row) or "\u2013" for row in board.rows if row.score]
+    said = page.locator("#board caption")
+    assert "scores of different tasks are compared" in said.inner_text()
+    assert "11 tasks" in page.locator('tr[data-entry="cosformer"] th').inner_text()
     page.go_back()
     assert page.locator("#board tbody").count() == apart
+    assert "Only rows of equal coverage" in said.inner_text()
+    assert "compared" not in said.inner_text()
+
+
+def test_heads_that_are_links_stay_links_where_the_table_can_be_sorted(open_page: Any) -> None:
+    page = open_page("patterns/cs.html")
+    head = page.locator("th", has=page.get_by_role("link", name="mqar", exact=True)).first
+    page.get_by_role("button", name="Sort by mqar").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    head.get_by_role("link").click()
+    assert page.url.endswith("tasks/mqar.html")
 
 
 def test_two_entries_are_compared_as_the_program_does_it(open_page: Any, results: Path) -> None:

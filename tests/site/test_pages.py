@@ -197,4 +197,10 @@ def test_re_runs_raise_the_standing(tmp_path: Path) -> None:
 
     assert standing([again(mine[0], 0.5)]) == "smoke-checked"
     assert standing([again(record, 0.5) for record in mine]) == "verified"
-    assert standing([again(mine[0], 0.9)]) == "self-reported"
+    assert standing([]) == "self-reported"
+    assert standing([again(mine[0], 0.9)]) == "not reproduced"
+    # An interval of 95 % leaves out some: one re-run of four may lie outside, two may not.
+    one_out = [again(record, 0.9 if place == 0 else 0.5) for place, record in enumerate(mine)]
+    assert standing(one_out) == "verified"
+    two_out = [again(record, 0.9 if place < 2 else 0.5) for place, record in enumerate(mine)]
+    assert standing(two_out) == "not reproduced"

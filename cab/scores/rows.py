@@ -1,0 +1,78 @@
+"""What a board holds of an entry: its results, its scores, and which tasks they cover."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cab.scores.drawn import Drawn
+from cab.taxonomy import Pattern, Role, TaskCard
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which counting tasks an entry has results on, of which there are."""
+
+    tasks: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
+    of_tasks: int
+    of_patterns: int
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.patterns)}/{self.of_patterns} patterns, {len(self.tasks)}/{self.of_tasks} "
+            f"tasks"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """An entry on a task: the mean of its seeds in the metric's unit, and its score if any.
+
+    outcomes counts how all of its cells ended; values holds the test mean of each seed that
+    ended well.
+    """
+
+    task: str
+    values: Mapping[int, float]
+    outcomes: Mapping[str, int]
+    mean: Drawn | None
+    score: Drawn | None
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """An entry. score is None without a result on any counting task.
+
+    seeds is the least number of seeds on a task that counts. rank is the place of its tie group
+    among rows of the same coverage, group the entries in it; both are empty for what is not
+    ranked: controls, the reference, entries with too few seeds or alone in their coverage.
+    """
+
+    entry: str
+    variant: str
+    source: str
+    role: Role
+    results: Mapping[str, Result]
+    patterns: Mapping[Pattern, Drawn]
+    score: Drawn | None
+    coverage: Coverage
+    seeds: int
+    rank: int | None = None
+    group: tuple[str, ...] = ()
+    pattern_ranks: Mapping[Pattern, int] = field(default_factory=dict)
+    pattern_groups: Mapping[Pattern, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> int:
+        """How many of its cells ended without a result."""
+        ends = (end for one in self.results.values() for end in one.outcomes.items())
+        return sum(count for status, count in ends if status != "ok")
+
+    def failed(self, pattern: Pattern, tasks: Mapping[str, TaskCard]) -> bool:
+        """Whether it ran on tasks of a pattern, and none of them ended well."""
+        own = [one for name, one in self.results.items() if tasks[name].pattern == pattern]
+        return bool(own) and all(one.mean is None for one in own)
+
+    def mean(self, task: str) -> Drawn | None:
+        """The mean of its seeds on a task; None where none ended well, or none was run."""
+        result = self.results.get(task)
+        return None if result is None else result.mean

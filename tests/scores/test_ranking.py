@@ -1,0 +1,76 @@
+"""Ranks: who is compared with whom, and who shares a place."""
+
+from made_records import board_of, ends, made
+
+from cab.taxonomy import Pattern
+
+
+def test_ranks_are_shared_by_what_cannot_be_told_apart():
+    records = [
+        *ends("mqar"),
+        *made("linear", "mqar", (0.80, 0.81, 0.79)),
+        *made("performer", "mqar", (0.79, 0.80, 0.81)),
+        *made("window", "mqar", (0.60, 0.61, 0.59)),
+        *made("abc", "mqar", (0.99, 0.98)),
+    ]
+    board = board_of(records)
+    ranks = {row.entry: row.rank for row in board.rows}
+    assert ranks == {
+        "linear": 1, "performer": 1, "window": 3, "abc": None, "softmax": None, "none": None,
+    }  # fmt: skip
+    assert board.row("performer").group == ("linear", "performer")
+    assert board.row("abc").seeds == 2
+    assert board.row("window").pattern_ranks == {Pattern.CS: 3}
+
+
+def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
+    records = [
+        *ends("mqar"),
+        *ends("mirror"),
+        *made("linear", "mqar", (0.80, 0.81, 0.79)),
+        *made("linear", "mirror", (0.60, 0.61, 0.59)),
+        *made("performer", "mqar", (0.85, 0.86, 0.84)),
+        *made("abc", "mqar", (0.70, 0.71, 0.69)),
+    ]
+    apart, together = board_of(records), board_of(records, together=True)
+    # linear has nobody to be compared with.
+    assert {row.entry: row.rank for row in apart.rows if row.rank} == {"performer": 1, "abc": 2}
+    assert apart.row("linear").group == ()
+    assert {row.entry: row.rank for row in together.rows if row.rank} == {
+        "performer": 1,
+        "linear": 2,
+        "abc": 2,
+    }
+    order = [row.entry for row in apart.rows]
+    assert order.index("linear") < order.index("performer")
+
+
+def test_nothing_is_ranked_on_a_scale_of_one_seed():
+    entries = [*made("linear", "mqar", (0.8, 0.8, 0.8)), *made("abc", "mqar", (0.6, 0.6, 0.6))]
+    assert not [r for r in board_of([*ends("mqar", (0.9,)), *entries]).rows if r.rank]
+    ranked = board_of([*ends("mqar"), *entries])
+    assert {row.entry: row.rank for row in ranked.rows if row.rank} == {"linear": 1, "abc": 2}
+
+
+def test_few_seeds_in_one_pattern_take_no_rank_in_another():
+    records = [
+        *ends("mqar"),
+        *ends("mirror"),
+        *made("linear", "mqar", (0.8, 0.81, 0.79)),
+        *made("linear", "mirror", (0.6,)),
+        *made("abc", "mqar", (0.7, 0.71, 0.69)),
+    ]
+    board = board_of(records)
+    assert board.row("linear").pattern_ranks == {Pattern.CS: 1}
+    assert board.row("abc").pattern_ranks == {Pattern.CS: 2}
+
+
+def test_scores_that_print_alike_share_a_rank_though_their_seeds_agree():
+    records = [
+        *ends("mqar"),
+        *made("linear", "mqar", (0.800, 0.800, 0.800)),
+        *made("abc", "mqar", (0.801, 0.801, 0.801)),
+        *made("performer", "mqar", (0.790, 0.790, 0.790)),
+    ]
+    ranks = {row.entry: row.rank for row in board_of(records).rows if row.rank}
+    assert ranks == {"abc": 1, "linear": 1, "performer": 3}
