@@ -23,25 +23,37 @@ def run(subject: Subject) -> Said:
         for shape in shapes:
             if shape.length > 1:
                 module = subject.build(shape, dtype=dtype)
-                yield from _values(subject, module, shape, dtype)
+                yield from _values(subject, module, shape, torch.arange(shape.length - 1), dtype)
                 yield from _gradients(subject, module, shape, dtype, "evaluation")
         if dtype == torch.float64:
             yield from _prefixes(subject)
+        if dtype == torch.float32:
+            yield from _far(subject.trained)
     shape = subject.typical()[0]
     if torch.float64 in subject.dtypes:
         module = subject.build(shape).train()
         yield from _gradients(subject, module, shape, torch.float64, "training")
 
 
+def _far(trained: Subject) -> Said:
+    """As it is trained and tested: at that width and in that precision, beyond every chunk."""
+    for shape in trained.far:
+        module = trained.build(shape, dtype=torch.float32)
+        cuts = torch.linspace(shape.length / 5, shape.length - 2, 3).long()
+        yield from _values(trained, module, shape, cuts, torch.float32)
+
+
 @torch.no_grad()
-def _values(subject: Subject, module: Attention, shape: Shape, dtype: torch.dtype) -> Said:
+def _values(
+    subject: Subject, module: Attention, shape: Shape, asked: torch.Tensor, dtype: torch.dtype
+) -> Said:
     """Cut t is row t of a batch (rows never interact: the law of padding); the last is whole."""
     length, limit = shape.length, LIMITS[dtype]
     x = subject.draw(1, length, subject.dim, seed="stream", dtype=dtype)
     per_batch = max(1, ROWS_AT_ONCE // length)
     worst, where = 0.0, (0, 0)
-    for first in range(0, length - 1, per_batch):
-        cuts = torch.arange(first, min(first + per_batch, length - 1), device=x.device)
+    for cuts in asked.to(x.device).split(per_batch):
+        first = int(cuts[0])
         past = torch.arange(length, device=x.device) <= cuts[:, None]
         other = 10 * subject.draw(
             len(cuts), length, subject.dim, seed=("future", first), dtype=dtype
@@ -56,7 +68,7 @@ def _values(subject: Subject, module: Attention, shape: Shape, dtype: torch.dtyp
         if moved > worst:
             worst = moved
             row, t = divmod(int(difference.nan_to_num(nan=torch.inf).argmax()), length)
-            where = first + row, t
+            where = int(cuts[row]), t
     if worst > limit:
         cut, t = where
         yield Finding(

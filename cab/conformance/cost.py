@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cab.conformance.counting import count
+from cab.conformance.counting import Counted, count
 from cab.conformance.law import Finding, Law, Measured, Said
-from cab.conformance.subject import Shape, Subject
+from cab.conformance.subject import Shape, Subject, right_padding
 from cab.formula import evaluate
 
 LENGTHS, GRIDS = (1024, 2048), ((32, 32), (32, 64))
+OTHERWISE = 3
+"""How many times its operations a pass may need in training or beside padding."""
 ABOVE, BELOW = 0.15, 0.35
 """How far a measured exponent may stand above or below the claimed one."""
 
@@ -36,6 +38,23 @@ def run(subject: Subject) -> Said:
                 f"{growth.lengths[1]} tokens ({growth.values[0]:,} to {growth.values[1]:,}); the "
                 f"card's {formula} grows as N^{growth.claimed:.2f}"
             )
+    yield from _otherwise(subject)
+
+
+def _otherwise(subject: Subject) -> Said:
+    """Training, and a mask, may not be another mechanism with another cost."""
+    shape = Shape(GRIDS[0][0] * GRIDS[0][1], GRIDS[0]) if subject.card.needs_grid else Shape(1024)
+    plain, masked, training = (
+        _counted(subject, shape, mode) for mode in ("plain", "masked", "training")
+    )
+    for said, one in (("With a padding mask", masked), ("In training", training)):
+        if one.operations > OTHERWISE * plain.operations:
+            yield Finding(
+                f"{said} {one.operations:,} operations are counted at {shape.length} tokens, "
+                f"without {plain.operations:,}"
+            )
+    if not plain.finite:
+        yield Finding(f"At {shape}, in float32, outputs are not finite")
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,16 @@ def _growth(subject: Subject, what: str) -> Growth:
     formula, sizes = getattr(subject.card, what), (shapes[0].length, shapes[1].length)
     claimed = [_claim(subject, formula, n) for n in sizes]
     return Growth(sizes, (first, second), exponent(sizes, claimed))
+
+
+def _counted(subject: Subject, shape: Shape, mode: str) -> Counted:
+    module = subject.build(shape, dtype=torch.float32, context=shape.length)
+    module.train(mode == "training")
+    x = torch.randn(1, shape.length, subject.dim, device=subject.device)
+    context = torch.randn_like(x) if subject.pattern.cross else None
+    mask = right_padding([shape.length - 5], shape.length, subject.device)
+    with sdpa_kernel(SDPBackend.MATH):
+        return count(module, x, context, mask if mode == "masked" else None)
 
 
 def _count(subject: Subject, shape: Shape, what: str) -> int:

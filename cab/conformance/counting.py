@@ -1,5 +1,6 @@
 """Work and memory of a call, counted: operations and live bytes, no clock."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from cab.attention import Attention
+
+DOTS: Mapping[Any, Callable[..., int]] = {
+    torch.ops.aten.mv: lambda matrix, vector: 2 * matrix.numel(),
+    torch.ops.aten.addmv: lambda bias, matrix, vector: 2 * matrix.numel(),
+    torch.ops.aten.dot: lambda a, b: 2 * a.numel(),
+    torch.ops.aten.vdot: lambda a, b: 2 * a.numel(),
+}
+"""Products that PyTorch's own counter has no formula for."""
 
 
 class Counter(TorchDispatchMode):
@@ -33,9 +42,11 @@ class Counter(TorchDispatchMode):
         products = flop_registry.get(function._overloadpacket)
         if products is not None:
             self.operations += products(*args, **(kwargs or {}), out_val=out)
+        elif function._overloadpacket in DOTS:
+            self.operations += DOTS[function._overloadpacket](*args)
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
-                self._note(leaf)
+                self._note(leaf, function._schema.is_mutable)
         # Asking what has died takes as long as there are tensors, so a peak is known to 1 %.
         if self.alive > 1.01 * self.peak_bytes:
             self.live = {key: one for key, one in self.live.items() if not one[0].expired()}
@@ -43,10 +54,12 @@ class Counter(TorchDispatchMode):
             self.peak_bytes = max(self.peak_bytes, self.alive)
         return out
 
-    def _note(self, made: Tensor) -> None:
+    def _note(self, made: Tensor, written: bool) -> None:
         storage = StorageWeakRef(made.untyped_storage())
         known = self.live.get(storage.cdata)
         if known is not None and not known[0].expired():
+            if written:
+                self.operations += made.numel()
             return  # a view makes nothing; what owns a new storage was computed
         self.operations += made.numel()
         size = made.untyped_storage().nbytes()
@@ -56,18 +69,24 @@ class Counter(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Counted:
-    """Of one forward and backward pass: operations, and the most bytes alive at once."""
+    """Of one forward and backward pass: operations, the most bytes alive at once.
+
+    finite says that all outputs are.
+    """
 
     operations: int
     peak_bytes: int
+    finite: bool
 
 
-def count(module: Attention, x: Tensor, context: Tensor | None) -> Counted:
+def count(
+    module: Attention, x: Tensor, context: Tensor | None, mask: Tensor | None = None
+) -> Counted:
     """Count a forward and a backward pass."""
     x = x.detach().requires_grad_()
     with torch.enable_grad(), Counter() as counter:
-        out = module(x, context)
+        out = module(x, context, key_padding_mask=mask)
         if out.requires_grad:
             out.sum().backward()
     module.zero_grad(set_to_none=True)
-    return Counted(counter.operations, counter.peak_bytes)
+    return Counted(counter.operations, counter.peak_bytes, bool(out.isfinite().all()))

@@ -10,6 +10,8 @@ from cab.conformance.subject import CONTEXT, Shape, Subject, name_of, right_padd
 from cab.formula import evaluate
 
 LIMITS = {torch.float64: 1e-9, torch.float32: 1e-4}
+LONG = 301
+PLAIN = ("Tensor", "int", "float", "bool", "NoneType")
 PADDED = [CONTEXT, 11, 1, 0]
 
 
@@ -31,7 +33,10 @@ def run(subject: Subject) -> Said:
     if subject.card.state:
         for shape in subject.typical():
             yield from _size(subject, shape)
+    if torch.float64 in subject.dtypes:
+        yield from _equal(subject, Shape(LONG), torch.float64)
     yield from _pure(subject)
+    yield from _elsewhere(subject)
 
 
 def decode(
@@ -113,6 +118,34 @@ def _pure(subject: Subject) -> Said:
     )
     if changed or not first.equal(second):
         yield Finding("A step changes the state that it was given")
+
+
+def _elsewhere(subject: Subject) -> Said:
+    """The state is all there is: others may decode between, another module go on with it."""
+    first, second = (subject.build(Shape(12)) for _ in range(2))
+    streams = [subject.draw(1, 12, subject.dim, seed=("stream", i)) for i in range(2)]
+    context = subject.context(1)
+    half, state = decode(first, streams[0][:, :6], context)
+    decode(first, streams[1], context)
+    outputs = [half]
+    for t in range(6, 12):
+        y, state = second.step(streams[0][:, t], state)
+        outputs.append(y[:, None])
+    expected = first(streams[0], context)
+    moved = largest(torch.cat(outputs, dim=1) - expected) / scale_of(expected)
+    if moved > LIMITS[torch.float64]:
+        yield Finding(
+            "A state that another module of equal weights goes on with, after another decoding, "
+            "gives other answers: something is kept outside the state",
+            moved,
+            LIMITS[torch.float64],
+        )
+    strange = {type(leaf).__name__ for leaf in tree_leaves(state)} - {*PLAIN}
+    if strange:
+        yield Finding(
+            f"The state holds {', '.join(sorted(strange))}: only tensors, in tuples, lists and "
+            f"dictionaries, can be counted and shared"
+        )
 
 
 LAW = Law(

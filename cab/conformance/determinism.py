@@ -1,17 +1,68 @@
 """Determinism and state: equal inputs give equal outputs, and a state dict carries everything."""
 
+import ast
+import inspect
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from cab.conformance.law import Finding, Law, Said, largest
-from cab.conformance.subject import Subject
+from cab.conformance.law import Finding, Law, Said, largest, scale_of
+from cab.conformance.subject import Shape, Subject, name_of, right_padding
+
+SAME = {torch.float64: 1e-9, torch.float32: 1e-4}
+"""What may lie between training and evaluation, relative."""
+
+
+IMPORTED = {"ctypes", "gc", "importlib", "inspect", "sys", "traceback"}
+CALLED = {"__import__", "eval", "exec", "globals"}
+LOOKED_AT = {"_getframe", "currentframe", "f_back", "f_locals"}
+"""With these a mechanism could see who asks it."""
+
+
+def run(subject: Subject) -> Said:
+    """Repeat, interleave, save and load, train and evaluate; look at the inputs afterwards."""
+    yield from _looks_about(subject)
+    yield from _evaluation(subject)
+    for dtype in SAME:
+        if dtype in subject.dtypes:
+            yield from _training(subject.trained, dtype)
+
+
+def _looks_about(subject: Subject) -> Said:
+    """A mechanism answers by its input: who asks, a law or a training, is none.
+
+    No test can see what hides from tests, so the source is read. It is a tripwire, not a proof.
+    """
+    file = inspect.getsourcefile(subject.attention)
+    if file is None:
+        return
+    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+        line = getattr(node, "lineno", 0)
+        for name in _means(node):
+            yield Finding(
+                f"Line {line} of {Path(file).name} uses {name}, with which a mechanism could see "
+                f"who calls it: its answer may depend on its input alone"
+            )
+            return
+
+
+def _means(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (one.name for one in names if one.name.split(".")[0] in IMPORTED)
+        case ast.ImportFrom(module=str(module), level=0):
+            yield from [module] if module.split(".")[0] in IMPORTED else []
+        case ast.Name(id=name):
+            yield from [name] if name in CALLED else []
+        case ast.Attribute(attr=name):
+            yield from [name] if name in LOOKED_AT else []
 
 
 @torch.no_grad()
-def run(subject: Subject) -> Said:
-    """Repeat, interleave, save and load, train and evaluate; look at the inputs afterwards."""
+def _evaluation(subject: Subject) -> Said:
     shape = subject.typical(70)[-1]
     module = subject.build(shape)
     x = subject.draw(3, shape.length, subject.dim, seed="stream")
@@ -41,11 +92,59 @@ def run(subject: Subject) -> Said:
 
     yield from _round_trip(subject, first, x, context)
 
+
+def _training(subject: Subject, dtype: torch.dtype) -> Said:
+    """Without dropout, training gives the values and gradients of evaluation, beside padding too.
+
+    What a forward pass in training learns (a centroid) stands in the state dict, so that a module
+    set back by it answers as before. Thereby what the other laws find in evaluation holds in
+    training.
+    """
+    shape = subject.far[0] if dtype == torch.float32 or subject.card.needs_grid else Shape(131)
+    keys = subject.draw(3, shape.length, subject.dim, seed="keys", dtype=dtype)
+    queries = subject.draw(3, 9, subject.dim, seed="queries", dtype=dtype)
+    mask = right_padding([shape.length, shape.length - 40, shape.length // 2], shape.length)
+    mask = mask.to(subject.device)
+    module = subject.build(
+        shape, dtype=dtype, context=shape.length, options=subject.without_dropout
+    )
+    saved = {name: value.clone() for name, value in module.state_dict().items()}
+    cross, drawn = subject.pattern.cross, False
+
+    def answer(turn: int = 0) -> list[Tensor]:
+        nonlocal drawn
+        source, stream, hidden = (one.roll(turn, 0) for one in (keys, queries, mask))
+        source.requires_grad_()
+        torch.manual_seed(1)  # in a fork of the state; also who sets a seed of its own shows
+        before = torch.get_rng_state()
+        out = module(
+            stream if cross else source, source if cross else None, key_padding_mask=hidden
+        )
+        drawn |= not torch.get_rng_state().equal(before)
+        out = out if cross else out.masked_fill(hidden[:, :, None], 0.0)
+        if not out.requires_grad:
+            return [out]
+        weighted = (out * subject.draw(*out.shape, seed="from above", dtype=dtype)).sum()
+        leaves = [source, *(p for p in module.parameters() if p.requires_grad)]
+        return [out, *torch.autograd.grad(weighted, leaves, materialize_grads=True)]
+
+    expected = answer()
     module.train()
-    if not first.equal(again := answer(1)) and not subject.config.get("dropout"):
-        moved = largest(again - first)
-        if moved > 1e-12:
-            yield Finding("Training and evaluation differ without dropout", moved)
+    for said in ("Training and evaluation differ", "A batch in training moves the next one"):
+        for place, (one, other) in enumerate(zip(expected, answer(), strict=True)):
+            moved = largest(other - one) / max(scale_of(one), 1e-6)
+            if moved > SAME[dtype]:
+                what = "in gradients" if place else "in values"
+                yield Finding(
+                    f"{said} without dropout, {what} ({shape}, {name_of(dtype)}, relative)",
+                    moved,
+                    SAME[dtype],
+                )
+                return
+        answer(1)
+        module.load_state_dict(saved)
+    if drawn:
+        yield Finding("forward draws from PyTorch's global generator, or seeds it")
 
 
 def _round_trip(subject: Subject, first: Tensor, x: Tensor, context: Tensor | None) -> Said:
@@ -55,6 +154,7 @@ def _round_trip(subject: Subject, first: Tensor, x: Tensor, context: Tensor | No
     saved.seek(0)
     # Another seed draws other parameters and, if a projection is not saved, another projection.
     restored = subject.build(shape, seed=7)
+    restored(x, context)  # what is kept from a call must give way to what is loaded
     restored.load_state_dict(torch.load(saved, weights_only=True))
     out = restored(x, context)
     if not first.equal(out):

@@ -12,6 +12,7 @@ from cab.conformance.subject import Shape, Subject, name_of, right_padding
 
 DRAWS = 3
 LARGE, SMALL = 100.0, 0.01
+STEP = 1e-6
 
 
 def run(subject: Subject) -> Said:
@@ -20,6 +21,7 @@ def run(subject: Subject) -> Said:
     if subject.card.gradients == "exact" and torch.float64 in subject.dtypes:
         for shape in (shapes[0], shapes[-1]):
             yield from _derivatives(subject, shape)
+        yield from _along(subject.trained)
     yield from _trained(subject, shapes[-1])
     for dtype in subject.dtypes:
         if dtype != torch.float64:
@@ -62,6 +64,42 @@ def _derivatives_once(subject: Subject, shape: Shape, draw: int) -> str:
     except GradcheckError as error:
         return " ".join(str(error).split())[:300]
     return ""
+
+
+def _along(subject: Subject) -> Said:
+    """In training, without a mask, far: the derivative along one direction of all leaves at once.
+
+    Content may choose otherwise within the step, so two of three draws may fail where it does.
+    """
+    shape, problem = subject.far[0], ""
+    for draw in range(3 if subject.card.sees == "chosen" else 1):
+        module = subject.build(shape, seed=draw, options=subject.without_dropout).train()
+        x = subject.draw(1, shape.length, subject.dim, seed=("stream", draw)).requires_grad_()
+        context = subject.context(1, seed=("context", draw))
+        others = [] if context is None else [context.requires_grad_()]
+        leaves = [x, *others, *module.parameters()]
+        ways = [subject.draw(*leaf.shape, seed=("way", i)) for i, leaf in enumerate(leaves)]
+        out = module(x, context)
+        if not out.requires_grad:
+            return
+        up = subject.draw(*out.shape, seed="from above")
+        slopes = torch.autograd.grad((out * up).sum(), leaves, materialize_grads=True)
+        parts = [(slope * way).sum() for slope, way in zip(slopes, ways, strict=True)]
+        ends = []
+        with torch.no_grad():
+            for step in (STEP, -2 * STEP):
+                for leaf, way in zip(leaves, ways, strict=True):
+                    leaf.add_(way, alpha=step)
+                ends.append((module(x, context) * up).sum().item())
+        measured = (ends[0] - ends[1]) / (2 * STEP)
+        size = sum((s * w).norm().item() ** 2 for s, w in zip(slopes, ways, strict=True)) ** 0.5
+        stated = float(sum(parts))
+        if abs(measured - stated) <= 1e-3 * max(size, 1e-9):
+            return
+        problem = f"{stated:.6g}, measured {measured:.6g}"
+    yield Finding(
+        f"In training the derivative along a random direction is stated as {problem} ({shape})"
+    )
 
 
 def _trained(subject: Subject, shape: Shape) -> Said:

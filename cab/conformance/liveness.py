@@ -4,6 +4,8 @@ A module that returns its input, or a constant, passes every law that only says 
 move. Public test suites have let the identity through.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,9 @@ DRAWS = 4
 """Draws of input and parameters whose reach is joined: a product of features may be 0 once."""
 MOVES = 1e-12
 """Relative movement in float64 that counts as reading."""
+SHARP = 1e-6
+"""Relative movement that does not fade away from one output to the next."""
+RUN = 16
 LEAST, LONGEST = 7, 70
 """Lengths: below the first a dilated or strided mechanism may have no other token to read."""
 
@@ -29,17 +34,56 @@ def run(subject: Subject) -> Said:
         if exact:
             yield from _compare(subject, shape, seen, declared(subject, shape, keys))
         yield from _alive(subject, shape, seen, asked)
+    if exact:
+        yield from _edge(subject)
     if exact and seen.numel():
         yield Measured("reads", f"{seen.double().mean().item():.0%} of all pairs at {shape}")
     else:
         yield Measured("reads", f"{seen.double().mean().item():.0%} of pairs, by choice, {shape}")
 
 
-def declared(subject: Subject, shape: Shape, keys: int) -> Tensor:
-    """The pairs (t, s) that the card says are read (N, M)."""
+@torch.no_grad()
+def _edge(subject: Subject) -> Said:
+    """Far away influence may fade; where it ends at once, or reaches too far, the card is wrong.
+
+    Such is a window that a short sequence does not show.
+    """
+    shape = subject.far[0]
+    n, cross = shape.length, subject.pattern.cross
+    at = torch.tensor([0, 1, n // 7, n // 3, n // 2, n - 140, n - 2, n - 1])
+    moved = torch.zeros(n, len(at))
+    for draw in range(2):
+        module = subject.build(shape, seed=draw, context=n)
+        x = subject.draw(1, n, subject.dim, seed=("stream", draw))
+        context = subject.context(1, n, seed=("context", draw))
+        changed = (x if context is None else context).repeat(len(at) + 1, 1, 1)
+        changed[torch.arange(len(at)), at] += subject.draw(len(at), subject.dim, seed="other")
+        out = module(x.expand_as(changed), changed) if cross else module(changed)
+        moves = (out[:-1] - out[-1]).abs().amax(dim=2) / scale_of(out)
+        moved = torch.maximum(moved, moves.T.cpu().float())
+    expected = declared(subject, shape, n, at.tolist())
+    # A run, since one product of features may be 0: nothing from t on, and t - 1 moves clearly.
+    silent = torch.cat((expected & (moved <= MOVES), expected.new_ones(RUN, len(at))))
+    silent = silent.unfold(0, RUN, 1)[:n].all(dim=2) & (torch.arange(n)[:, None] <= n - RUN)
+    before = torch.cat((torch.zeros(1, len(at)), moved[:-1]))
+    for wrong, said in (
+        (~expected & (moved > MOVES), "and the card says that it does not read it"),
+        (silent & (before > SHARP), "and the output before it does"),
+    ):
+        if wrong.any():
+            t, s = (int(i) for i in wrong.nonzero()[0])
+            verb = "moves" if moved[t, s] > MOVES else "never moves"
+            yield Finding(f"At {shape}, output {t} {verb} with position {int(at[s])}, {said}")
+
+
+def declared(
+    subject: Subject, shape: Shape, keys: int, asked: Sequence[int] | None = None
+) -> Tensor:
+    """The pairs (t, s) that the card says are read (N, M), or of some positions s alone."""
+    columns_asked = range(keys) if asked is None else asked
     sees, cross = subject.card.sees, subject.pattern.cross
     if sees == "all":
-        allowed = torch.ones(shape.length, keys, dtype=torch.bool)
+        allowed = torch.ones(shape.length, len(columns_asked), dtype=torch.bool)
     else:
         names = {
             **subject.config,
@@ -68,12 +112,14 @@ def declared(subject: Subject, shape: Shape, keys: int) -> Tensor:
                         },
                     )
                 )
-                for s in range(keys)
+                for s in columns_asked
             ]
             for t in range(shape.length)
         ]
         allowed = torch.tensor(rows)
-    return allowed.tril() if subject.pattern.causal and not cross else allowed
+    if subject.pattern.causal and not cross:
+        allowed &= torch.arange(shape.length)[:, None] >= torch.tensor(columns_asked)
+    return allowed
 
 
 def measure(subject: Subject, shape: Shape, keys: int) -> tuple[Tensor, Tensor]:

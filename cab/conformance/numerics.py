@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cab.attention import Attention
 from cab.conformance.law import Finding, Law, Measured, Said, largest, relative_error, scale_of
-from cab.conformance.subject import Shape, Subject, name_of
+from cab.conformance.subject import Shape, Subject, name_of, right_padding
 from cab.errors import CabError
 
 TIMES = 2.0
@@ -18,13 +18,15 @@ CURVE_LENGTH, CURVE_DRAWS = 64, 6
 
 @torch.no_grad()
 def run(subject: Subject) -> Said:
-    """Compare with float64, with the reference, and over budgets."""
+    """Compare with float64, also beside padding, with the reference, and over budgets."""
     shapes = [shape for shape in subject.typical() if shape.length > 1]
     if subject.card.exact and subject.reference is not None:
         for shape in (*subject.shapes(3), *shapes):
             yield from _exact(subject, shape)
     else:
         yield from _rounding(subject, shapes[-1])
+    if torch.float32 in subject.dtypes and torch.float64 in subject.dtypes:
+        yield from _beside_padding(subject)
     if subject.card.budget and subject.reference is not None:
         yield from _curve(subject)
 
@@ -84,6 +86,40 @@ def _rounding(subject: Subject, shape: Shape) -> Said:
         # A choice between near equals may fall otherwise after rounding: measured, not judged.
         if moved > NEAR[dtype] and subject.card.sees != "chosen":
             yield Finding(f"At {shape}, {name_of(dtype)} is far from float64", moved, NEAR[dtype])
+
+
+@torch.enable_grad()
+def _beside_padding(subject: Subject) -> Said:
+    """float32 is what is trained: its values and gradients are those of float64, masked too."""
+    if subject.card.sees == "chosen":
+        return
+    shape = subject.typical()[-1]
+    n = shape.length
+    mask = right_padding([n, n - n // 3, n // 2], n, subject.device)
+    answers = []
+    for dtype in (torch.float64, torch.float32):
+        module = subject.build(shape, dtype=dtype, context=n)
+        keys = subject.draw(3, n, subject.dim, seed="keys").to(dtype).requires_grad_()
+        queries = subject.draw(3, 9, subject.dim, seed="queries").to(dtype)
+        if subject.pattern.cross:
+            out = module(queries, keys, key_padding_mask=mask)
+        else:
+            out = module(keys, key_padding_mask=mask).masked_fill(mask[:, :, None], 0.0)
+        parts = [out.detach().double()]
+        if out.requires_grad:
+            up = subject.draw(*out.shape, seed="from above").to(dtype)
+            leaves = [keys, *module.parameters()]
+            grads = torch.autograd.grad((out * up).sum(), leaves, materialize_grads=True)
+            parts += [one.double() for one in grads]
+        answers.append(parts)
+    for place, (expected, got) in enumerate(zip(*answers, strict=True)):
+        limit = NEAR[torch.float32] * (10 if place else 1)
+        if (moved := relative_error(got, expected)) > limit and expected.norm() > 1e-9:
+            what = "a gradient" if place else "the output"
+            yield Finding(
+                f"Beside padding, {what} in float32 is far from float64 ({shape})", moved, limit
+            )
+            return
 
 
 def _curve(subject: Subject) -> Said:

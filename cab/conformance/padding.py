@@ -9,10 +9,12 @@ from torch import Tensor
 from cab.attention import Attention
 from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import GRIDS, Shape, Subject, name_of, right_padding
+from cab.seeding import generator
 
 LIMIT = 1e-9
 """Relative, in float64: a padded batch may sum in another order."""
 LENGTHS = ([7, 2, 1, 6, 4], [65, 17, 64, 63], [130, 128, 16, 1], [3, 0, 2])
+MANY = [331, 200, 17, 64, 331, 129, 300, 1, 257]
 QUERIES = 9
 
 
@@ -25,6 +27,9 @@ def run(subject: Subject) -> Said:
         for lengths in (*LENGTHS, [above[-1], above[-2], above[len(above) // 2]]):
             yield from _rows_alone(subject, lengths, float("nan"))
         yield from _rows_alone(subject, LENGTHS[0], float("inf"))
+        yield from _rows_alone(subject.trained, MANY, float("nan"))
+        yield from _anywhere(subject)
+    yield from _nothing_hidden(subject)
     yield from _batch_mates(subject)
     yield from _nothing_but_padding(subject)
     for dtype in subject.dtypes:
@@ -67,6 +72,82 @@ def _rows_alone(subject: Subject, lengths: list[int], fill: float) -> Said:
             worst,
             LIMIT,
         )
+
+
+@torch.no_grad()
+def _anywhere(subject: Subject) -> Said:
+    """Padding may stand on the left and between tokens, and differs from batch to batch.
+
+    Where the order of keys does not matter without a mask, which is measured, it may not beside
+    one. The last token stays last: in CS it sees all others.
+    """
+    length, causal = 41, subject.pattern.causal and not subject.pattern.cross
+    module = subject.build(Shape(length), context=length)
+    keys = subject.draw(2, length, subject.dim, seed="keys")
+    queries = subject.draw(2, QUERIES, subject.dim, seed="queries")
+    cross, t = subject.pattern.cross, torch.arange(length, device=subject.device)
+    order = torch.cat((torch.randperm(length - 1, generator=generator("order")), t[-1:].cpu()))
+    order = order.to(subject.device)
+
+    def moved(mask: Tensor | None) -> float:
+        outs = []
+        for keys_, mask_ in (
+            (keys, mask),
+            (keys[:, order], None if mask is None else mask[:, order]),
+        ):
+            out: Tensor = module(
+                queries if cross else keys_, keys_ if cross else None, key_padding_mask=mask_
+            )
+            outs.append(out)
+        if not all(out.isfinite().all() for out in outs):
+            return float("inf")
+        if not cross:
+            kept = t == length - 1 if causal else ~mask[0] if mask is not None else t >= 0
+            outs = [outs[0][:, order][:, kept[order]], outs[1][:, kept[order]]]
+        return largest(outs[0] - outs[1]) / scale_of(outs[0])
+
+    left, right = (t < QUERIES).expand(2, -1), (t >= length - QUERIES).expand(2, -1)
+    free = moved(None)
+    for said, mask in (("left", left), ("right", right)):
+        beside = moved(mask)
+        if beside == float("inf"):
+            yield Finding(f"Padding on the {said}, or between tokens, gives outputs not finite")
+        elif free < LIMIT < beside and not (causal and said == "right"):
+            yield Finding(
+                f"Without a mask the order of keys does not matter; with {QUERIES} of {length} "
+                f"padded, on the {said} or anywhere, it does: a mask is read by its shape, kept "
+                f"from an earlier call or ignored",
+                beside,
+                LIMIT,
+            )
+            return
+
+
+def _nothing_hidden(subject: Subject) -> Said:
+    """A mask that hides nothing changes nothing, in values and in gradients."""
+    shape = subject.typical(70)[-1]
+    module = _module(subject, shape)
+    keys = subject.draw(2, shape.length, subject.dim, seed="keys").requires_grad_()
+    queries = subject.draw(2, QUERIES, subject.dim, seed="queries")
+    cross = subject.pattern.cross
+    masks = (None, torch.zeros(2, shape.length, dtype=torch.bool, device=subject.device))
+    answers = []
+    for mask in masks:
+        out: Tensor = module(
+            queries if cross else keys, keys if cross else None, key_padding_mask=mask
+        )
+        parts = [out]
+        if out.requires_grad:
+            weighted = (out * subject.draw(*out.shape, seed="from above")).sum()
+            leaves = [keys, *module.parameters()]
+            parts += torch.autograd.grad(weighted, leaves, materialize_grads=True)
+        answers.append(parts)
+    for place, (plain, masked) in enumerate(zip(*answers, strict=True)):
+        moved = largest(masked - plain) / scale_of(plain)
+        if moved > LIMIT:
+            what = "gradient" if place else "output"
+            yield Finding(f"A mask that hides nothing moves the {what} ({shape})", moved, LIMIT)
+            return
 
 
 @torch.no_grad()
@@ -135,6 +216,9 @@ def _gradients(subject: Subject, dtype: torch.dtype) -> Said:
     stream, context = (queries, source) if cross else (source, None)
     out = _call(module, stream, context, mask)
     if not out.requires_grad:
+        return
+    if not out.isfinite().all():
+        yield Finding(f"Beside padding, outputs are not finite ({shape}, {name_of(dtype)})")
         return
     # An upstream gradient of ordinary size meets denominators that padding may have emptied.
     out.backward(subject.draw(*out.shape, seed="from above", dtype=dtype))

@@ -25,6 +25,10 @@ LONGEST = 130
 GRIDS = ((1, 1), (1, 2), (2, 1), (3, 5), (5, 3), (7, 9), (8, 8), (5, 13), (10, 13))
 GEOMETRIES = ((3, 5), (3, 6), (2, 6), (4, 6), (3, 8), (4, 8), (4, 16))
 """(heads, head width), the oddest first; the first that the variant accepts is used."""
+TRAINED = ((4, 16), (2, 32), (1, 64))
+"""The geometries that `quick` trains at; the first that the variant accepts is used."""
+FAR, FAR_GRID = (331, 1031), (17, 19)
+"""Lengths beyond the chunks that are usual, and no multiples of any."""
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
@@ -51,6 +55,7 @@ class Subject:
     dtypes: tuple[torch.dtype, ...] = DTYPES
     device: str = "cpu"
     reference: type[Attention] | None = None
+    geometries: tuple[tuple[int, int], ...] = GEOMETRIES
 
     @property
     def card(self) -> VariantCard:
@@ -65,10 +70,10 @@ class Subject:
 
     @cached_property
     def geometry(self) -> tuple[int, int]:
-        """(heads, head width): the first of GEOMETRIES that the variant accepts."""
+        """(heads, head width): the first of `geometries` that the variant accepts."""
         refused: list[str] = []
         shape = Shape(4, (2, 2) if self.card.needs_grid else None)
-        for heads, width in GEOMETRIES:
+        for heads, width in self.geometries:
             try:
                 self._construct(shape, heads, heads * width, {}, shape.length)
             except (ValueError, CabError) as error:
@@ -90,6 +95,23 @@ class Subject:
             return tuple(shape for shape in grids if shape.length <= longest)
         above = {n + 1 for n in self._sizes() if n < longest}
         return tuple(Shape(n) for n in sorted({*LENGTHS, *above}) if n <= longest)
+
+    @cached_property
+    def trained(self) -> "Subject":
+        """The same subject at the width at which it is trained and tested."""
+        return dataclasses.replace(self, geometries=(*TRAINED, *GEOMETRIES))
+
+    @property
+    def far(self) -> tuple[Shape, ...]:
+        """Shapes as long as those of tasks, for what costs a few calls alone."""
+        if self.card.needs_grid:
+            return (Shape(FAR_GRID[0] * FAR_GRID[1], FAR_GRID),)
+        return tuple(Shape(n) for n in FAR)
+
+    @property
+    def without_dropout(self) -> dict[str, Any]:
+        """Options under which training and evaluation must agree."""
+        return {"dropout": 0.0} if "dropout" in self.config else {}
 
     def typical(self, longest: int = LONGEST) -> tuple[Shape, ...]:
         """Three of the shapes: a short one, one of middle length, the longest."""
