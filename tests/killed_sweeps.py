@@ -6,6 +6,7 @@ Each sweep is a fork of this process, and each cell a fork of the sweep: what ta
 import is there already, so that hundreds fit into a minute. All else is as in `cab sweep`.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -62,7 +63,8 @@ def kill(process: int, whom: str, chance: random.Random) -> None:
     if whom == "cell":
         cells = [number for number in group_of(process) if number != process]
         if cells:
-            os.kill(chance.choice(cells), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended by now
+                os.kill(chance.choice(cells), signal.SIGKILL)
         time.sleep(chance.uniform(0, 0.1))
     if whom == "parent":
         os.kill(process, signal.SIGKILL)
