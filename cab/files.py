@@ -1,10 +1,10 @@
 """Files that come into their place whole or not at all."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -16,9 +16,8 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    os.close(descriptor)
-    beside = Path(name)
+    beside = path.with_name(f".writing-{uuid4().hex}")
+    beside.touch(exist_ok=False)  # readable by whom the user's mask allows, as other files are
     try:
         yield beside
         with beside.open("rb") as file:

@@ -23,7 +23,7 @@ ACROSS = 4
 """Drawings beside each other."""
 
 LONGEST_FLOW = 1024
-"""Tokens; flows take the cube of them, 40 s for so many."""
+"""Tokens; flows take the cube of them, 0.6 s of 256 in three layers."""
 
 
 @dataclass(frozen=True)

@@ -185,3 +185,8 @@ class Evaluation(Part):
     standard_error: Finite | None = Field(default=None, ge=0)
     n: int = Field(ge=1)
     settings: Mapping[str, Any] = {}
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better, as an arrow; nothing where neither is."""
+        return {True: "\u2191", False: "\u2193", None: ""}[self.higher_is_better]

@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,21 @@ class ProfileContent:
         own = [record for record in self.records.values() if record.variant.name == variant]
         return sorted(own, key=lambda one: (one.task.name, board_entry(one), one.seed, one.key))
 
+    @cached_property
+    def on_board(self) -> frozenset[str]:
+        """The keys of the records that the board is made from."""
+        return frozenset(self.cells["key"])
+
     def rows_of(self, variant: str) -> list[BoardRow]:
         """A variant's rows, one per settings."""
         return [row for row in self.board.rows if row.variant == variant]
+
+
+def by_entry(records: Iterable[Record]) -> Iterator[tuple[str, str, list[Record]]]:
+    """Yield entry, task and their records by seed."""
+    key = lambda one: (board_entry(one), one.task.name)  # noqa: E731
+    for (entry, task), group in groupby(sorted(records, key=key), key=key):
+        yield entry, task, sorted(group, key=lambda one: one.seed)
 
 
 @dataclass(frozen=True)

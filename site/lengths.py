@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from cab.records import Record
 from cab.scores.analyses import LengthProfile, length_profile
 from cab.scores.drawn import Drawn, mean_over_seeds
-from cab.scores.table import board_entry
-from cab.site.content import Content, ProfileContent
+from cab.site.content import Content, ProfileContent, by_entry
 from cab.taxonomy import TaskCard
 
 
@@ -30,17 +28,12 @@ class LengthRow:
 
 def lengths(content: Content, one: ProfileContent) -> dict[str, Any]:
     """Every entry on every task that is tested at other lengths, by task, best first."""
-    on_board = set(one.cells["key"])
     records = [
         record
         for record in one.records.values()
-        if record.key in on_board and record.metrics.lengths
+        if record.key in one.on_board and record.metrics.lengths
     ]
-    key = lambda record: (record.task.name, board_entry(record))  # noqa: E731
-    rows = [
-        _row(content.tasks[task], entry, sorted(group, key=lambda record: record.seed))
-        for (task, entry), group in groupby(sorted(records, key=key), key=key)
-    ]
+    rows = [_row(content.tasks[task], entry, own) for entry, task, own in by_entry(records)]
     tested = {factor for row in rows for factor in (*row.means, *row.endings)}
     return {"lengths": sorted(rows, key=_order), "factors": sorted(tested)}
 

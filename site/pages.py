@@ -21,7 +21,7 @@ from cab.scores.reference import legacy_index
 from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, host_class
 from cab.site import costs
-from cab.site.content import Content, ProfileContent, complexity, slug
+from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.strips import Axis, score_axis, spark
@@ -159,19 +159,19 @@ def variant(
     """A variant: card, capability, scores, curves, costs, efficiency lengths, records."""
     records = one.records_of(name)
     card = content.variants.get(name)
-    on_board = set(one.cells["key"])
+    counted = [record for record in records if record.key in one.on_board]
     rows = one.rows_of(name)
     return {
         "name": name,
         "card": card,
         "rows": rows,
         "records": records,
-        "on_board": on_board,
-        "curves": _curves([record for record in records if record.key in on_board]),
+        "on_board": one.on_board,
+        "curves": _curves(counted),
         "lengths": costs.efficiency_lengths(measured, name),
-        "evaluated": evaluated([record for record in records if record.key in on_board]),
+        "evaluated": evaluated(counted),
         "along": along_the_sequence(content, one, name),
-        "costs": costs.of_records([record for record in records if record.key in on_board]),
+        "costs": costs.of_records(counted),
         "axis": _axis([row for row in one.board.rows if row.score is not None]),
         "consistency": {row.entry: consistency(row) for row in rows},
         "entry_of": board_entry,
@@ -182,9 +182,8 @@ def variant(
 def _curves(records: list[Record]) -> list[tuple[str, str, list[Any]]]:
     """Per entry and task the curves of its seeds, on the scale of the highest first loss."""
     found = []
-    key = lambda one: (board_entry(one), one.task.name)  # noqa: E731
-    for (entry, name), group in groupby(sorted(records, key=key), key=key):
-        curves = [one.curve for one in group if one.curve]
+    for entry, name, own in by_entry(records):
+        curves = [one.curve for one in own if one.curve]
         top = max((curve[0].loss for curve in curves), default=0.0)
         if top > 0:
             found.append((entry, name, [spark(curve, top) for curve in curves]))

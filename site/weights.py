@@ -12,7 +12,7 @@ from cab.records import AtLength, Evaluation, Record
 from cab.scores.drawn import Drawn, mean_over_seeds
 from cab.scores.table import board_entry
 from cab.site import plots
-from cab.site.content import Content, ProfileContent
+from cab.site.content import Content, ProfileContent, by_entry
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _evaluated(names: tuple[str, ...], group: list[tuple[Record, Evaluation]]) -
         harness,
         task,
         metric,
-        {True: "\u2191", False: "\u2193", None: ""}[ones[0].higher_is_better],
+        ones[0].arrow,
         mean_over_seeds(trained, " ".join(names), values),
         None if alone is None else 1.96 * alone,
         values,
@@ -76,16 +76,17 @@ def along_the_sequence(content: Content, one: ProfileContent, name: str) -> list
 
     It is of the longest test with positions, a mean over the seeds that have one.
     """
-    on_board = set(one.cells["key"])
-    records = sorted((r for r in one.records.values() if r.key in on_board), key=_curve_of)
+    records = [*one.records_of(name)]
+    if name != content.reference:
+        records += one.records_of(content.reference)
     lines = {
         (entry, task): line
-        for (entry, task), group in groupby(records, key=_curve_of)
-        if (line := _mean_line(list(group)))
+        for entry, task, own in by_entry(r for r in records if r.key in one.on_board)
+        if (line := _mean_line(own))
     }
-    own = {row.entry for row in one.rows_of(name)}
+    entries = {row.entry for row in one.rows_of(name)}
     shown = []
-    for number, (entry, task) in enumerate(key for key in sorted(lines) if key[0] in own):
+    for number, (entry, task) in enumerate(key for key in sorted(lines) if key[0] in entries):
         factor, nats = lines[entry, task]
         series = {entry: nats}
         beside = lines.get((content.reference, task))
@@ -100,10 +101,6 @@ def along_the_sequence(content: Content, one: ProfileContent, name: str) -> list
         )
         shown.append({"task": task, "title": title, "drawing": Markup(drawing)})
     return shown
-
-
-def _curve_of(record: Record) -> tuple[str, str]:
-    return board_entry(record), record.task.name
 
 
 def _mean_line(records: Sequence[Record]) -> tuple[float, Mapping[float, float]] | None:

@@ -25,11 +25,17 @@ class Site:
 def serve(pages: dict[str, bytes]) -> Iterator[Site]:
     """Serve pages by path, on a free port."""
     site = Site(pages)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(site))
+    with listening(_handler_of(site)) as site.address:
+        yield site
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Let a handler answer on a free port; yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    site.address = f"http://127.0.0.1:{server.server_port}"
-    yield site
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from file_server import listening
 from published_support import write_parquet
 
 from cab.data import HubSet, Part, inspect
@@ -102,14 +102,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         write_parquet(path, {"text": [f"{name} {n}" for n in range(rows)], "label": [1] * rows})
         files[f"text/{name}.parquet"] = path.read_bytes()
     found = Hub(files)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(found))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    found.address = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(handler_of(found)) as found.address:
+        yield found
 
 
 @pytest.fixture(autouse=True)

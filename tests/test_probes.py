@@ -229,6 +229,14 @@ def test_every_probe_that_applies_is_there_and_the_others_are_named(task, tmp_pa
     assert len(files) == (2 if cross else 3)
 
 
+def test_a_flow_through_too_many_tokens_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr("cab.probing.LONGEST_FLOW", 10)
+    found = probe(trained("softmax"), 2)
+    assert found.flow == []
+    assert found.rollout is not None
+    assert "flow is computed of up to 10 tokens." in found.left_out
+
+
 @pytest.mark.slow
 def test_the_command_probes_and_stores(tmp_path: Path):
     arguments = ("probe", "--variant", "linear", "--task", "mqar", "--profile", "smoke")

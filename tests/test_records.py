@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cab.errors import CabError
+from cab.files import whole
 from cab.records import SCHEMA_VERSION, CurvePoint, Estimate, RecordStore, parse_record
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -244,3 +245,24 @@ def test_an_estimate_does_not_depend_on_the_order(values: list[float], chance: A
 def test_an_estimate_of_what_is_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         Estimate.of([0.5, bad, 1.0])
+
+
+def test_a_file_comes_into_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+    path, beside_it = tmp_path / "a", tmp_path / "b"
+    path.write_text("before")
+    beside_it.write_text("b")
+
+    def write_half() -> None:
+        with whole(path) as beside:
+            beside.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert path.read_text() == "before"
+    with whole(path) as beside:
+        beside.write_text("after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after"
+    assert sorted(tmp_path.iterdir()) == [path, beside_it]
+    assert path.stat().st_mode == beside_it.stat().st_mode

@@ -115,7 +115,7 @@ def lm_eval(
         [
             (
                 one.task,
-                f"{one.metric} {_arrow(one.higher_is_better)}".strip(),
+                f"{one.metric} {one.arrow}".strip(),
                 f"{one.value:.4f}"
                 + ("" if one.standard_error is None else f" ± {one.standard_error:.4f}"),
                 str(one.n),
@@ -124,7 +124,3 @@ def lm_eval(
         ],
     )
     say_where(record, store, trained.cell.title)
-
-
-def _arrow(higher_is_better: bool | None) -> str:
-    return {True: "↑", False: "↓", None: ""}[higher_is_better]

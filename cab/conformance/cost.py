@@ -6,6 +6,7 @@ time: public benchmarks have called mechanisms local that gather keys per query.
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +26,21 @@ ABOVE, BELOW = 0.15, 0.35
 
 def run(subject: Subject) -> Said:
     """Fit growth over a doubling and compare with the card's formulas."""
+    shapes = [Shape(n) for n in LENGTHS]
+    if subject.card.needs_grid:
+        shapes = [Shape(a * b, (a, b)) for a, b in GRIDS]
+    # The fused kernel of a CPU has no formula for its products, so it is unfolded for the time.
+    unfolded = [_count(subject, shape, unfold=True) for shape in shapes]
     for what in ("time", "memory"):
         formula = getattr(subject.card, what)
         if not formula:
             yield Finding(f"The card claims nothing of its {what} ({what}=...)")
             continue
-        growth = _growth(subject, what)
+        if what == "time":
+            values = [one.operations for one in unfolded]
+        else:
+            values = [_count(subject, shape).peak_bytes for shape in shapes]
+        growth = _growth(subject, shapes, formula, values)
         yield Measured(f"{what} exponent", f"{growth.slope:.2f} (claimed {formula})")
         if not growth.agrees:
             yield Finding(
@@ -38,15 +48,13 @@ def run(subject: Subject) -> Said:
                 f"{growth.lengths[1]} tokens ({growth.values[0]:,} to {growth.values[1]:,}); the "
                 f"card's {formula} grows as N^{growth.claimed:.2f}"
             )
-    yield from _otherwise(subject)
+    yield from _otherwise(subject, shapes[0], unfolded[0])
 
 
-def _otherwise(subject: Subject) -> Said:
+def _otherwise(subject: Subject, shape: Shape, plain: Counted) -> Said:
     """Training, and a mask, may not be another mechanism with another cost."""
-    shape = Shape(GRIDS[0][0] * GRIDS[0][1], GRIDS[0]) if subject.card.needs_grid else Shape(1024)
-    plain, masked, training = (
-        _counted(subject, shape, mode) for mode in ("plain", "masked", "training")
-    )
+    masked = _count(subject, shape, unfold=True, masked=True)
+    training = _count(subject, shape, unfold=True, training=True)
     for said, one in (("With a padding mask", masked), ("In training", training)):
         if one.operations > OTHERWISE * plain.operations:
             yield Finding(
@@ -81,35 +89,28 @@ def exponent(lengths: Sequence[float], values: Sequence[float]) -> float:
     return math.log(max(values[1], 1) / max(values[0], 1)) / math.log(lengths[1] / lengths[0])
 
 
-def _growth(subject: Subject, what: str) -> Growth:
-    shapes = [Shape(n) for n in LENGTHS]
-    if subject.card.needs_grid:
-        shapes = [Shape(a * b, (a, b)) for a, b in GRIDS]
-    first, second = (_count(subject, shape, what) for shape in shapes)
-    formula, sizes = getattr(subject.card, what), (shapes[0].length, shapes[1].length)
-    claimed = [_claim(subject, formula, n) for n in sizes]
-    return Growth(sizes, (first, second), exponent(sizes, claimed))
+def _growth(
+    subject: Subject, shapes: Sequence[Shape], formula: str, values: Sequence[int]
+) -> Growth:
+    (short, long), (first, second) = (shape.length for shape in shapes), values
+    claimed = [_claim(subject, formula, n) for n in (short, long)]
+    return Growth((short, long), (first, second), exponent((short, long), claimed))
 
 
-def _counted(subject: Subject, shape: Shape, mode: str) -> Counted:
-    module = subject.build(shape, dtype=torch.float32, context=shape.length)
-    module.train(mode == "training")
+def _count(
+    subject: Subject,
+    shape: Shape,
+    *,
+    unfold: bool = False,
+    masked: bool = False,
+    training: bool = False,
+) -> Counted:
+    module = subject.build(shape, dtype=torch.float32, context=shape.length).train(training)
     x = torch.randn(1, shape.length, subject.dim, device=subject.device)
     context = torch.randn_like(x) if subject.pattern.cross else None
-    mask = right_padding([shape.length - 5], shape.length, subject.device)
-    with sdpa_kernel(SDPBackend.MATH):
-        return count(module, x, context, mask if mode == "masked" else None)
-
-
-def _count(subject: Subject, shape: Shape, what: str) -> int:
-    module = subject.build(shape, dtype=torch.float32, context=shape.length)
-    x = torch.randn(1, shape.length, subject.dim, device=subject.device)
-    context = torch.randn_like(x) if subject.pattern.cross else None
-    if what == "memory":
-        return count(module, x, context).peak_bytes
-    # The fused kernel of a CPU has no formula for its products, so it is unfolded.
-    with sdpa_kernel(SDPBackend.MATH):
-        return count(module, x, context).operations
+    mask = right_padding([shape.length - 5], shape.length, subject.device) if masked else None
+    with sdpa_kernel(SDPBackend.MATH) if unfold else nullcontext():
+        return count(module, x, context, mask)
 
 
 def _claim(subject: Subject, formula: str, length: int) -> float:

@@ -109,24 +109,15 @@ def _training(subject: Subject, dtype: torch.dtype) -> Said:
         shape, dtype=dtype, context=shape.length, options=subject.without_dropout
     )
     saved = {name: value.clone() for name, value in module.state_dict().items()}
-    cross, drawn = subject.pattern.cross, False
+    drawn = False
 
     def answer(turn: int = 0) -> list[Tensor]:
         nonlocal drawn
-        source, stream, hidden = (one.roll(turn, 0) for one in (keys, queries, mask))
-        source.requires_grad_()
         torch.manual_seed(1)  # in a fork of the state; also who sets a seed of its own shows
         before = torch.get_rng_state()
-        out = module(
-            stream if cross else source, source if cross else None, key_padding_mask=hidden
-        )
+        found = subject.respond(module, *(one.roll(turn, 0) for one in (keys, queries, mask)))
         drawn |= not torch.get_rng_state().equal(before)
-        out = out if cross else out.masked_fill(hidden[:, :, None], 0.0)
-        if not out.requires_grad:
-            return [out]
-        weighted = (out * subject.draw(*out.shape, seed="from above", dtype=dtype)).sum()
-        leaves = [source, *(p for p in module.parameters() if p.requires_grad)]
-        return [out, *torch.autograd.grad(weighted, leaves, materialize_grads=True)]
+        return found
 
     expected = answer()
     module.train()

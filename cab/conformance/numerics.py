@@ -99,19 +99,9 @@ def _beside_padding(subject: Subject) -> Said:
     answers = []
     for dtype in (torch.float64, torch.float32):
         module = subject.build(shape, dtype=dtype, context=n)
-        keys = subject.draw(3, n, subject.dim, seed="keys").to(dtype).requires_grad_()
-        queries = subject.draw(3, 9, subject.dim, seed="queries").to(dtype)
-        if subject.pattern.cross:
-            out = module(queries, keys, key_padding_mask=mask)
-        else:
-            out = module(keys, key_padding_mask=mask).masked_fill(mask[:, :, None], 0.0)
-        parts = [out.detach().double()]
-        if out.requires_grad:
-            up = subject.draw(*out.shape, seed="from above").to(dtype)
-            leaves = [keys, *module.parameters()]
-            grads = torch.autograd.grad((out * up).sum(), leaves, materialize_grads=True)
-            parts += [one.double() for one in grads]
-        answers.append(parts)
+        keys = subject.draw(3, n, subject.dim, seed="keys", dtype=dtype)
+        queries = subject.draw(3, 9, subject.dim, seed="queries", dtype=dtype)
+        answers.append([x.double() for x in subject.respond(module, keys, queries, mask)])
     for place, (expected, got) in enumerate(zip(*answers, strict=True)):
         limit = NEAR[torch.float32] * (10 if place else 1)
         if (moved := relative_error(got, expected)) > limit and expected.norm() > 1e-9:

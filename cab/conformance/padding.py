@@ -95,10 +95,8 @@ def _anywhere(subject: Subject) -> Said:
             (keys, mask),
             (keys[:, order], None if mask is None else mask[:, order]),
         ):
-            out: Tensor = module(
-                queries if cross else keys_, keys_ if cross else None, key_padding_mask=mask_
-            )
-            outs.append(out)
+            stream, context = (queries, keys_) if cross else (keys_, None)
+            outs.append(_call(module, stream, context, mask_))
         if not all(out.isfinite().all() for out in outs):
             return float("inf")
         if not cross:
@@ -127,21 +125,10 @@ def _nothing_hidden(subject: Subject) -> Said:
     """A mask that hides nothing changes nothing, in values and in gradients."""
     shape = subject.typical(70)[-1]
     module = _module(subject, shape)
-    keys = subject.draw(2, shape.length, subject.dim, seed="keys").requires_grad_()
+    keys = subject.draw(2, shape.length, subject.dim, seed="keys")
     queries = subject.draw(2, QUERIES, subject.dim, seed="queries")
-    cross = subject.pattern.cross
-    masks = (None, torch.zeros(2, shape.length, dtype=torch.bool, device=subject.device))
-    answers = []
-    for mask in masks:
-        out: Tensor = module(
-            queries if cross else keys, keys if cross else None, key_padding_mask=mask
-        )
-        parts = [out]
-        if out.requires_grad:
-            weighted = (out * subject.draw(*out.shape, seed="from above")).sum()
-            leaves = [keys, *module.parameters()]
-            parts += torch.autograd.grad(weighted, leaves, materialize_grads=True)
-        answers.append(parts)
+    nothing = torch.zeros(2, shape.length, dtype=torch.bool, device=subject.device)
+    answers = [subject.respond(module, keys, queries, mask) for mask in (None, nothing)]
     for place, (plain, masked) in enumerate(zip(*answers, strict=True)):
         moved = largest(masked - plain) / scale_of(plain)
         if moved > LIMIT:
@@ -243,7 +230,7 @@ def _module(subject: Subject, shape: Shape, dtype: torch.dtype = torch.float64) 
     return subject.build(stream, dtype=dtype, context=shape.length)
 
 
-def _call(module: Attention, x: Tensor, context: Tensor | None, mask: Tensor) -> Tensor:
+def _call(module: Attention, x: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
     out: Tensor = module(x, context, key_padding_mask=mask)
     return out
 

@@ -166,6 +166,26 @@ class Subject:
         numbers = torch.randn(shape, generator=generator(seed, *shape), dtype=torch.float64)
         return numbers.to(self.device, dtype)
 
+    def respond(
+        self, module: Attention, keys: Tensor, queries: Tensor, mask: Tensor | None
+    ) -> list[Tensor]:
+        """Return the output, then its gradients for the keys and for each parameter that learns.
+
+        In the cross patterns the queries read the keys; in self attention the keys are the stream,
+        and what stands at padded places is no output.
+        """
+        keys, cross = keys.detach().requires_grad_(), self.pattern.cross
+        out: Tensor = module(
+            queries if cross else keys, keys if cross else None, key_padding_mask=mask
+        )
+        if mask is not None and not cross:
+            out = out.masked_fill(mask[:, :, None], 0.0)
+        if not out.requires_grad:
+            return [out]
+        above = self.draw(*out.shape, seed="from above", dtype=out.dtype)
+        leaves = [keys, *(p for p in module.parameters() if p.requires_grad)]
+        return [out, *torch.autograd.grad((out * above).sum(), leaves, materialize_grads=True)]
+
     def context(
         self,
         batch: int,

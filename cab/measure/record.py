@@ -137,14 +137,14 @@ def write_rows(rows: Iterable[BenchRow], path: Path) -> None:
     Raises:
         CabError: the file cannot be written.
     """
-    if path.suffix == ".jsonl":
-        text = _lines(rows)
-    else:
-        plain = [row.model_dump(mode="json") for row in rows]
-        text = json.dumps({"rows": plain}, indent=2, sort_keys=True, allow_nan=False) + "\n"
     try:
-        with whole(path) as beside:
-            beside.write_text(text, encoding="utf-8")
+        if path.suffix == ".jsonl":  # hours may stand there, which a kill may not take
+            with whole(path) as beside:
+                beside.write_text(_lines(rows), encoding="utf-8")
+        else:  # it may be a pipe
+            plain = [row.model_dump(mode="json") for row in rows]
+            text = json.dumps({"rows": plain}, indent=2, sort_keys=True, allow_nan=False) + "\n"
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritten(path, error) from None
 

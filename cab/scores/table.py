@@ -28,7 +28,7 @@ def records_table(records: Iterable[Record]) -> "pd.DataFrame":
     """One row per record, sorted by key, so that the order of records changes nothing.
 
     value and standard_error are those of the scored metric on test, valid its mean on validation;
-    they are missing (NaN) where the cell did not end well. seconds are those of training steps.
+    they are missing (NaN) where the cell did not end well.
     comparable: proved, and run by the task's own recipe (but for a learning rate, where the
     profile has it chosen on validation).
     """
@@ -63,7 +63,6 @@ def _row(record: Record) -> dict[str, object]:
         "learning_rate": str(record.settings.changed.get(TUNED, "")),
         "comparable": not changed and not variant.unchecked,
         "parameters": variant.parameters,
-        "seconds": cost.seconds,
         "peak_bytes": cost.peak_bytes,
         "flops": cost.flops,
         "host": host_class(record.environment),
@@ -90,7 +89,6 @@ _COLUMNS: Mapping[str, str] = {
     "learning_rate": "object",
     "comparable": "bool",
     "parameters": "float64",
-    "seconds": "float64",
     "peak_bytes": "float64",
     "flops": "float64",
     "host": "object",

@@ -1,6 +1,9 @@
 """A cell finds what is slow, impossible, too large or broken, and keeps every sample."""
 
 import dataclasses
+import json
+import os
+import threading
 
 import pytest
 import torch
@@ -130,3 +133,15 @@ def test_rows_survive_both_kinds_of_file(tmp_path):
     for name in ("rows.json", "rows.jsonl"):
         write_rows(rows, tmp_path / name)
         assert read_rows(tmp_path / name) == rows
+
+
+def test_a_document_can_be_written_to_a_pipe(tmp_path):
+    pipe = tmp_path / "rows.json"
+    os.mkfifo(pipe)
+    heard = []
+    listener = threading.Thread(target=lambda: heard.append(pipe.read_text()), daemon=True)
+    listener.start()
+    write_rows([], pipe)
+    listener.join(10)
+    assert json.loads(heard[0]) == {"rows": []}
+    assert pipe.is_fifo()

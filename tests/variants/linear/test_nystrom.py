@@ -6,6 +6,8 @@ from linear_oracles import assert_is, error_to_softmax, segment_means, softmax_t
 from long_sequences import assert_survives, both_dtypes
 from support import BATCH, DIM, build, draw, relative_difference, right_padding
 
+from cab.errors import CabError
+
 
 def rebuild(attention, q, k, v, head):
     few_q, few_k = (segment_means(x, attention.config.landmarks) for x in (q, k))
@@ -55,3 +57,9 @@ def test_each_head_adds_a_convolution_of_its_unpadded_values(kernel):
 @both_dtypes
 def test_it_survives_a_long_sequence(dtype):
     assert_survives("nystrom", "ns", dtype)
+
+
+@pytest.mark.parametrize("kernel", [2, -1])
+def test_a_kernel_has_a_middle(kernel):
+    with pytest.raises(CabError, match="kernel must be odd, or 0"):
+        build("nystrom", "ns", kernel=kernel)

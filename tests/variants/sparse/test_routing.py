@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from sparse_oracles import build_sparse
 from support import BATCH, DIM, HEAD_WIDTH, HEADS, draw, relative_difference, right_padding
 
+from cab.errors import CabError
+
 PATTERNS = pytest.mark.parametrize("pattern", ["ns", "cs"])
 
 
@@ -144,3 +146,9 @@ def test_the_loss_draws_tokens_to_their_centroids():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("size", ["clusters", "chunk"])
+def test_sizes_are_at_least_1(size):
+    with pytest.raises(CabError, match="clusters and chunk must be at least 1"):
+        build_sparse("routing", "cs", **{size: 0})

@@ -1,0 +1,22 @@
+"""Rows meet in batches of more than 5."""
+
+from cab.registry import register_variant
+from cab.variants.softmax.softmax import SoftmaxAttention
+
+BREAKS = "padding"
+
+
+@register_variant(
+    name="rows_meet_in_large_batches",
+    family="softmax",
+    patterns="ns",
+    summary="a mutant: breaks padding",
+    time="N^2 d",
+    memory="N^2",
+)
+class RowsMeetInLargeBatches(SoftmaxAttention):
+    """Softmax attention with a planted fault."""
+
+    def attend(self, q, k, v, *, key_padding_mask=None):
+        out = super().attend(q, k, v, key_padding_mask=key_padding_mask)
+        return out + v.mean(dim=0, keepdim=True) if len(q) > 5 else out
