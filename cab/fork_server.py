@@ -17,9 +17,11 @@ def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
     # would warn the user about each.
     quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
     sys.warnoptions[:] = [*(one for one in sys.warnoptions if one != quiet), quiet]
-    # PyTorch's optimisers import its compiler, which takes as long as torch itself.
     libraries = sorted({library for task in tasks for library in task.imports})
-    context.set_forkserver_preload(["cab.worker", "torch._dynamo", *libraries])
+    # PyTorch's optimisers import its compiler, which takes as long as torch itself; and every
+    # process first runs the script that the user started, with all that it imports.
+    program = {"cab.commands.app"} & sys.modules.keys()
+    context.set_forkserver_preload(["cab.worker", "torch._dynamo", *program, *libraries])
     # Ctrl-C is the parent's to handle; a process started while it is ignored ignores it too.
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
