@@ -128,7 +128,6 @@ def _environment(content: Content) -> Environment:
         "markdown": _markdown,
         "complexity": complexity,
         "bibtex": bibtex,
-        "rank": report.rank_text,
         "interval": report.interval_text,
         "sentence": lambda text: text[:1].upper() + text[1:],
     }

@@ -8,7 +8,7 @@ from cab.scores.analyses import gain
 from cab.scores.drawn import Drawn, weighted
 from cab.scores.ranking import SEEDS_FOR_A_RANK
 from cab.scores.rows import BoardRow
-from cab.scores.ties import rank_ties
+from cab.scores.ties import Place, rank_ties
 from cab.site.content import Content, ProfileContent
 from cab.taxonomy import TaskCard
 
@@ -19,15 +19,14 @@ SLOT = "feature_map"
 class GateRow:
     """An entry's gain over no gate: per task and on average, in the metric's unit, more is better.
 
-    gain is empty unless the entry has results on every task; rank is so, too, for what is not
+    gain is empty unless the entry has results on every task; place is so, too, for what is not
     ranked.
     """
 
     row: BoardRow
     gains: Mapping[str, Drawn]
     gain: Drawn | None
-    rank: int | None
-    shared: bool = False
+    place: Place | None
 
 
 def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
@@ -39,15 +38,13 @@ def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
         for row in one.board.rows
         if any(card.name in row.results for card in cards)
     ]
-    ranks = rank_ties({
+    places = rank_ties({
         gained.row.entry: gained.gain
         for gained in found
         if gained.gain is not None and gained.row.role == "entry" and _seeded(gained.row, cards)
     })  # fmt: skip
     rows = [
-        replace(g, rank=rank, shared=len(group) > 1)
-        for g in sorted(found, key=_order)
-        for rank, group in [ranks.get(g.row.entry, (None, ()))]
+        replace(gained, place=places.get(gained.row.entry)) for gained in sorted(found, key=_order)
     ]
     families = {row.row.variant: content.family(row.row.variant) for row in rows}
     return {"gates": rows, "cards": cards, "families": families, "seeds": SEEDS_FOR_A_RANK}

@@ -7,7 +7,6 @@ from itertools import combinations, groupby
 from typing import Any
 
 from cab.records import Record
-from cab.scores import report
 from cab.scores.analyses import (
     Benefit,
     benefit_of_attention,
@@ -121,7 +120,7 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
     return {
         "groups": groups,
         "without": [row for row in one.board.rows if row.score is None],
-        "together": {entry: report.rank_text(row) for entry, row in together.items()},
+        "together": {entry: str(row.place or "") for entry, row in together.items()},
         "families": families,
         "complexities": {name: complexity(content.variants[name])
                          if name in content.variants else "unknown" for name in families},
@@ -130,7 +129,7 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
         "domains": [domain for domain in Domain if any(c.domain == domain for c in counting)],
         "newest": max((r.provenance.ended for r in one.records.values()), default=None),
         "hosts": sorted({host_class(r.environment) for r in one.records.values()}),
-        "ranked": sum(row.rank is not None for row in rows),
+        "ranked": sum(row.place is not None for row in rows),
         "seeds_for_a_rank": SEEDS_FOR_A_RANK,
     }  # fmt: skip
 

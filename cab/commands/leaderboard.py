@@ -67,12 +67,12 @@ def leaderboard(
 def _cells(
     row: "BoardRow", shown: tuple[Pattern, ...], asked: tuple[Pattern, ...]
 ) -> tuple[str, ...]:
-    from cab.scores.report import interval_text, rank_text
+    from cab.scores.report import interval_text
 
-    rank = rank_text(row)
+    rank = str(row.place or "")
     if len(asked) == 1:
-        rank = rank_text(row, asked[0])
-    elif row.rank is None and row.role != "entry":
+        rank = str(row.places.get(asked[0], ""))
+    elif row.place is None and row.role != "entry":
         rank = row.role
     patterns = [interval_text(row.patterns.get(pattern)) for pattern in shown]
     return (

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cab.scores.rows import BoardRow
-from cab.scores.ties import rank_ties
+from cab.scores.ties import Place, rank_ties
 from cab.taxonomy import Pattern
 
 SEEDS_FOR_A_RANK = 3
@@ -30,12 +30,12 @@ def rank(
 
     entries = [row for row in rows if row.role == "entry" and row.score is not None]
     eligible = [row for row in entries if enough(row, row.coverage.tasks)]
-    ranks: dict[str, tuple[int, tuple[str, ...]]] = {}
+    places: dict[str, Place] = {}
     for coverage in {row.coverage.tasks for row in eligible}:
         equal = [row for row in eligible if together or row.coverage.tasks == coverage]
         if len(equal) > 1:
-            ranks |= rank_ties({row.entry: row.score for row in equal if row.score is not None})
-    by_pattern: dict[str, dict[Pattern, tuple[int, tuple[str, ...]]]] = {}
+            places |= rank_ties({row.entry: row.score for row in equal if row.score is not None})
+    by_pattern: dict[str, dict[Pattern, Place]] = {}
     for pattern, needed in of_pattern.items():
         whole = {
             row.entry: row.patterns[pattern]
@@ -45,13 +45,7 @@ def rank(
         for entry, place in rank_ties(whole).items() if len(whole) > 1 else ():
             by_pattern.setdefault(entry, {})[pattern] = place
     placed = [
-        replace(
-            row,
-            rank=ranks[row.entry][0] if row.entry in ranks else None,
-            group=ranks[row.entry][1] if row.entry in ranks else (),
-            pattern_ranks={p: place for p, (place, _) in by_pattern.get(row.entry, {}).items()},
-            pattern_groups={p: group for p, (_, group) in by_pattern.get(row.entry, {}).items()},
-        )
+        replace(row, place=places.get(row.entry), places=by_pattern.get(row.entry, {}))
         for row in rows
     ]
     return tuple(sorted(placed, key=lambda row: _order(row, together)))

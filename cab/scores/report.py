@@ -28,14 +28,14 @@ def document(board: Board, rows: int | None = None) -> dict[str, Any]:
 
 def _plain(row: BoardRow) -> dict[str, Any]:
     return {
-        "rank": row.rank,
-        "tied_with": [entry for entry in row.group if entry != row.entry],
+        "rank": row.place.rank if row.place else None,
+        "tied_with": [e for e in (row.place.group if row.place else ()) if e != row.entry],
         "entry": row.entry,
         "variant": row.variant,
         "role": row.role,
         "score": score(row.score),
         "patterns": {str(name): score(one) for name, one in row.patterns.items()},
-        "pattern_ranks": {str(name): rank for name, rank in row.pattern_ranks.items()},
+        "pattern_ranks": {str(name): one.rank for name, one in row.places.items()},
         "tasks": {
             name: {
                 "mean": None if one.mean is None else _round(one.mean.point),
@@ -78,7 +78,8 @@ def to_csv(board: Board, rows: int | None = None) -> str:
     writer.writerow((*line, *(f"task_{name}" for name in head), "outcomes"))
     for row in board.rows[:rows]:
         whole = _triple(row.score)
-        start = (row.rank, row.entry, row.variant, row.role, *whole, str(row.coverage))
+        rank = row.place.rank if row.place else None
+        start = (rank, row.entry, row.variant, row.role, *whole, str(row.coverage))
         for task, one in row.results.items():
             mean = None if one.mean is None else _round(one.mean.point)
             outcomes = " ".join(f"{count} {name}" for name, count in one.outcomes.items())
@@ -117,7 +118,7 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
     for row in board.rows[:rows]:
         name = row.entry if row.role == "entry" else f"*{row.entry}*"
         cells = (
-            rank_text(row),
+            str(row.place or ""),
             name,
             interval_text(row.score),
             *_patterns(row),
@@ -139,7 +140,7 @@ def to_latex(board: Board, rows: int | None = None) -> str:
         name = _tex(row.entry)
         name = name if row.role == "entry" else rf"\emph{{{name}}}"
         cells = (
-            rank_text(row),
+            str(row.place or ""),
             name,
             interval_text(row.score),
             *_patterns(row),
@@ -152,14 +153,6 @@ def to_latex(board: Board, rows: int | None = None) -> str:
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(char, "\\" + char if char in "&%$#_{}" else char) for char in text)
-
-
-def rank_text(row: BoardRow, pattern: Pattern | None = None) -> str:
-    """A rank, `3` or, shared, `3=`, of all or of a pattern; nothing for what is not ranked."""
-    rank, group = row.rank, row.group
-    if pattern is not None:
-        rank, group = row.pattern_ranks.get(pattern), row.pattern_groups.get(pattern, ())
-    return "" if rank is None else f"{rank}{'=' if len(group) > 1 else ''}"
 
 
 def _patterns(row: BoardRow) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cab.scores.drawn import Drawn
+from cab.scores.ties import Place
 from cab.taxonomy import Pattern, Role, TaskCard
 
 
@@ -42,9 +43,9 @@ class Result:
 class BoardRow:
     """An entry. score is None without a result on any counting task.
 
-    seeds is the least number of seeds on a task that counts. rank is the place of its tie group
-    among rows of the same coverage, group the entries in it; both are empty for what is not
-    ranked: controls, the reference, entries with too few seeds or alone in their coverage.
+    seeds is the least number of seeds on a task that counts. place is its place among rows of the
+    same coverage, places the one within each pattern; there is none for what is not ranked:
+    controls, the reference, entries with too few seeds or alone in their coverage.
     """
 
     entry: str
@@ -56,10 +57,8 @@ class BoardRow:
     score: Drawn | None
     coverage: Coverage
     seeds: int
-    rank: int | None = None
-    group: tuple[str, ...] = ()
-    pattern_ranks: Mapping[Pattern, int] = field(default_factory=dict)
-    pattern_groups: Mapping[Pattern, tuple[str, ...]] = field(default_factory=dict)
+    place: Place | None = None
+    places: Mapping[Pattern, Place] = field(default_factory=dict)
 
     @property
     def failures(self) -> int:

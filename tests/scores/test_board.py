@@ -76,7 +76,7 @@ def test_an_entry_with_nothing_scored_stays_on_the_board_without_a_score():
     records = [*ends("mqar"), *made("linear", "mqar", (0.0,), status="diverged")]
     row = board_of(records).row("linear")
     assert row.score is None
-    assert row.rank is None
+    assert row.place is None
     assert row.results["mqar"].outcomes == {"diverged": 1}
 
 
@@ -174,7 +174,7 @@ def test_the_order_of_records_changes_nothing(seed):
     records = made_board({"linear": 0.6, "performer": 0.62, "window": 0.3})
 
     def shape(board):
-        return [(row.entry, row.rank, row.group, facts(row)) for row in board.rows]
+        return [(row.entry, row.place, facts(row)) for row in board.rows]
 
     assert shape(board_of(shuffled(records, seed))) == shape(board_of(records))
 

@@ -2,7 +2,13 @@
 
 from made_records import board_of, ends, made
 
+from cab.scores.board import Board
+from cab.scores.ties import Place
 from cab.taxonomy import Pattern
+
+
+def ranks_of(board: Board) -> dict[str, int]:
+    return {row.entry: row.place.rank for row in board.rows if row.place}
 
 
 def test_ranks_are_shared_by_what_cannot_be_told_apart():
@@ -14,13 +20,13 @@ def test_ranks_are_shared_by_what_cannot_be_told_apart():
         *made("abc", "mqar", (0.99, 0.98)),
     ]
     board = board_of(records)
-    ranks = {row.entry: row.rank for row in board.rows}
+    ranks = {row.entry: row.place and row.place.rank for row in board.rows}
     assert ranks == {
         "linear": 1, "performer": 1, "window": 3, "abc": None, "softmax": None, "none": None,
     }  # fmt: skip
-    assert board.row("performer").group == ("linear", "performer")
+    assert board.row("performer").place.group == ("linear", "performer")
     assert board.row("abc").seeds == 2
-    assert board.row("window").pattern_ranks == {Pattern.CS: 3}
+    assert board.row("window").places == {Pattern.CS: Place(3, ("window",))}
 
 
 def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
@@ -34,9 +40,12 @@ def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
     ]
     apart, together = board_of(records), board_of(records, together=True)
     # linear has nobody to be compared with.
-    assert {row.entry: row.rank for row in apart.rows if row.rank} == {"performer": 1, "abc": 2}
-    assert apart.row("linear").group == ()
-    assert {row.entry: row.rank for row in together.rows if row.rank} == {
+    assert ranks_of(apart) == {
+        "performer": 1,
+        "abc": 2,
+    }
+    assert apart.row("linear").place is None
+    assert ranks_of(together) == {
         "performer": 1,
         "linear": 2,
         "abc": 2,
@@ -47,9 +56,12 @@ def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
 
 def test_nothing_is_ranked_on_a_scale_of_one_seed():
     entries = [*made("linear", "mqar", (0.8, 0.8, 0.8)), *made("abc", "mqar", (0.6, 0.6, 0.6))]
-    assert not [r for r in board_of([*ends("mqar", (0.9,)), *entries]).rows if r.rank]
+    assert not [r for r in board_of([*ends("mqar", (0.9,)), *entries]).rows if r.place]
     ranked = board_of([*ends("mqar"), *entries])
-    assert {row.entry: row.rank for row in ranked.rows if row.rank} == {"linear": 1, "abc": 2}
+    assert ranks_of(ranked) == {
+        "linear": 1,
+        "abc": 2,
+    }
 
 
 def test_few_seeds_in_one_pattern_take_no_rank_in_another():
@@ -61,8 +73,8 @@ def test_few_seeds_in_one_pattern_take_no_rank_in_another():
         *made("abc", "mqar", (0.7, 0.71, 0.69)),
     ]
     board = board_of(records)
-    assert board.row("linear").pattern_ranks == {Pattern.CS: 1}
-    assert board.row("abc").pattern_ranks == {Pattern.CS: 2}
+    assert board.row("linear").places[Pattern.CS].rank == 1
+    assert board.row("abc").places[Pattern.CS].rank == 2
 
 
 def test_scores_that_print_alike_share_a_rank_though_their_seeds_agree():
@@ -72,5 +84,5 @@ def test_scores_that_print_alike_share_a_rank_though_their_seeds_agree():
         *made("abc", "mqar", (0.801, 0.801, 0.801)),
         *made("performer", "mqar", (0.790, 0.790, 0.790)),
     ]
-    ranks = {row.entry: row.rank for row in board_of(records).rows if row.rank}
+    ranks = ranks_of(board_of(records))
     assert ranks == {"abc": 1, "linear": 1, "performer": 3}

@@ -16,7 +16,6 @@ from cab.published import read_results
 from cab.registry import discover_tasks
 from cab.scores.board import make_board
 from cab.scores.paired import compare
-from cab.scores.report import rank_text
 from cab.scores.table import records_table
 from cab.taxonomy import Domain
 
@@ -178,7 +177,7 @@ def test_different_coverage_is_ranked_together_only_when_asked(
     board = make_board(table, "quick", REGISTERED, VARIANTS, together=True)
     assert entries(page) == [row.entry for row in board.rows if row.score is not None]
     ranks = page.locator("#board tbody td.rank").all_inner_texts()
-    assert ranks == [rank_text(row) or "\u2013" for row in board.rows if row.score]
+    assert ranks == [str(row.place or "\u2013") for row in board.rows if row.score]
     said = page.locator("#board caption")
     assert "scores of different tasks are compared" in said.inner_text()
     assert "11 tasks" in page.locator('tr[data-entry="cosformer"] th').inner_text()

@@ -28,7 +28,7 @@ def test_gains_are_over_the_network_without_a_gate_and_ranked_where_both_tasks_r
     assert rows["cbam"].gains["digits-residual"].point == pytest.approx(0.03)
     assert rows["cbam"].gain is None
     assert not rows["none"].gains
-    assert {name: one.rank for name, one in rows.items()} == {
+    assert {name: one.place and one.place.rank for name, one in rows.items()} == {
         "se": 1,
         "eca": 2,
         "cbam": None,
