@@ -12,7 +12,6 @@ from cab.scores.board import Board
 from cab.scores.correlation import Correlation, correlate
 from cab.scores.drawn import Drawn, Interval
 from cab.scores.rows import BoardRow
-from cab.scores.ties import told_apart
 from cab.taxonomy import Pattern
 
 
@@ -37,8 +36,10 @@ def consistency(row: BoardRow) -> Consistency | None:
     order = sorted(row.patterns, key=lambda pattern: (-row.patterns[pattern].point, pattern))
     best, worst = order[0], order[-1]
     gap = row.patterns[best].minus(row.patterns[worst])
-    real = told_apart(row.patterns[best], row.patterns[worst])
-    return Consistency(best, worst, gap.point, gap.interval(), real)
+    # Two patterns have other tasks: what parts them may be the choice of tasks.
+    interval = gap.interval()
+    real = interval is not None and interval.leaves_out(0)
+    return Consistency(best, worst, gap.point, interval, real)
 
 
 def pattern_correlations(board: Board) -> dict[tuple[Pattern, Pattern], Correlation]:
@@ -87,8 +88,9 @@ def benefit_of_attention(
 ) -> Benefit:
     """Compare an entry with `none` on a task, scored or diagnostic."""
     gap = gain(reference, zero, higher_is_better)
-    helps = gap.point > 0 if told_apart(reference, zero) else None
-    return Benefit(task, gap.point, gap.interval(), helps)
+    interval = gap.interval()
+    helps = gap.point > 0 if interval is not None and interval.leaves_out(0) else None
+    return Benefit(task, gap.point, interval, helps)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from cab.scores.normalise import Scale, scale_of
 from cab.scores.ranking import rank, seeds_of
 from cab.scores.rows import BoardRow, Coverage, Result
 from cab.scores.table import current
-from cab.scores.ties import told_apart
 from cab.taxonomy import Pattern, TaskCard, VariantCard
 
 if TYPE_CHECKING:
@@ -123,7 +122,8 @@ def _scales(
 
 def _blurred(top: Drawn, floor: Drawn) -> bool:
     """Whether the ends of a scale are known with their spread, and cannot be told apart."""
-    return top.minus(floor).interval() is not None and not told_apart(top, floor)
+    interval = top.minus(floor).interval()
+    return interval is not None and not interval.leaves_out(0)
 
 
 def _row(
@@ -190,7 +190,7 @@ def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:
 
 def _band(scores: Iterable[Drawn | None]) -> Interval | None:
     """What the reference's own function scores by other code: the noise of the benchmark."""
-    found = [score.interval() for score in scores if score is not None]
+    found = [score.interval(tasks=False) for score in scores if score is not None]
     intervals = [interval for interval in found if interval is not None]
     if not intervals:
         return None

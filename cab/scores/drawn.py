@@ -1,27 +1,29 @@
 r"""Intervals: a stratified bootstrap over seeds and tasks, kept as deviations from a point.
 
 A score is a weighted sum of means over seeds, one mean per task and entry. Each mean is drawn by
-resampling its own seeds (a stratum is a task of an entry); a pattern's tasks are resampled among
-themselves. Draws come from generators keyed by what is drawn, so a mean that two scores share (the
+resampling its own seeds (a stratum is a task of an entry): what other seeds would do on these
+tasks. A pattern's tasks are resampled among themselves: what other tasks of the kind would do.
+Draws come from generators keyed by what is drawn, so a mean that two scores share (the
 reference's, say) is drawn alike in both and cancels in their difference, and what another entry
 did changes nothing.
 
 Resampling n values understates the variance of their mean by (n - 1) / n; deviations are
-multiplied by sqrt(n / (n - 1)). With few seeds the variance itself is uncertain: the interval is
+multiplied by sqrt(n / (n - 1)). With few values the variance itself is uncertain: deviations are
 widened by t / z, the quantile of Student's t over that of the normal, with the degrees of freedom
 of Welch (1947) and Satterthwaite (1946) for a sum of means,
 
-    df = (\sum_i c_i)^2 / \sum_i c_i^2 / (n_i - 1),   c_i = (weight_i s_i)^2 / n_i.
+    df = (\sum_i c_i)^2 / \sum_i c_i^2 / (n_i - 1),   c_i = (weight_i s_i)^2 / n_i,
 
-For one task that is near Student's own interval, for two seeds 30 % narrower than it (draws of two
-values know no tails); over many tasks the widening tends to 1.
+those of seeds by the seeds of each task, those of tasks by the tasks of each pattern. For one
+task that is near Student's own interval, for two seeds 30 % narrower than it (draws of two values
+know no tails); over many tasks the widening tends to 1.
 """
 
 import hashlib
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import PCG64, Generator
@@ -43,6 +45,10 @@ class Interval:
     low: float
     high: float
 
+    def leaves_out(self, value: float) -> bool:
+        """Whether a value lies outside."""
+        return not self.low <= value <= self.high
+
 
 @dataclass(frozen=True)
 class Part:
@@ -55,22 +61,32 @@ class Part:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A point and how far resampling moves it: `by_seeds`, and by seeds and tasks together.
+    """A point and how far resampling moves it: other seeds, and other tasks.
 
-    Both are None where a mean rests on one seed: then nothing is known of its spread.
+    by_seeds is None where a mean rests on one seed: then nothing is known of its spread. parts
+    names the means over seeds in it; strata the tasks that were resampled among themselves, with
+    what each would add to the point if it stood for all of them.
     """
 
     point: float
     by_seeds: Draws | None
-    by_all: Draws | None
+    by_tasks: Draws
     parts: Mapping[tuple[str, str], Part]
+    strata: Mapping[tuple[str, ...], tuple[float, ...]]
 
     def interval(self, tasks: bool = True) -> Interval | None:
         """The percentile interval over seeds, and over tasks unless told not to."""
-        draws = self.by_all if tasks else self.by_seeds
-        if draws is None:
+        if self.by_seeds is None:
             return None
-        low, high = np.quantile(self.point + self._widening() * draws, (0.025, 0.975))
+        seeds = [(part.weight**2 * part.variance, part.degrees) for part in self.parts.values()]
+        draws = self.point + _widening(seeds) * self.by_seeds
+        if tasks:
+            chosen = [
+                (statistics.variance(values) / len(values), len(values) - 1)
+                for values in self.strata.values()
+            ]
+            draws = draws + _widening(chosen) * self.by_tasks
+        low, high = np.quantile(draws, (0.025, 0.975))
         return Interval(float(low), float(high))
 
     def minus(self, other: "Drawn") -> "Drawn":
@@ -79,25 +95,38 @@ class Drawn:
         for key, part in other.parts.items():
             mine = parts[key].weight if key in parts else 0.0
             parts[key] = Part(mine - part.weight, part.variance, part.degrees)
+        seeds = None
+        if self.by_seeds is not None and other.by_seeds is not None:
+            seeds = self.by_seeds - other.by_seeds
         return Drawn(
             self.point - other.point,
-            _difference(self.by_seeds, other.by_seeds),
-            _difference(self.by_all, other.by_all),
+            seeds,
+            self.by_tasks - other.by_tasks,
             parts,
+            _summed([(1.0, self.strata), (-1.0, other.strata)]),
         )
 
-    def _widening(self) -> float:
-        shares = [(part.weight**2 * part.variance, part.degrees) for part in self.parts.values()]
-        total = math.fsum(share for share, _ in shares)
-        if total <= 0:
-            return 1.0
-        # Shares are taken of the total first: squares of tiny variances would be lost.
-        degrees = 1 / math.fsum((share / total) ** 2 / n for share, n in shares)
-        return student_t95(degrees) / Z95
+
+def _widening(shares: Sequence[tuple[float, int]]) -> float:
+    """Student's quantile over that of the normal, for a sum of (variance, degrees)."""
+    total = math.fsum(share for share, _ in shares)
+    if total <= 0:
+        return 1.0
+    # Shares are taken of the total first: squares of tiny variances would be lost.
+    degrees = 1 / math.fsum((share / total) ** 2 / n for share, n in shares)
+    return student_t95(degrees) / Z95
 
 
-def _difference(one: Draws | None, other: Draws | None) -> Draws | None:
-    return None if one is None or other is None else one - other
+def _summed(
+    terms: Iterable[tuple[float, Mapping[tuple[str, ...], tuple[float, ...]]]],
+) -> dict[tuple[str, ...], tuple[float, ...]]:
+    """A weighted sum of strata, task by task where both hold the same tasks."""
+    found: dict[tuple[str, ...], tuple[float, ...]] = {}
+    for weight, strata in terms:
+        for key, values in strata.items():
+            before = found.get(key, (0.0,) * len(values))
+            found[key] = tuple(b + weight * v for b, v in zip(before, values, strict=True))
+    return found
 
 
 def keyed_generator(*names: str) -> Generator:
@@ -108,7 +137,7 @@ def keyed_generator(*names: str) -> Generator:
 
 def constant(value: float) -> Drawn:
     """A number that is known, such as a chance level."""
-    return Drawn(value, np.zeros(REPLICATES), np.zeros(REPLICATES), {})
+    return Drawn(value, np.zeros(REPLICATES), np.zeros(REPLICATES), {}, {})
 
 
 def mean_over_seeds(task: str, entry: str, values: Sequence[float]) -> Drawn:
@@ -121,12 +150,12 @@ def mean_over_seeds(task: str, entry: str, values: Sequence[float]) -> Drawn:
     """
     point, n = math.fsum(values) / len(values), len(values)
     if n < 2:
-        return Drawn(point, None, None, {})
+        return Drawn(point, None, np.zeros(REPLICATES), {}, {})
     picks = keyed_generator("seeds", task, entry).integers(n, size=(REPLICATES, n))
     deviations = np.asarray(values, dtype=np.float64) - point
     draws = deviations[picks].mean(axis=1) * math.sqrt(n / (n - 1))
     part = Part(1.0, statistics.variance(values) / n, n - 1)
-    return Drawn(point, draws, draws, {(task, entry): part})
+    return Drawn(point, draws, np.zeros(REPLICATES), {(task, entry): part}, {})
 
 
 def weighted(parts: Sequence[tuple[float, Drawn]], point: float) -> Drawn:
@@ -136,40 +165,27 @@ def weighted(parts: Sequence[tuple[float, Drawn]], point: float) -> Drawn:
         for key, part in drawn.parts.items():
             before = merged[key].weight if key in merged else 0.0
             merged[key] = Part(before + weight * part.weight, part.variance, part.degrees)
-    return Drawn(
-        point,
-        _sum([(weight, drawn.by_seeds) for weight, drawn in parts]),
-        _sum([(weight, drawn.by_all) for weight, drawn in parts]),
-        merged,
-    )
-
-
-def _sum(parts: Sequence[tuple[float, Draws | None]]) -> Draws | None:
-    total = np.zeros(REPLICATES)
-    for weight, draws in parts:
-        if draws is None:
-            return None
-        total = total + weight * draws
-    return total
+    seeds: Draws | None = np.zeros(REPLICATES)
+    tasks = np.zeros(REPLICATES)
+    for weight, drawn in parts:
+        tasks = tasks + weight * drawn.by_tasks
+        if seeds is not None:
+            seeds = None if drawn.by_seeds is None else seeds + weight * drawn.by_seeds
+    strata = _summed([(weight, drawn.strata) for weight, drawn in parts])
+    return Drawn(point, seeds, tasks, merged, strata)
 
 
 def mean_over_tasks(pattern: str, by_task: Mapping[str, Drawn]) -> Drawn:
-    """The mean of a pattern's tasks; `by_all` resamples the tasks as well as their seeds.
+    """The mean of a pattern's tasks, which are resampled as well as their seeds.
 
     One task alone cannot be resampled: its interval speaks of seeds only.
     """
     names = sorted(by_task)
     k = len(names)
-    point = math.fsum(by_task[name].point for name in names) / k
-    flat = weighted([(1 / k, by_task[name]) for name in names], point)
-    if k < 2 or flat.by_seeds is None:
+    points = np.array([by_task[name].point for name in names])
+    flat = weighted([(1 / k, by_task[name]) for name in names], math.fsum(points) / k)
+    if k < 2:
         return flat
     picks = keyed_generator("tasks", pattern, *names).integers(k, size=(REPLICATES, k))
-    counts = np.stack([(picks == task).mean(axis=1) for task in range(k)], axis=1)
-    weights = 1 / k + math.sqrt(k / (k - 1)) * (counts - 1 / k)
-    total = np.zeros(REPLICATES)
-    for column, name in enumerate(names):
-        one = by_task[name]
-        assert one.by_seeds is not None
-        total += weights[:, column] * (one.point + one.by_seeds)
-    return Drawn(point, flat.by_seeds, total - point, flat.parts)
+    moved = math.sqrt(k / (k - 1)) * (points[picks].mean(axis=1) - flat.point)
+    return replace(flat, by_tasks=moved, strata={(pattern, *names): tuple(points.tolist())})

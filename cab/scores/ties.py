@@ -30,9 +30,10 @@ def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, Place]:
     """Give each entry its place.
 
     The best entry opens a group, and takes in every entry, in order of scores, up to the first
-    that it can be told from: one whose difference from it has a 95 % interval without 0, and is
-    seen in two decimals. That one opens the next group. A group's rank is one more than the number
-    of entries before it. The intervals are not corrected for the number of comparisons.
+    that it can be told from on these tasks: one whose difference from it has a 95 % interval, over
+    seeds, without 0, and is seen in two decimals. That one opens the next group. A group's rank is
+    one more than the number of entries before it. The intervals are not corrected for the number
+    of comparisons.
     """
     order = sorted(scores, key=lambda entry: (-scores[entry].point, entry))
     found: dict[str, Place] = {}
@@ -48,12 +49,6 @@ def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, Place]:
 
 
 def _parted(one: Drawn, other: Drawn) -> bool:
-    return one.point - other.point >= RESOLUTION and told_apart(one, other)
-
-
-def told_apart(one: Drawn, other: Drawn) -> bool:
-    """Whether the 95 % interval of the difference of two scores leaves out 0."""
-    interval = one.minus(other).interval()
-    if interval is None:
-        return False
-    return interval.low > 0 or interval.high < 0
+    gap = one.minus(other)
+    interval = gap.interval(tasks=False)
+    return gap.point >= RESOLUTION and interval is not None and interval.leaves_out(0)

@@ -1,8 +1,9 @@
 """Ranks: who is compared with whom, and who shares a place."""
 
-from made_records import board_of, ends, made
+from made_records import REGISTERED, VARIANTS, board_of, ends, made
 
-from cab.scores.board import Board
+from cab.scores.board import Board, make_board
+from cab.scores.table import records_table
 from cab.scores.ties import Place
 from cab.taxonomy import Pattern
 
@@ -27,6 +28,22 @@ def test_ranks_are_shared_by_what_cannot_be_told_apart():
     assert board.row("performer").place.group == ("linear", "performer")
     assert board.row("abc").seeds == 2
     assert board.row("window").places == {Pattern.CS: Place(3, ("window",))}
+
+
+def test_ranks_speak_of_these_tasks():
+    # What other tasks would say is uncertain: on one of these two, both are equally good.
+    records = [
+        *ends("mqar"),
+        *ends("selective-copy"),
+        *made("linear", "mqar", (0.80, 0.81, 0.82)),
+        *made("linear", "selective-copy", (0.5, 0.5, 0.5)),
+        *made("abc", "mqar", (0.30, 0.31, 0.32)),
+        *made("abc", "selective-copy", (0.5, 0.5, 0.5)),
+    ]
+    board = make_board(records_table(records), "quick", REGISTERED, VARIANTS)
+    gap = board.row("linear").score.minus(board.row("abc").score)
+    assert not gap.interval().leaves_out(0)
+    assert ranks_of(board) == {"linear": 1, "abc": 2}
 
 
 def test_rows_of_different_coverage_are_ranked_together_only_if_asked():
