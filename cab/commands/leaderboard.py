@@ -57,8 +57,8 @@ def leaderboard(
             markup=False,
         )
     output.out.print(
-        "Intervals are over seeds and tasks. Ranks are on these tasks, over seeds: with = they are "
-        "shared, for the entries cannot be told from the first of them. Only rows of equal "
+        "Intervals are over seeds and tasks. Ranks are on these tasks, over seeds; with = they "
+        "are shared: the entries cannot be told from the first of them. Only rows of equal "
         "coverage are ranked together, and only with 3 seeds or more.",
         markup=False,
         soft_wrap=True,
