@@ -79,7 +79,7 @@ def bench(
     ] = "bottom_right",
     baseline: Annotated[
         str | None,
-        typer.Option(help="Compare with (a,b): variants, or OP:PROVIDER. Default: softmax."),
+        typer.Option(help="Compare with (a,b): variants, or OP:PROVIDER; default: all forms of softmax."),
     ] = None,
     set_: Set = None,
     include: Include = None,
