@@ -79,7 +79,9 @@ def bench(
     ] = "bottom_right",
     baseline: Annotated[
         str | None,
-        typer.Option(help="Compare with (a,b): variants, or OP:PROVIDER; default: all forms of softmax."),
+        typer.Option(
+            help="Compare with (a,b): variants or OP:PROVIDER. Default: all forms of softmax."
+        ),
     ] = None,
     set_: Set = None,
     include: Include = None,
