@@ -135,14 +135,15 @@ def _figure(
 class KernelTable:
     """One measure against length, of what differs in nothing but its subject and length.
 
-    crossings holds, per subject, the length from which on it costs less than the baseline.
+    baselines are what all was compared with, the reference first. crossings holds, per subject
+    and baseline, the length from which on the subject costs less.
     """
 
     title: str
     measure: str
     series: Mapping[str, Mapping[int, float]]
     baselines: tuple[str, ...]
-    crossings: Mapping[str, float]
+    crossings: Mapping[str, Mapping[str, float]]
     lengths: tuple[int, ...]
 
 
@@ -154,7 +155,7 @@ class Machine:
     tables: tuple[KernelTable, ...]
 
 
-def kernel_tables(kernels: Mapping[str, list[BenchRow]]) -> list[Machine]:
+def kernel_tables(kernels: Mapping[str, list[BenchRow]], reference: str) -> list[Machine]:
     """Time and memory against length, per file, which is per machine."""
     machines = []
     for host, rows in kernels.items():
@@ -168,7 +169,7 @@ def kernel_tables(kernels: Mapping[str, list[BenchRow]]) -> list[Machine]:
             table
             for names, own in sorted(groups.items())
             for measure in ("milliseconds", "megabytes")
-            if (table := _kernel_table(names, own, measure)).series
+            if (table := _kernel_table(names, own, measure, reference)).series
         ]
         if tables:
             name = f"{host}: {host_class(rows[0].environment)}"
@@ -176,7 +177,9 @@ def kernel_tables(kernels: Mapping[str, list[BenchRow]]) -> list[Machine]:
     return machines
 
 
-def _kernel_table(names: tuple[str, str, str], rows: list[BenchRow], measure: str) -> KernelTable:
+def _kernel_table(
+    names: tuple[str, str, str], rows: list[BenchRow], measure: str, reference: str
+) -> KernelTable:
     samples: dict[str, dict[int, list[float]]] = {}
     for row in rows:
         value = _kernel_cost(row, measure)
@@ -186,13 +189,16 @@ def _kernel_table(names: tuple[str, str, str], rows: list[BenchRow], measure: st
         subject: {length: statistics.median(found) for length, found in sorted(own.items())}
         for subject, own in sorted(samples.items())
     }
-    baselines = sorted({row.subject for row in rows if row.role == "baseline"} & series.keys())
+    others = {row.subject for row in rows if row.role == "baseline"} - {reference}
+    baselines = [one for one in (reference, *sorted(others)) if one in series]
     crossings = {
-        subject: length
+        subject: {
+            baseline: length
+            for baseline in baselines
+            if (length := crossing(series[baseline], costs)) is not None
+        }
         for subject, costs in series.items()
-        if baselines
-        and subject not in baselines
-        and (length := crossing(series[baselines[0]], costs)) is not None
+        if subject not in baselines
     }
     pattern, passage, setting = names
     return KernelTable(
@@ -224,19 +230,26 @@ def _kernel_drawing(name: str, table: KernelTable) -> Markup:
     floats = {s: {float(n): v for n, v in costs.items()} for s, costs in series.items()}
     ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
     named = {*table.baselines, *ends[:NAMED_LINES]}
-    marked = sorted({table.crossings[subject] for subject in named & table.crossings.keys()})
+    # The curves cross the first baseline's there; more lines would hide them.
+    crossed = (table.crossings.get(subject, {}) for subject in named)
+    marked = sorted(
+        {one[first] for first in table.baselines[:1] for one in crossed if first in one}
+    )
     words = (table.title, "The values are in the table below the figure.")
     labels = ("length, tokens", table.measure)
     return Markup(plots.lines(name, floats, labels, words, named, marked))
 
 
-def efficiency_lengths(machines: list[Machine], subject: str) -> list[tuple[str, Any, Any]]:
-    """Where a variant was measured against a baseline, and from which length it is cheaper."""
+def efficiency_lengths(
+    machines: list[Machine], subject: str
+) -> list[tuple[str, KernelTable, str, float | None]]:
+    """Where a variant was measured beside a baseline, and from which length it is cheaper."""
     return [
-        (machine.host, table, table.crossings.get(subject))
+        (machine.host, table, baseline, table.crossings[subject].get(baseline))
         for machine in machines
         for table in machine.tables
-        if subject in table.series and table.baselines and subject not in table.baselines
+        if subject in table.crossings
+        for baseline in table.baselines
     ]
 
 

@@ -66,7 +66,7 @@ def profile_pages(
     content: Content, one: ProfileContent
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The pages of one profile: path, template, values."""
-    measured = costs.kernel_tables(content.kernels)
+    measured = costs.kernel_tables(content.kernels, content.reference)
     yield "index.html", "board.html", board(content, one)
     for pattern in Pattern:
         yield f"patterns/{pattern}.html", "pattern.html", of_pattern(content, one, pattern)
