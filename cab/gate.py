@@ -88,16 +88,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("CAB_CACHE") or Path(base, "cab"))
 
 
-def prove(claim: Claim, context: ForkServerContext) -> list[str]:
-    """Return what the gating laws find wrong, as sentences; none is a proof, which is kept."""
-    ((_, problems),) = prove_all([claim], context)
-    return problems
-
-
 def prove_all(
     claims: Sequence[Claim], context: ForkServerContext, workers: int = 1
 ) -> Iterator[tuple[Claim, list[str]]]:
-    """Prove claims, so many at once; yield each with what is wrong, as soon as it is known."""
+    """Prove claims, so many at once; yield each as soon as it is known.
+
+    Beside it stands what the gating laws find wrong, as sentences; none is a proof, which is kept.
+    """
     waiting = deque(claims)
     running: dict[Connection, tuple[Claim, ForkServerProcess, float]] = {}
     try:

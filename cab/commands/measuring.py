@@ -117,33 +117,31 @@ def refused_variants(
     cells: Sequence["Cell"], variants: Registry[VariantCard], context: ForkServerContext
 ) -> dict[tuple[str, str], str]:
     """Prove every variant of some cells in its pattern; return what the laws say of the others."""
-    from cab.gate import Claim, prove
+    from cab.environment import usable_cores
+    from cab.gate import Claim, prove_all
     from cab.sources import source_hash
 
     asked = {
-        (name.label, cell.point.pattern): (name, cell.point)
+        (name.label, cell.point.pattern): (name, cell.point.device.split(":")[0])
         for cell in cells
         for name in cell.subjects
         if not name.operator
     }
-    refused: dict[tuple[str, str], str] = {}
-    for key, (name, point) in asked.items():
+    unproved: dict[Path, tuple[Claim, str]] = {}
+    for (label, pattern), (name, device) in asked.items():
         entry = variants.entry(name.name)
-        claim = Claim(
-            name.name,
-            point.pattern,
-            dict(name.options),
-            source_hash(entry.path),
-            repr(entry.card),
-            point.device.split(":")[0],
-            name.include,
-        )
+        options, source = dict(name.options), source_hash(entry.path)
+        claim = Claim(name.name, pattern, options, source, repr(entry.card), device, name.include)
         if not claim.proof.is_file():
-            output.say(f"Checking {name.label} ({point.pattern}) against the laws")
-        if problems := prove(claim, context):
-            refused[key] = (
-                f"{name.label} breaks a law in {point.pattern} and is not timed there. "
-                + " ".join(problems)
-            )
-            output.fail(refused[key])
+            unproved[claim.proof] = claim, label
+            output.say(f"Checking {label} ({pattern}) against the laws")
+    claims = [claim for claim, _ in unproved.values()]
+    workers = usable_cores() if all(claim.device == "cpu" for claim in claims) else 1
+    refused: dict[tuple[str, str], str] = {}
+    for claim, problems in prove_all(claims, context, workers):
+        if problems:
+            _, label = unproved[claim.proof]
+            said = f"{label} breaks a law in {claim.pattern} and is not timed there."
+            refused[label, claim.pattern] = " ".join([said, *problems])
+            output.fail(refused[label, claim.pattern])
     return refused
