@@ -16,6 +16,7 @@ from cab.scores.table import host_class
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, decode_state
 from cab.taxonomy import Family
+from cab.validation import PARAMETER_BUDGET
 
 STATE_LENGTH = 1024
 
@@ -68,6 +69,19 @@ def ratios(cells: pd.DataFrame, column: str, reference: str) -> dict[str, float]
             logs = [math.log(costs[task] / base[task]) for task in sorted(costs.index)]
             found[str(entry)] = math.exp(math.fsum(logs) / len(logs))
     return found
+
+
+def over_budget(one: ProfileContent, reference: str) -> dict[str, float]:
+    """Entries with more parameters than the budget allows: the most, over the reference's.
+
+    Compared task by task, on the tasks that count.
+    """
+    own = one.cells[one.cells["task"].isin(list(one.board.scales))]
+    most = own.groupby(["entry", "task"])["parameters"].max().unstack("task")
+    if reference not in most.index:
+        return {}
+    worst = (most / most.loc[reference]).max(axis="columns")
+    return {str(entry): float(share) for entry, share in worst.items() if share > PARAMETER_BUDGET}
 
 
 def pareto(content: Content, one: ProfileContent) -> dict[str, Any]:

@@ -131,6 +131,7 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
         "hosts": sorted({host_class(r.environment) for r in one.records.values()}),
         "ranked": sum(row.place is not None for row in rows),
         "seeds_for_a_rank": SEEDS_FOR_A_RANK,
+        "over_budget": costs.over_budget(one, content.reference),
     }  # fmt: skip
 
 
@@ -168,6 +169,7 @@ def variant(
         "on_board": one.on_board,
         "curves": _curves(counted),
         "lengths": costs.efficiency_lengths(measured, name),
+        "over_budget": costs.over_budget(one, content.reference),
         "evaluated": evaluated(counted),
         "along": along_the_sequence(content, one, name),
         "costs": costs.of_records(counted),

@@ -11,8 +11,16 @@ from site_support import results_of
 
 from cab.measure.record import BenchRow, MemoryUse, Timing, write_rows
 from cab.scores.table import current, records_table
+from cab.site.build import files
 from cab.site.content import complexity, decode_state, gather, slug
-from cab.site.costs import drawn, efficiency_lengths, kernel_tables, pareto, ratios
+from cab.site.costs import (
+    drawn,
+    efficiency_lengths,
+    kernel_tables,
+    over_budget,
+    pareto,
+    ratios,
+)
 from cab.site.plots import COLOURS, front, lines
 
 
@@ -136,6 +144,29 @@ def test_memory_is_compared_on_equal_hardware(tmp_path: Path) -> None:
     assert memory["host"] == "one, 1 thread"
     assert {point.entry: point.x for point in memory["points"]}["linear"] == pytest.approx(0.8)
     assert "performer" not in {point.entry for point in memory["points"]}
+
+
+def test_what_is_over_the_budget_of_parameters_is_known_by_its_worst_task(tmp_path: Path) -> None:
+    def sized(variant, task, value, parameters):
+        return [
+            record.model_copy(
+                update={"variant": record.variant.model_copy(update={"parameters": parameters})}
+            )
+            for record in made(variant, task, (value, value + 0.01))
+        ]
+
+    records = [
+        record
+        for task in ("mqar", "selective-copy")
+        for variant, value in (("softmax", 0.9), ("none", 0.1), ("window", 0.5))
+        for record in sized(variant, task, value, 1000)
+    ]
+    records += [*sized("gla", "mqar", 0.5, 1100), *sized("gla", "selective-copy", 0.5, 1250)]
+    records += [*sized("linear", "mqar", 0.5, 1100), *sized("linear", "byte-lm", 0.5, 9000)]
+    content = gather(results_of(tmp_path, records))
+    assert over_budget(content.profiles[0], "softmax") == {"gla": pytest.approx(1.25)}
+    page = files(content)["index.html"]
+    assert "+25 % parameters" in page
 
 
 def test_complexity_is_read_off_the_formula() -> None:
