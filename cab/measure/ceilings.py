@@ -12,8 +12,9 @@ from cab.measure.timers import Timer
 
 POSSIBLE = 0.8
 """A median below this share of its ceiling's time is no measurement; ceilings have noise too."""
-REPEATS, REPEATS_FOR = 40, 0.15
-"""Calls of each kind at most, and seconds; five calls at least."""
+REPEATS, FEWEST, SHORTEST, LONGEST = 40, 5, 0.05, 0.15
+"""Calls of each kind, five at least, and seconds: forty short calls are over in a few
+milliseconds, in which another process may hold a core."""
 COPIES = (1 << 18, 1 << 21, 1 << 24)
 LARGEST_COPY = 1 << 28
 """Elements of the copies: rates differ by the level of the cache that holds them. The largest is
@@ -107,8 +108,9 @@ def _exponential_units() -> float:
 def _best(timer: Timer, call: Callable[[], Any]) -> float:
     call()
     started, times = time.perf_counter(), list[float]()
-    while len(times) < REPEATS:
+    while True:
         times.append(timer.read(call).seconds)
-        if len(times) >= 5 and time.perf_counter() - started > REPEATS_FOR:
-            break
-    return min(times)
+        elapsed = time.perf_counter() - started
+        enough = len(times) >= REPEATS and elapsed > SHORTEST
+        if enough or (len(times) >= FEWEST and elapsed > LONGEST):
+            return min(times)
