@@ -104,6 +104,19 @@ def test_every_variant_is_measured_apart_and_what_a_pattern_lacks_is_left_out():
     assert remaining(planned.cells, rows) == list(planned.cells[1:])
 
 
+def test_a_pattern_that_a_variant_lacks_costs_it_no_other_pattern():
+    variants = discover_variants(())
+    names = [SubjectName(card.name) for card in variants.cards()]
+    at = Point(Pattern.CC, "fwd_no_grad", 1, 1, 2, 8)
+    asked = [Pattern.NS, Pattern.CS]
+    planned = plan_apart(Request(names, [], at, [16], ["fwd"], asked), variants)
+    offered = [(c.name, p) for c in variants.cards() for p in asked if p in c.patterns]
+    found = [(name, cell.point.pattern) for cell in planned.cells for name in cell.candidates]
+    assert sorted(found) == sorted(offered)
+    assert ("additive", Pattern.NS) in found
+    assert ("gla", Pattern.CS) in found
+
+
 def test_a_variant_that_breaks_a_law_is_not_timed_and_one_that_ends_its_process_is_a_row(tmp_path):
     leaks = write_variant(tmp_path, "leaks", "return q + v.mean(dim=2, keepdim=True)")
     ends = write_variant(tmp_path, "ends", "os._exit(3)")

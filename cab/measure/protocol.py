@@ -98,17 +98,24 @@ def plan(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
 def plan_apart(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
     """Lay out a grid for each candidate alone: one that ends its process stops no other.
 
-    A candidate that offers nothing of what is asked for is left out, and said so.
+    Patterns that a candidate does not offer are passed over; if that leaves nothing of what is
+    asked for, the candidate is left out, and said so.
     """
     cells, left_out = list[Cell](), dict[str, None]()
     for candidate in request.candidates:
+        own = [
+            pattern
+            for pattern in request.patterns
+            if offers(candidate, replace(request.template, pattern=pattern), variants)
+        ]
+        alone = replace(request, candidates=[candidate], patterns=own or request.patterns)
         try:
-            alone = plan(replace(request, candidates=[candidate]), variants)
+            found = plan(alone, variants)
         except CabError as error:
             left_out[str(error)] = None
             continue
-        cells += alone.cells
-        left_out |= dict.fromkeys(alone.left_out)
+        cells += found.cells
+        left_out |= dict.fromkeys(found.left_out)
     return BenchPlan(tuple(cells), tuple(left_out))
 
 
