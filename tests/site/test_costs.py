@@ -166,7 +166,7 @@ def test_what_is_over_the_budget_of_parameters_is_known_by_its_worst_task(tmp_pa
     content = gather(results_of(tmp_path, records))
     assert over_budget(content.profiles[0], "softmax") == {"gla": pytest.approx(1.25)}
     page = files(content)["index.html"]
-    assert "+25 % parameters" in page
+    assert "+25 % size</small>" in page
 
 
 def test_complexity_is_read_off_the_formula() -> None:
