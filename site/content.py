@@ -55,6 +55,11 @@ class ProfileContent:
         """The keys of the records that the board is made from."""
         return frozenset(self.cells["key"])
 
+    @cached_property
+    def counting(self) -> pd.DataFrame:
+        """The board's cells on the tasks that count."""
+        return self.cells[self.cells["task"].isin(list(self.board.scales))]
+
     def rows_of(self, variant: str) -> list[BoardRow]:
         """A variant's rows, one per settings."""
         return [row for row in self.board.rows if row.variant == variant]

@@ -76,8 +76,7 @@ def over_budget(one: ProfileContent, reference: str) -> dict[str, float]:
 
     Compared task by task, on the tasks that count.
     """
-    own = one.cells[one.cells["task"].isin(list(one.board.scales))]
-    most = own.groupby(["entry", "task"])["parameters"].max().unstack("task")
+    most = one.counting.groupby(["entry", "task"])["parameters"].max().unstack("task")
     if reference not in most.index:
         return {}
     worst = (most / most.loc[reference]).max(axis="columns")
@@ -86,10 +85,9 @@ def over_budget(one: ProfileContent, reference: str) -> dict[str, float]:
 
 def pareto(content: Content, one: ProfileContent) -> dict[str, Any]:
     """Score against operations, against memory per hardware, and against the decode state."""
-    counting = one.cells[one.cells["task"].isin(list(one.board.scales))]
-    costs = ratios(counting, "flops", content.reference)
+    costs = ratios(one.counting, "flops", content.reference)
     figures = [_figure(content, one, "flops", FLOPS, "", costs)]
-    for host, cells in counting.groupby("host", sort=True):
+    for host, cells in one.counting.groupby("host", sort=True):
         costs = ratios(cells, "peak_bytes", content.reference)
         name = f"peak_bytes-{len(figures)}"
         figures.append(_figure(content, one, name, MEMORY, str(host), costs))

@@ -67,11 +67,13 @@ def profile_pages(
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The pages of one profile: path, template, values."""
     measured = costs.kernel_tables(content.kernels, content.reference)
-    yield "index.html", "board.html", board(content, one)
+    large = {"over_budget": costs.over_budget(one, content.reference)}
+    yield "index.html", "board.html", {**board(content, one), **large}
     for pattern in Pattern:
         yield f"patterns/{pattern}.html", "pattern.html", of_pattern(content, one, pattern)
     for name in _variant_names(content, one):
-        yield f"variants/{slug(name)}.html", "variant.html", variant(content, one, name, measured)
+        values = {**variant(content, one, name, measured), **large}
+        yield f"variants/{slug(name)}.html", "variant.html", values
     yield "variants/index.html", "variants.html", {"names": _variant_names(content, one)}
     for name in content.tasks:
         yield f"tasks/{slug(name)}.html", "task.html", task(content, one, name)
@@ -131,7 +133,6 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
         "hosts": sorted({host_class(r.environment) for r in one.records.values()}),
         "ranked": sum(row.place is not None for row in rows),
         "seeds_for_a_rank": SEEDS_FOR_A_RANK,
-        "over_budget": costs.over_budget(one, content.reference),
     }  # fmt: skip
 
 
@@ -169,7 +170,6 @@ def variant(
         "on_board": one.on_board,
         "curves": _curves(counted),
         "lengths": costs.efficiency_lengths(measured, name),
-        "over_budget": costs.over_budget(one, content.reference),
         "evaluated": evaluated(counted),
         "along": along_the_sequence(content, one, name),
         "costs": costs.of_records(counted),

@@ -37,9 +37,7 @@ def consistency(row: BoardRow) -> Consistency | None:
     best, worst = order[0], order[-1]
     gap = row.patterns[best].minus(row.patterns[worst])
     # Two patterns have other tasks: what parts them may be the choice of tasks.
-    interval = gap.interval()
-    real = interval is not None and interval.leaves_out(0)
-    return Consistency(best, worst, gap.point, interval, real)
+    return Consistency(best, worst, gap.point, gap.interval(), gap.told_from_zero())
 
 
 def pattern_correlations(board: Board) -> dict[tuple[Pattern, Pattern], Correlation]:
@@ -88,9 +86,8 @@ def benefit_of_attention(
 ) -> Benefit:
     """Compare an entry with `none` on a task, scored or diagnostic."""
     gap = gain(reference, zero, higher_is_better)
-    interval = gap.interval()
-    helps = gap.point > 0 if interval is not None and interval.leaves_out(0) else None
-    return Benefit(task, gap.point, interval, helps)
+    helps = gap.point > 0 if gap.told_from_zero() else None
+    return Benefit(task, gap.point, gap.interval(), helps)
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,8 @@ def _scales(
 
 def _blurred(top: Drawn, floor: Drawn) -> bool:
     """Whether the ends of a scale are known with their spread, and cannot be told apart."""
-    interval = top.minus(floor).interval()
-    return interval is not None and not interval.leaves_out(0)
+    gap = top.minus(floor)
+    return gap.interval() is not None and not gap.told_from_zero()
 
 
 def _row(

@@ -22,7 +22,7 @@ know no tails); over many tasks the widening tends to 1.
 import hashlib
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,22 +89,14 @@ class Drawn:
         low, high = np.quantile(draws, (0.025, 0.975))
         return Interval(float(low), float(high))
 
+    def told_from_zero(self, tasks: bool = True) -> bool:
+        """Whether its 95 % interval leaves out 0: of a difference, whether both are told apart."""
+        interval = self.interval(tasks)
+        return interval is not None and interval.leaves_out(0)
+
     def minus(self, other: "Drawn") -> "Drawn":
         """The difference of two scores; what they share cancels."""
-        parts = dict(self.parts)
-        for key, part in other.parts.items():
-            mine = parts[key].weight if key in parts else 0.0
-            parts[key] = Part(mine - part.weight, part.variance, part.degrees)
-        seeds = None
-        if self.by_seeds is not None and other.by_seeds is not None:
-            seeds = self.by_seeds - other.by_seeds
-        return Drawn(
-            self.point - other.point,
-            seeds,
-            self.by_tasks - other.by_tasks,
-            parts,
-            _summed([(1.0, self.strata), (-1.0, other.strata)]),
-        )
+        return weighted(((1.0, self), (-1.0, other)), self.point - other.point)
 
 
 def _widening(shares: Sequence[tuple[float, int]]) -> float:
@@ -115,18 +107,6 @@ def _widening(shares: Sequence[tuple[float, int]]) -> float:
     # Shares are taken of the total first: squares of tiny variances would be lost.
     degrees = 1 / math.fsum((share / total) ** 2 / n for share, n in shares)
     return student_t95(degrees) / Z95
-
-
-def _summed(
-    terms: Iterable[tuple[float, Mapping[tuple[str, ...], tuple[float, ...]]]],
-) -> dict[tuple[str, ...], tuple[float, ...]]:
-    """A weighted sum of strata, task by task where both hold the same tasks."""
-    found: dict[tuple[str, ...], tuple[float, ...]] = {}
-    for weight, strata in terms:
-        for key, values in strata.items():
-            before = found.get(key, (0.0,) * len(values))
-            found[key] = tuple(b + weight * v for b, v in zip(before, values, strict=True))
-    return found
 
 
 def keyed_generator(*names: str) -> Generator:
@@ -161,17 +141,19 @@ def mean_over_seeds(task: str, entry: str, values: Sequence[float]) -> Drawn:
 def weighted(parts: Sequence[tuple[float, Drawn]], point: float) -> Drawn:
     """A sum of independent or shared means to first order around a given point."""
     merged: dict[tuple[str, str], Part] = {}
+    strata: dict[tuple[str, ...], tuple[float, ...]] = {}
+    seeds: Draws | None = np.zeros(REPLICATES)
+    tasks = np.zeros(REPLICATES)
     for weight, drawn in parts:
         for key, part in drawn.parts.items():
             before = merged[key].weight if key in merged else 0.0
             merged[key] = Part(before + weight * part.weight, part.variance, part.degrees)
-    seeds: Draws | None = np.zeros(REPLICATES)
-    tasks = np.zeros(REPLICATES)
-    for weight, drawn in parts:
-        tasks = tasks + weight * drawn.by_tasks
+        for names, values in drawn.strata.items():
+            sums = strata.get(names, (0.0,) * len(values))
+            strata[names] = tuple(b + weight * v for b, v in zip(sums, values, strict=True))
         if seeds is not None:
             seeds = None if drawn.by_seeds is None else seeds + weight * drawn.by_seeds
-    strata = _summed([(weight, drawn.strata) for weight, drawn in parts])
+        tasks = tasks + weight * drawn.by_tasks
     return Drawn(point, seeds, tasks, merged, strata)
 
 

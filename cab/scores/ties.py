@@ -50,5 +50,4 @@ def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, Place]:
 
 def _parted(one: Drawn, other: Drawn) -> bool:
     gap = one.minus(other)
-    interval = gap.interval(tasks=False)
-    return gap.point >= RESOLUTION and interval is not None and interval.leaves_out(0)
+    return gap.point >= RESOLUTION and gap.told_from_zero(tasks=False)
