@@ -204,7 +204,7 @@ def _before(path: Path) -> "list[BenchRow]":
     return read_rows(path)
 
 
-def _without(cell: "Cell", refused: dict[tuple[str, str], str]) -> "Cell | None":
+def _without(cell: "Cell", refused: dict[tuple[str, Pattern], str]) -> "Cell | None":
     """Leave the refused subjects out of a cell; None if no candidate is left."""
     kept = tuple(s for s in cell.subjects if (s.label, cell.point.pattern) not in refused)
     if not any(one.label in cell.candidates for one in kept):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cab.commands import output
 from cab.errors import CabError, UnknownName
 from cab.registry import Registry, name_of_role
-from cab.taxonomy import VariantCard
+from cab.taxonomy import Pattern, VariantCard
 
 if TYPE_CHECKING:
     from cab.measure.points import Cell, SubjectName
@@ -115,10 +114,11 @@ def thread_count(given: int) -> int:
 
 def refused_variants(
     cells: Sequence["Cell"], variants: Registry[VariantCard], context: ForkServerContext
-) -> dict[tuple[str, str], str]:
+) -> dict[tuple[str, Pattern], str]:
     """Prove every variant of some cells in its pattern; return what the laws say of the others."""
+    from cab.commands.run_gate import prove_aloud
     from cab.environment import usable_cores
-    from cab.gate import Claim, prove_all
+    from cab.gate import Claim
     from cab.sources import source_hash
 
     asked = {
@@ -127,21 +127,11 @@ def refused_variants(
         for name in cell.subjects
         if not name.operator
     }
-    unproved: dict[Path, tuple[Claim, str]] = {}
+    named = []
     for (label, pattern), (name, device) in asked.items():
         entry = variants.entry(name.name)
         options, source = dict(name.options), source_hash(entry.path)
         claim = Claim(name.name, pattern, options, source, repr(entry.card), device, name.include)
-        if not claim.proof.is_file():
-            unproved[claim.proof] = claim, label
-            output.say(f"Checking {label} ({pattern}) against the laws")
-    claims = [claim for claim, _ in unproved.values()]
-    workers = usable_cores() if all(claim.device == "cpu" for claim in claims) else 1
-    refused: dict[tuple[str, str], str] = {}
-    for claim, problems in prove_all(claims, context, workers):
-        if problems:
-            _, label = unproved[claim.proof]
-            said = f"{label} breaks a law in {claim.pattern} and is not timed there."
-            refused[label, claim.pattern] = " ".join([said, *problems])
-            output.fail(refused[label, claim.pattern])
-    return refused
+        named.append((label, claim))
+    workers = usable_cores() if all(claim.device == "cpu" for _, claim in named) else 1
+    return prove_aloud(named, context, workers, "timed")
