@@ -1,7 +1,9 @@
 """Subjects, built: something with named inputs and a forward call, whatever it is made of."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +14,9 @@ from cab.errors import Unsupported
 from cab.measure.flops import Work, operator_work, variant_work
 from cab.measure.operators import choose, get_operator, make_case
 from cab.measure.points import Point, SubjectName, grid_of, sizes
-from cab.registry import discover_variants
+from cab.registry import Registry, discover_variants
 from cab.seeding import derive_seed, generator
+from cab.taxonomy import VariantCard
 
 Inputs = Mapping[str, Tensor]
 
@@ -104,7 +107,7 @@ class VariantSubject(Built):
 
     def _build(self) -> None:
         point = self.point
-        self.attention = discover_variants(self.name.include).load(self.name.name)
+        self.attention = _variants(self.name.include).load(self.name.name)
         assert issubclass(self.attention, Attention)
         self.dim = point.heads * point.head_width
         longest = max(point.length, point.keys) + (point.passage == "decode")
@@ -171,6 +174,12 @@ class VariantSubject(Built):
     def _must_decode(self) -> None:
         if not self.module.decodes:
             raise Unsupported(f"{self.name.name} does not decode in {self.point.pattern}.")
+
+
+@functools.cache
+def _variants(include: tuple[Path, ...]) -> Registry[VariantCard]:
+    """What there is, read once: a cell builds its subjects five times, to time and to check."""
+    return discover_variants(include)
 
 
 def build(name: SubjectName, point: Point) -> Built:
