@@ -173,7 +173,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return "\u2013"
     if value == 0:
         return "0"
-    text = f"{value:.{digits}g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
     return text.replace("-", "\u2212")
 
 

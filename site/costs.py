@@ -1,17 +1,14 @@
-"""Pages about cost: Pareto fronts and kernels. Hardware is never mixed in a column."""
+"""Pages about cost: Pareto fronts. Hardware is never mixed in a column."""
 
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from cab.measure.record import BenchRow
 from cab.records import Record
-from cab.scores.efficiency import crossing
 from cab.scores.table import host_class
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, decode_state
@@ -19,9 +16,6 @@ from cab.taxonomy import Family
 from cab.validation import PARAMETER_BUDGET
 
 STATE_LENGTH = 1024
-
-NAMED_LINES = 6
-"""How many of the cheapest at the longest length a figure names, besides the baselines."""
 
 FLOPS = "floating-point operations of training, over those of the reference"
 MEMORY = "peak memory of the process, over that of the reference on the same hardware"
@@ -141,134 +135,6 @@ def _figure(
         "coverage": {row.entry: str(row.coverage) for row in rows},
         "drawing": Markup(drawing),
     }
-
-
-@dataclass(frozen=True)
-class KernelTable:
-    """One measure against length, of what differs in nothing but its subject and length.
-
-    baselines are what all was compared with, the reference first. crossings holds, per subject
-    and baseline, the length from which on the subject costs less.
-    """
-
-    title: str
-    measure: str
-    series: Mapping[str, Mapping[int, float]]
-    baselines: tuple[str, ...]
-    crossings: Mapping[str, Mapping[str, float]]
-    lengths: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The measurements of one machine."""
-
-    host: str
-    tables: tuple[KernelTable, ...]
-
-
-def kernel_tables(kernels: Mapping[str, list[BenchRow]], reference: str) -> list[Machine]:
-    """Time and memory against length, per file, which is per machine."""
-    machines = []
-    for host, rows in kernels.items():
-        groups: dict[tuple[str, str, str], list[BenchRow]] = {}
-        for row in rows:
-            if row.timing is not None and row.status == "ok" and not row.unchecked:
-                size = f"window {row.window}" if row.window else f"batch {row.batch}"
-                setting = f"{row.heads} heads of {row.head_width}, {size}, {row.dtype}"
-                groups.setdefault((row.pattern, row.passage, setting), []).append(row)
-        tables = [
-            table
-            for names, own in sorted(groups.items())
-            for measure in ("milliseconds", "megabytes")
-            if (table := _kernel_table(names, own, measure, reference)).series
-        ]
-        if tables:
-            name = f"{host}: {host_class(rows[0].environment)}"
-            machines.append(Machine(name, tuple(tables)))
-    return machines
-
-
-def _kernel_table(
-    names: tuple[str, str, str], rows: list[BenchRow], measure: str, reference: str
-) -> KernelTable:
-    samples: dict[str, dict[int, list[float]]] = {}
-    for row in rows:
-        value = _kernel_cost(row, measure)
-        if value:
-            samples.setdefault(row.subject, {}).setdefault(row.length, []).append(value)
-    series = {
-        subject: {length: statistics.median(found) for length, found in sorted(own.items())}
-        for subject, own in sorted(samples.items())
-    }
-    others = {row.subject for row in rows if row.role == "baseline"} - {reference}
-    baselines = [one for one in (reference, *sorted(others)) if one in series]
-    crossings = {
-        subject: {
-            baseline: length
-            for baseline in baselines
-            if (length := crossing(series[baseline], costs)) is not None
-        }
-        for subject, costs in series.items()
-        if subject not in baselines
-    }
-    pattern, passage, setting = names
-    return KernelTable(
-        f"{pattern}, {passage}: {measure}, {setting}",
-        measure,
-        series,
-        tuple(baselines),
-        crossings,
-        tuple(sorted({length for costs in series.values() for length in costs})),
-    )
-
-
-def drawn(machines: list[Machine]) -> list[dict[str, Any]]:
-    """The tables with their drawings."""
-    return [
-        {
-            "host": machine.host,
-            "figures": [
-                (table, _kernel_drawing(f"k{number}-{place}", table))
-                for place, table in enumerate(machine.tables)
-            ],
-        }
-        for number, machine in enumerate(machines)
-    ]
-
-
-def _kernel_drawing(name: str, table: KernelTable) -> Markup:
-    series = table.series
-    floats = {s: {float(n): v for n, v in costs.items()} for s, costs in series.items()}
-    ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
-    named = {*table.baselines, *ends[:NAMED_LINES]}
-    # The curves cross the first baseline's there; more lines would hide them.
-    crossed = (table.crossings.get(subject, {}) for subject in named)
-    marked = sorted(
-        {one[first] for first in table.baselines[:1] for one in crossed if first in one}
-    )
-    words = (table.title, "The values are in the table below the figure.")
-    labels = ("length, tokens", table.measure)
-    return Markup(plots.lines(name, floats, labels, words, named, marked))
-
-
-def efficiency_lengths(
-    machines: list[Machine], subject: str
-) -> list[tuple[str, KernelTable, str, float | None]]:
-    """Where a variant was measured beside a baseline, and from which length it is cheaper."""
-    return [
-        (machine.host, table, baseline, table.crossings[subject].get(baseline))
-        for machine in machines
-        for table in machine.tables
-        if subject in table.crossings
-        for baseline in table.baselines
-    ]
-
-
-def _kernel_cost(row: BenchRow, measure: str) -> float | None:
-    if measure == "milliseconds":
-        return None if row.timing is None else 1e3 * row.timing.median
-    return None if row.memory is None else row.memory.peak / 1e6
 
 
 def published(content: Content) -> dict[str, Any]:

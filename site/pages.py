@@ -19,7 +19,7 @@ from cab.scores.ranking import SEEDS_FOR_A_RANK
 from cab.scores.reference import legacy_index
 from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, host_class
-from cab.site import costs
+from cab.site import costs, kernels
 from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
@@ -66,7 +66,7 @@ def profile_pages(
     content: Content, one: ProfileContent
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The pages of one profile: path, template, values."""
-    measured = costs.kernel_tables(content.kernels, content.reference)
+    measured = kernels.kernel_tables(content.kernels, content.reference)
     large = {"over_budget": costs.over_budget(one, content.reference)}
     yield "index.html", "board.html", {**board(content, one), **large}
     for pattern in Pattern:
@@ -80,7 +80,7 @@ def profile_pages(
     yield "tasks/index.html", "tasks.html", {"by_pattern": _tasks_by_pattern(content)}
     yield "compare.html", "compare.html", {"counting": _counting(content, one)}
     yield "pareto.html", "pareto.html", costs.pareto(content, one)
-    yield "kernels.html", "kernels.html", {"kernels": costs.drawn(measured)}
+    yield "kernels.html", "kernels.html", {"kernels": kernels.drawn(measured)}
     yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
@@ -155,7 +155,7 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
 
 
 def variant(
-    content: Content, one: ProfileContent, name: str, measured: list[costs.Machine]
+    content: Content, one: ProfileContent, name: str, measured: list[kernels.Machine]
 ) -> dict[str, Any]:
     """A variant: card, capability, scores, curves, costs, efficiency lengths, records."""
     records = one.records_of(name)
@@ -169,7 +169,7 @@ def variant(
         "records": records,
         "on_board": one.on_board,
         "curves": _curves(counted),
-        "lengths": costs.efficiency_lengths(measured, name),
+        "lengths": kernels.efficiency_lengths(measured, name),
         "evaluated": evaluated(counted),
         "along": along_the_sequence(content, one, name),
         "costs": costs.of_records(counted),

@@ -33,14 +33,20 @@ class Crossover:
     def words(self) -> str:
         """The answer, as it stands in a table."""
         longest = max(self.ratios)
+        counted = self.ratios[longest].low == self.ratios[longest].high
         if self.verdict == "from":
             return f"{self.length:,.0f} ({self.low or 0:,} to {self.high or 0:,})"
         return {
             "always": f"<= {min(self.ratios):,}",
             "beyond": f"> {longest:,}",
             "never": f"never (up to {longest:,}, the ratio no longer falls)",
-            "unclear": f"equal at {longest:,}, within noise",
+            "unclear": f"equal at {longest:,}" + ("" if counted else ", within noise"),
         }[self.verdict]
+
+    def brief(self) -> str:
+        """The answer where many stand in a table: up to which length `never` is, is said there."""
+        few = {"never": "never", "unclear": "equal"}
+        return few.get(self.verdict) or self.words().replace("<=", "\u2264")
 
 
 def find_crossover(
@@ -59,24 +65,47 @@ def find_crossover(
             ratios[length] = measure(length)
         return ratios[length]
 
-    if at(longest).cheaper is not True:
-        if at(longest).cheaper is None:
-            return Crossover("unclear", None, None, None, ratios)
-        before = at(max(shortest, longest // 2)).value
-        falls = longest > shortest and at(longest).value < FALLING * before
+    if at(longest).cheaper is False:
+        at(max(shortest, longest // 2))
+    elif at(longest).cheaper and not at(shortest).cheaper:
+        low, high = shortest, longest
+        while high / low > FINE:
+            middle = round(math.sqrt(low * high) / multiple) * multiple
+            if not low < middle < high:
+                break
+            if at(middle).value < 1:
+                high = middle
+            else:
+                low = middle
+    return read_crossover(ratios)
+
+
+def read_crossover(ratios: Mapping[int, Ratio]) -> Crossover:
+    """From which length on the mechanism is cheaper, by its ratios at some lengths (at least one).
+
+    Between two of them the ratio is a straight line in log-log.
+    """
+    lengths = sorted(ratios)
+    shortest, longest = lengths[0], lengths[-1]
+    if ratios[longest].cheaper is None:
+        return Crossover("unclear", None, None, None, ratios)
+    if ratios[longest].cheaper is False:
+        # One length shows no trend.
+        falls = len(lengths) == 1 or _falls(lengths[-2], longest, ratios)
         return Crossover("beyond" if falls else "never", None, longest, None, ratios)
-    if at(shortest).cheaper is True:
+    if all(ratios[length].cheaper for length in lengths):
         return Crossover("always", float(shortest), None, shortest, ratios)
-    low, high = shortest, longest
-    while high / low > FINE:
-        middle = round(math.sqrt(low * high) / multiple) * multiple
-        if not low < middle < high:
-            break
-        if at(middle).value < 1:
-            high = middle
-        else:
-            low = middle
-    return Crossover("from", _between(low, high, ratios), *_surely(ratios), ratios)
+    dearer = [place for place, length in enumerate(lengths) if ratios[length].value >= 1]
+    crossing = float(shortest)
+    if dearer:
+        crossing = _between(lengths[dearer[-1]], lengths[dearer[-1] + 1], ratios)
+    return Crossover("from", crossing, *_surely(ratios), ratios)
+
+
+def _falls(before: int, longest: int, ratios: Mapping[int, Ratio]) -> bool:
+    """Whether the ratio falls by more than noise for each doubling of the length."""
+    doublings = math.log2(longest / before)
+    return ratios[longest].value < FALLING**doublings * ratios[before].value
 
 
 def _between(low: int, high: int, ratios: Mapping[int, Ratio]) -> float:

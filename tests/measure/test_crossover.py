@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cab.measure.crossover import find_crossover
+from cab.measure.crossover import find_crossover, read_crossover
 from cab.measure.statistics import Ratio
 
 
@@ -54,3 +54,20 @@ def test_never_beyond_always_and_unclear_are_answers():
     assert words["beyond"] == "> 65,536"
     assert words["always"] == "<= 256"
     assert words["never"].startswith("never")
+
+
+def test_ratios_of_a_grid_are_read_without_measuring_more():
+    def ratio(value):
+        return Ratio(value, 0.95 * value, 1.05 * value)
+
+    found = read_crossover({n: ratio(2000 / n) for n in (256, 1024, 4096, 16_384)})
+    assert found.length == pytest.approx(2000)
+    assert (found.low, found.high) == (1024, 4096)
+    assert read_crossover({512: ratio(0.5)}).words() == "<= 512"
+    assert read_crossover({512: ratio(2.0)}).words() == "> 512"  # one length shows no trend
+    # Falling over two doublings as over each of them.
+    assert read_crossover({256: ratio(3.0), 1024: ratio(2.9)}).verdict == "never"
+    assert read_crossover({256: ratio(3.0), 1024: ratio(2.0)}).verdict == "beyond"
+    # At the shortest it is cheaper, not surely so.
+    near = read_crossover({256: ratio(0.98), 1024: ratio(0.5)})
+    assert (near.verdict, near.length, near.low, near.high) == ("from", 256, 256, 1024)

@@ -1,91 +1,17 @@
-"""Cost pages: fronts, ratios on equal hardware, kernels against length."""
+"""Cost pages: fronts, and ratios on equal hardware."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from cli_support import make_record
 from made_records import TASKS, VARIANTS, made
 from site_support import results_of
 
-from cab.measure.record import BenchRow, MemoryUse, Timing, write_rows
 from cab.scores.table import current, records_table
 from cab.site.build import files
 from cab.site.content import complexity, decode_state, gather, slug
-from cab.site.costs import (
-    drawn,
-    efficiency_lengths,
-    kernel_tables,
-    over_budget,
-    pareto,
-    ratios,
-)
+from cab.site.costs import over_budget, pareto, ratios
 from cab.site.plots import COLOURS, front, lines
-
-
-def bench_row(subject: str, length: int, seconds: float, role: str = "candidate") -> BenchRow:
-    timing = Timing(
-        timer="perf_counter", samples=(seconds,) * 3, host_samples=(), warm_samples=(),
-        median=seconds, low=seconds, high=seconds, p20=seconds, p80=seconds, warm_median=None,
-        tokens_per_second=length / seconds, prepare_seconds=0, launch_bound=False, noise_floor=0,
-    )  # fmt: skip
-    memory = MemoryUse(peak=8 * length, workspace=0, outputs=0, saved=None, held=None, state=None)
-    return BenchRow(
-        subject=subject, role=role, operator="", name=subject, options={}, pattern="ns",
-        passage="fwd", length=length, keys=length, batch=1, heads=4, key_heads=4, head_width=64,
-        value_width=64, window=0, alignment="bottom_right", dtype="float32", status="ok",
-        timing=timing, memory=memory, seed=0, environment=make_record().environment,
-        measured=datetime(2026, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def measured(tmp_path: Path) -> Path:
-    """Softmax is quadratic, linear attention linear; they meet at 1,024 tokens.
-
-    SDPA, beside which all was measured, is twice as fast as softmax.
-    """
-    (tmp_path / "kernels").mkdir()
-    rows = [
-        row
-        for n in (256, 512, 1024, 2048, 4096)
-        for row in (
-            bench_row("softmax", n, 1e-9 * n * n),
-            bench_row("sdpa", n, 0.5e-9 * n * n, "baseline"),
-            bench_row("linear", n, 1.024e-6 * n),
-            *(bench_row(f"other-{k:02d}", n, 1e-5 * n * (1 + k)) for k in range(20)),
-        )
-    ]
-    write_rows(rows, tmp_path / "kernels" / "a-laptop.jsonl")
-    return tmp_path
-
-
-def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> None:
-    (machine,) = kernel_tables(gather(measured).kernels, "softmax")
-    assert machine.host.startswith("a-laptop: some, 1 thread")
-    time, memory = machine.tables
-    assert (time.measure, memory.measure) == ("milliseconds", "megabytes")
-    assert time.baselines == ("softmax", "sdpa")
-    assert time.crossings["linear"] == pytest.approx({"softmax": 1024, "sdpa": 2048})
-    assert time.crossings["other-19"] == {}
-    assert "sdpa" not in time.crossings
-    assert time.series["softmax"][2048] == pytest.approx(1e-6 * 2048**2)
-    assert len(time.series) == 23
-    (first, _) = drawn([machine])[0]["figures"]
-    assert ">linear</text>" in first[1]
-    assert ">other-19</text>" not in first[1]
-    lengths = {
-        (table.measure, baseline): found
-        for _, table, baseline, found in efficiency_lengths([machine], "linear")
-    }
-    assert lengths == {
-        ("milliseconds", "softmax"): pytest.approx(1024),
-        ("milliseconds", "sdpa"): pytest.approx(2048),
-        ("megabytes", "softmax"): None,
-        ("megabytes", "sdpa"): None,
-    }
-    assert efficiency_lengths([machine], "softmax") == []
 
 
 def test_plots_are_clean_markup_that_the_style_sheet_colours() -> None:

@@ -1,0 +1,230 @@
+"""The page of kernels: time and memory against length, each machine by itself."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from cab.measure.crossover import Crossover, read_crossover
+from cab.measure.record import BenchRow
+from cab.measure.statistics import Ratio, summarise
+from cab.scores.table import host_class
+from cab.site import plots
+
+NAMED_LINES = 6
+"""How many of the cheapest at the longest length a figure names, besides the baselines."""
+FAR_BELOW = 8.0
+"""A subject that is so many times cheaper than every other would take most of a figure's height:
+it does next to nothing."""
+
+
+class Cost(NamedTuple):
+    """A median with its 95 % interval; what is counted has no interval but itself."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """One measure against length, of what differs in nothing but its subject and length.
+
+    baselines are what all was compared with, the reference first. crossings holds, per subject
+    and baseline, from which length on the subject costs less.
+    """
+
+    title: str
+    measure: str
+    series: Mapping[str, Mapping[int, Cost]]
+    baselines: tuple[str, ...]
+    crossings: Mapping[str, Mapping[str, Crossover]]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The measurements of one machine."""
+
+    host: str
+    tables: tuple[KernelTable, ...]
+
+
+def kernel_tables(kernels: Mapping[str, list[BenchRow]], reference: str) -> list[Machine]:
+    """Time and memory against length, per file, which is per machine."""
+    machines = []
+    for host, rows in kernels.items():
+        groups: dict[tuple[str, str, str], list[BenchRow]] = {}
+        for row in rows:
+            if row.timing is not None and row.status == "ok" and not row.unchecked:
+                size = f"window {row.window}" if row.window else f"batch {row.batch}"
+                setting = f"{row.heads} heads of {row.head_width}, {size}, {row.dtype}"
+                groups.setdefault((row.pattern, row.passage, setting), []).append(row)
+        tables = [
+            table
+            for names, own in sorted(groups.items())
+            for measure in ("milliseconds", "megabytes")
+            if (table := _kernel_table(names, own, measure, reference)).series
+        ]
+        if tables:
+            name = f"{host}: {host_class(rows[0].environment)}"
+            machines.append(Machine(name, tuple(tables)))
+    return machines
+
+
+def _kernel_table(
+    names: tuple[str, str, str], rows: Sequence[BenchRow], measure: str, reference: str
+) -> KernelTable:
+    timed = measure == "milliseconds"
+    found: dict[str, dict[int, list[Cost]]] = {}
+    for row in rows:
+        if cost := _time(row) if timed else _memory(row):
+            found.setdefault(row.subject, {}).setdefault(row.length, []).append(cost)
+    series = {
+        subject: {length: _pooled(own[length]) for length in sorted(own)}
+        for subject, own in sorted(found.items())
+    }
+    others = {row.subject for row in rows if row.role == "baseline"} - {reference}
+    baselines = tuple(one for one in (reference, *sorted(others)) if one in series)
+    paired = _paired(rows)
+    crossings: dict[str, dict[str, Crossover]] = {}
+    for subject in series.keys() - set(baselines):
+        crossings[subject] = {}
+        for baseline in baselines:
+            if timed:
+                ratios = _time_ratios(paired.get(subject, {}), paired.get(baseline, {}), baseline)
+            else:
+                ratios = _counted_ratios(series[subject], series[baseline])
+            if ratios:
+                crossings[subject][baseline] = read_crossover(ratios)
+    pattern, passage, setting = names
+    return KernelTable(
+        f"{pattern}, {passage}: {measure}, {setting}",
+        measure,
+        series,
+        baselines,
+        crossings,
+        tuple(sorted({length for costs in series.values() for length in costs})),
+    )
+
+
+def _time(row: BenchRow) -> Cost | None:
+    timing = row.timing
+    return timing and Cost(1e3 * timing.median, 1e3 * timing.low, 1e3 * timing.high)
+
+
+def _memory(row: BenchRow) -> Cost | None:
+    peak = 0 if row.memory is None else row.memory.peak / 1e6
+    return Cost(peak, peak, peak) if peak else None
+
+
+def _pooled(costs: Sequence[Cost]) -> Cost:
+    """A baseline runs in many cells: its median over them, with what they differ by."""
+    if len(costs) == 1:
+        return costs[0]
+    summary = summarise([one.value for one in costs])
+    return Cost(summary.median, summary.low, summary.high)
+
+
+Paired = Mapping[str, Mapping[int, Ratio]]
+"""Per baseline and length, how many times its time a subject took in the same process."""
+
+
+def _paired(rows: Iterable[BenchRow]) -> dict[str, Paired]:
+    """What every subject took beside its baselines; of several measurements the last."""
+    found: dict[str, dict[str, dict[int, Ratio]]] = {}
+    for row in sorted(rows, key=lambda row: row.measured):
+        for baseline, one in row.against.items():
+            own = found.setdefault(row.subject, {}).setdefault(baseline, {})
+            own[row.length] = Ratio(one.time, one.low, one.high)
+    return {subject: dict(own) for subject, own in found.items()}
+
+
+def _time_ratios(subject: Paired, baseline: Paired, name: str) -> Mapping[int, Ratio]:
+    """How many times a baseline's time a subject takes, at each length.
+
+    Where they were not timed side by side, both were beside a third: the ratio of both ratios
+    leaves out what the machine did between the cells, as no ratio of two times would.
+    """
+    if name in subject:
+        return subject[name]
+    third = next(iter(sorted(subject.keys() & baseline.keys())), None)
+    if third is None:
+        return {}
+    ours, theirs = subject[third], baseline[third]
+    return {
+        length: Ratio(
+            ours[length].value / theirs[length].value,
+            ours[length].low / theirs[length].high,
+            ours[length].high / theirs[length].low,
+        )
+        for length in sorted(ours.keys() & theirs.keys())
+    }
+
+
+def _counted_ratios(
+    subject: Mapping[int, Cost], baseline: Mapping[int, Cost]
+) -> Mapping[int, Ratio]:
+    """Bytes over bytes: both are counted, so that there is nothing to be uncertain of."""
+    shares = {n: subject[n].value / baseline[n].value for n in subject.keys() & baseline.keys()}
+    return {n: Ratio(share, share, share) for n, share in sorted(shares.items())}
+
+
+def drawn(machines: Sequence[Machine]) -> list[dict[str, Any]]:
+    """The tables with their drawings."""
+    return [
+        {
+            "host": machine.host,
+            "figures": [
+                (table, _kernel_drawing(f"k{number}-{place}", table))
+                for place, table in enumerate(machine.tables)
+            ],
+        }
+        for number, machine in enumerate(machines)
+    ]
+
+
+def _kernel_drawing(name: str, table: KernelTable) -> Markup:
+    series = {
+        subject: {float(length): cost.value for length, cost in costs.items()}
+        for subject, costs in table.series.items()
+    }
+    below = _far_below(series)
+    series = {subject: costs for subject, costs in series.items() if subject != below}
+    ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
+    named = {*table.baselines, *ends[:NAMED_LINES]}
+    # The curves cross the first baseline's there; more lines would hide them.
+    crossed = (table.crossings.get(subject, {}) for subject in named)
+    firsts = (one[first] for first in table.baselines[:1] for one in crossed if first in one)
+    marked = sorted({one.length for one in firsts if one.length is not None})
+    left_out = f" {below} is far below it." if below else ""
+    words = (table.title, "The values are in the table below the figure." + left_out)
+    labels = ("length, tokens", table.measure)
+    return Markup(plots.lines(name, series, labels, words, named, marked))
+
+
+def _far_below(series: Mapping[str, Mapping[float, float]]) -> str | None:
+    """The subject that is far cheaper than all others at each of its lengths, if there is one."""
+    if len(series) < 2:
+        return None
+    lowest = min(series, key=lambda subject: min(series[subject].values()))
+    far = all(
+        FAR_BELOW * cost < costs[length]
+        for length, cost in series[lowest].items()
+        for subject, costs in series.items()
+        if subject != lowest and length in costs
+    )
+    return lowest if far else None
+
+
+def efficiency_lengths(
+    machines: Sequence[Machine], subject: str
+) -> list[tuple[str, KernelTable, str, Crossover]]:
+    """Where a variant was measured beside a baseline, and from which length it is cheaper."""
+    return [
+        (machine.host, table, baseline, found)
+        for machine in machines
+        for table in machine.tables
+        for baseline, found in table.crossings.get(subject, {}).items()
+    ]

@@ -1,0 +1,136 @@
+"""The page of kernels: time and memory against length, with intervals."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cli_support import make_record
+
+from cab.measure.record import (
+    BenchRow,
+    Comparison,
+    MemoryUse,
+    Timing,
+    read_rows,
+    write_rows,
+)
+from cab.site.build import files
+from cab.site.content import gather
+from cab.site.kernels import drawn, efficiency_lengths, kernel_tables
+
+NOISE = 0.02
+
+
+def bench_row(
+    subject: str, length: int, seconds: float, beside: float = 0, memory: int = 0
+) -> BenchRow:
+    """A row timed beside SDPA, which took `beside` seconds; SDPA's own row without."""
+    timing = Timing(
+        timer="perf_counter", samples=(seconds,) * 3, host_samples=(), warm_samples=(),
+        median=seconds, low=seconds * (1 - NOISE), high=seconds * (1 + NOISE), p20=seconds,
+        p80=seconds, warm_median=None, tokens_per_second=length / seconds, prepare_seconds=0,
+        launch_bound=False, noise_floor=0,
+    )  # fmt: skip
+    peak = memory or 8 * length
+    use = MemoryUse(peak=peak, workspace=0, outputs=0, saved=None, held=None, state=None)
+    against = {}
+    if beside:
+        ratio = seconds / beside
+        low, high = ratio * (1 - NOISE), ratio * (1 + NOISE)
+        against["sdpa"] = Comparison(time=ratio, low=low, high=high, memory=None)
+    return BenchRow(
+        subject=subject, role="candidate" if beside else "baseline", operator="", name=subject,
+        options={}, pattern="ns", passage="fwd", length=length, keys=length, batch=1, heads=4,
+        key_heads=4, head_width=64, value_width=64, window=0, alignment="bottom_right",
+        dtype="float32", status="ok", timing=timing, memory=use, against=against, seed=0,
+        environment=make_record().environment, measured=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """Softmax is quadratic, linear attention linear; they meet at 1,024 tokens.
+
+    SDPA, beside which all was measured, is twice as fast as softmax. When linear attention was
+    measured, the machine was three times as slow.
+    """
+    (tmp_path / "kernels").mkdir()
+    rows = []
+    for n in (256, 512, 1024, 2048, 4096):
+        sdpa = 0.5e-9 * n * n
+        others = {f"other-{k:02d}": 1e-5 * n * (1 + k) for k in range(20)}
+        rows += [bench_row(name, n, seconds, sdpa) for name, seconds in others.items()]
+        rows += [bench_row("softmax", n, 2 * sdpa, sdpa, memory=n * n)]
+        rows += [bench_row("linear", n, 3 * 1.024e-6 * n, 3 * sdpa, memory=512 * n)]
+        rows += [bench_row("sdpa", n, slow * sdpa, memory=8 * n) for slow in (1.0, 1.0, 3.0)]
+    write_rows(rows, tmp_path / "kernels" / "a-laptop.jsonl")
+    return tmp_path
+
+
+def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> None:
+    (machine,) = kernel_tables(gather(measured).kernels, "softmax")
+    assert machine.host.startswith("a-laptop: some, 1 thread")
+    time, memory = machine.tables
+    assert (time.measure, memory.measure) == ("milliseconds", "megabytes")
+    assert time.baselines == ("softmax", "sdpa")
+    assert "sdpa" not in time.crossings
+    assert len(time.series) == 23
+    (first, _) = drawn([machine])[0]["figures"]
+    assert ">linear</text>" in first[1]
+    assert ">other-19</text>" not in first[1]
+
+
+def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
+    path = measured / "kernels" / "a-laptop.jsonl"
+    rows = read_rows(path)
+    write_rows([*rows, *(bench_row("nothing", n, 1e-9, 1.0) for n in (256, 4096))], path)
+    (machine,) = kernel_tables(gather(measured).kernels, "softmax")
+    (table, drawing), _ = drawn([machine])[0]["figures"]
+    assert "nothing" in table.series
+    assert ">nothing</text>" not in drawing
+    assert "nothing is far below it." in drawing
+
+
+def test_costs_stand_with_their_intervals(measured: Path) -> None:
+    (machine,) = kernel_tables(gather(measured).kernels, "softmax")
+    time, memory = machine.tables
+    millisecond = 1e-6 * 2048**2
+    one = time.series["softmax"][2048]
+    assert one == pytest.approx((millisecond, 0.98 * millisecond, 1.02 * millisecond))
+    # A baseline's interval is over the processes that it ran in.
+    several = time.series["sdpa"][2048]
+    assert several == pytest.approx((millisecond / 2, millisecond / 2, 3 * millisecond / 2))
+    assert memory.series["linear"][2048] == pytest.approx((1.048576,) * 3)
+
+
+def test_efficiency_lengths_come_from_times_taken_side_by_side(measured: Path) -> None:
+    (machine,) = kernel_tables(gather(measured).kernels, "softmax")
+    found = {
+        (table.measure, baseline): one
+        for _, table, baseline, one in efficiency_lengths([machine], "linear")
+    }
+    # Of the times themselves softmax would be left behind at 3,072 tokens.
+    against_softmax = found["milliseconds", "softmax"]
+    assert against_softmax.length == pytest.approx(1024)
+    assert (against_softmax.low, against_softmax.high) == (512, 2048)
+    assert found["milliseconds", "sdpa"].length == pytest.approx(2048)
+    assert found["milliseconds", "sdpa"].words() == "2,048 (1,024 to 4,096)"
+    assert found["megabytes", "softmax"].length == pytest.approx(512)
+    assert found["megabytes", "sdpa"].verdict == "never"
+    assert efficiency_lengths([machine], "softmax") == []
+    other = {
+        (table.measure, baseline): one
+        for _, table, baseline, one in efficiency_lengths([machine], "other-19")
+    }
+    assert other["milliseconds", "sdpa"].verdict == "beyond"
+    assert other["megabytes", "softmax"].words() == "<= 256"
+    assert other["megabytes", "sdpa"].words() == "equal at 4,096"
+
+
+def test_the_pages_say_what_is_known_of_a_length(measured: Path) -> None:
+    pages = files(gather(measured))
+    assert "2,048 (1,024 to 4,096)" in pages["kernels.html"]
+    assert "2,048 (1,024 to 4,096)" in pages["variants/linear.html"]
+    assert "4.19 <small>4.11 to 4.28</small>" in pages["kernels.html"]
+    assert "16.8 <small>16.4 to 17.1</small>" in pages["kernels.html"]
+    assert '<td class="n">\u2264 256</td>' in pages["kernels.html"]
