@@ -1,10 +1,14 @@
-"""Files that come into their place whole or not at all."""
+"""Files that come into their place whole or not at all, and that one process writes at a time."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from cab.errors import CabError
 
 
 @contextmanager
@@ -26,3 +30,30 @@ def whole(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink()
         raise
+
+
+@contextmanager
+def alone(path: Path, command: str) -> Iterator[None]:
+    """Keep a file from other processes that ask for it in this way.
+
+    Args:
+        path: the file; its folder is there.
+        command: what would write to it, for the error.
+
+    Raises:
+        CabError: another process has it, or its folder cannot be written.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise CabError(
+            f"Another {command} writes to {path}. Wait until it is done, or name another file."
+        ) from None
+    except OSError as error:
+        raise CabError(f"{path} cannot be written: {error}.") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

@@ -3,6 +3,7 @@
 import pytest
 from cli_support import cab_here, write_variant
 
+from cab.files import alone
 from cab.measure.cell import identity
 from cab.measure.points import Point, SubjectName
 from cab.measure.protocol import Request, Runner, plan_apart, remaining
@@ -74,6 +75,19 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path):
     assert [row.length for row in rows] == [16, 24, 32]
     assert rows[0] == first[16]
     assert rows[1] != first[24]
+
+
+def test_two_runs_do_not_write_to_one_file(tmp_path):
+    target = tmp_path / "rows.jsonl"
+    asked = ("bench", "--op", "linear:chunked", "--pattern", "ns", *SMALL, "--pass", "fwd")
+    asked += ("--baseline", "none", "--json", target, "--lengths", "16")
+    with alone(target, "cab bench"):
+        said = cab_here(*asked)
+    assert said.code == 2
+    assert f"Another cab bench writes to {target}." in said.err
+    assert not target.exists()
+    assert cab_here(*asked).code == 0
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_line_that_was_cut_off_in_its_middle_is_measured_again(tmp_path):

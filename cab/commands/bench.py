@@ -1,6 +1,7 @@
 """`cab bench`: time, memory and operations of variants and operators against length."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,6 +112,7 @@ def bench(
     `--variant all` measures every variant in cells of its own, beside the baselines. A file that
     ends in .jsonl grows with every cell; `--resume` goes on where it was cut off.
     """
+    from cab.files import alone
     from cab.fork_server import start_fork_server
     from cab.measure.operators import get_operator
     from cab.measure.plots import plot as draw
@@ -170,23 +172,24 @@ def bench(
     planned = plan_apart(request, variants) if every else plan(request, variants)
     for sentence in planned.left_out:
         output.warn(sentence)
-    context = start_fork_server([])
-    refused = {} if unchecked else refused_variants(planned.cells, variants, context)
-    cells = [cell for one in planned.cells if (cell := _without(one, refused)) is not None]
-    before = _before(json) if resume and json is not None and json.exists() else []
-    cells = remaining(cells, before)
-    progress = _Progress(len(cells), before, json)
-    runner = Runner(context, variants, unchecked, progress.started, progress.finished)
-    try:
-        runner.run(cells, seed)
-    except Interrupted:
-        if json is None or not progress.rows:
-            raise
-        write_rows(sorted(progress.rows, key=place), json)
-        raise Interrupted(f"What was measured until then is in {json}.") from None
-    rows = sorted(progress.rows, key=place)
-    if json is not None:
-        write_rows(rows, json)
+    with alone(json, "cab bench") if json and json.suffix == ".jsonl" else nullcontext():
+        context = start_fork_server([])
+        refused = {} if unchecked else refused_variants(planned.cells, variants, context)
+        cells = [cell for one in planned.cells if (cell := _without(one, refused)) is not None]
+        before = _before(json) if resume and json is not None and json.exists() else []
+        cells = remaining(cells, before)
+        progress = _Progress(len(cells), before, json)
+        runner = Runner(context, variants, unchecked, progress.started, progress.finished)
+        try:
+            runner.run(cells, seed)
+        except Interrupted:
+            if json is None or not progress.rows:
+                raise
+            write_rows(sorted(progress.rows, key=place), json)
+            raise Interrupted(f"What was measured until then is in {json}.") from None
+        rows = sorted(progress.rows, key=place)
+        if json is not None:
+            write_rows(rows, json)
     if plot is not None:
         for path in draw(rows, plot):
             output.say(f"Plot: {path}")
