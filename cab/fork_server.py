@@ -9,6 +9,11 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from cab.taxonomy import TaskCard
 
+PARENTS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that tell the user's process to end: Ctrl-C reaches its children too, and whoever ends
+a scheduler's job tells all of its processes. A child that died of it would look like a cell that
+had failed, so that children leave them to the parent, and end with it."""
+
 
 def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
     """Start the server for cells of these tasks. It imports beside the caller, who goes on."""
@@ -22,12 +27,13 @@ def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
     # process first runs the script that the user started, with all that it imports.
     program = {"cab.commands.app"} & sys.modules.keys()
     context.set_forkserver_preload(["cab.worker", "torch._dynamo", *program, *libraries])
-    # Ctrl-C is the parent's to handle; a process started while it is ignored ignores it too.
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They are the parent's to handle; a process started while they are ignored ignores them too.
+    handlers = {one: signal.signal(one, signal.SIG_IGN) for one in PARENTS}
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for one, handler in handlers.items():
+            signal.signal(one, handler)
     return context
 
 

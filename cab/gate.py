@@ -9,8 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +25,7 @@ from cab.files import whole
 from cab.fork_server import end
 from cab.registry import discover_variants
 from cab.taxonomy import Pattern
-from cab.worker import end_with_parent, limit_memory
+from cab.worker import follow_parent, limit_memory
 
 TIME_LIMIT = 600.0
 """Seconds for one variant in one pattern."""
@@ -153,9 +151,7 @@ def _keep(claim: Claim) -> None:
 
 def _hold(claim: Claim, there: Connection) -> None:
     """Try the gating laws; runs in its own process."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)  # what a variant prints is no result
+    follow_parent()
 
     from cab.conformance.check import LAWS, check, subjects
 

@@ -25,6 +25,7 @@ from cab.backbones.slots import Slots
 from cab.cells import Cell
 from cab.environment import describe
 from cab.errors import Unsupported
+from cab.fork_server import PARENTS
 from cab.jobs import Job, Outcome
 from cab.profiles import Profile
 from cab.records import AtLength, Estimate, Estimates, Metrics, Status
@@ -38,14 +39,9 @@ GIB = 1 << 30
 
 
 def work(job: Job, connection: Connection) -> None:
-    """Run a job and send ("progress", (done, all)) messages, then ("outcome", Outcome).
-
-    The parent handles Ctrl-C; if the parent is gone, this process ends at once.
-    """
+    """Run a job and send ("progress", (done, all)) messages, then ("outcome", Outcome)."""
     gc.freeze()  # what came with the fork is nobody's garbage, and looking through it takes long
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)  # what a variant prints is no result
+    follow_parent()
     last_sent = 0.0
 
     def report(done: int, total: int) -> None:
@@ -58,7 +54,18 @@ def work(job: Job, connection: Connection) -> None:
     connection.send(("outcome", run(job, report)))
 
 
-def end_with_parent() -> None:
+def follow_parent() -> None:
+    """Leave its signals to the parent, and end at once when that is gone.
+
+    What is printed here goes to stderr: it is no result.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for number in PARENTS:
+        signal.signal(number, signal.SIG_IGN)
+    os.dup2(2, 1)
+
+
+def _end_with_parent() -> None:
     """Wait for the parent to be gone, then end: the cell is another run's to do."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -89,8 +96,7 @@ def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
 
 def assist(job: Job, rank: ranks.Rank) -> None:
     """Run a job beside the cell's own process, of which this one is a child."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    follow_parent()
     torch.set_num_threads(max(1, torch.get_num_threads() // rank.size))
     if job.device == "cpu":
         limit_memory(job.cell.profile.memory_limit)

@@ -6,8 +6,9 @@ records. A job that is preempted or out of time is queued again and goes on with
 """
 
 import os
+import subprocess
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from cab.records import Record, RecordStore
 WORKERS = 1
 LOOK_AGAIN = 2.0
 """Seconds between two looks at the store."""
+ASK_AGAIN = 10.0
+"""Seconds between two questions to Slurm, whose controller serves everybody."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,11 @@ class SlurmExecutor:
                 yield done
         if not pending:
             return
-        jobs = self._submit(list(pending.values()), runner)
+        jobs = _Jobs(self._submit(list(pending.values()), runner), self.cluster)
         try:
             yield from self._watch(pending, jobs, runner)
         except BaseException:
-            for job in jobs:
-                job.cancel(check=False)
+            jobs.cancel()
             raise
 
     def _submit(self, cells: Sequence[Cell], runner: Runner) -> list[Any]:
@@ -111,11 +113,11 @@ class SlurmExecutor:
         return executor
 
     def _watch(
-        self, pending: dict[str, Cell], jobs: Sequence[Any], runner: Runner
+        self, pending: dict[str, Cell], jobs: "_Jobs", runner: Runner
     ) -> Iterator[Finished]:
         """Look for records until all are there or no job is left that could write one."""
         while pending:
-            over = all(job.done() for job in jobs)  # asked first: the last look comes after it
+            over = jobs.over()  # asked first: the last look comes after it
             for key in _keys(runner.store) & pending.keys():
                 try:
                     record = runner.store.read(key)
@@ -126,11 +128,71 @@ class SlurmExecutor:
                     runner.on_record(record)
                     yield _told(Finished(pending.pop(key), "ran", record), runner)
             if over:
-                problem = _why(jobs)
+                problem = jobs.problem()
                 for key in list(pending):
                     yield _told(Finished(pending.pop(key), "blocked", None, problem), runner)
             elif pending:
                 time.sleep(LOOK_AGAIN)
+
+
+@dataclass
+class _Jobs:
+    """The jobs of an array.
+
+    Slurm is asked for its queue. submitit asks its accounting, which not every cluster keeps, and
+    without which a lost job would be waited for for ever.
+    """
+
+    jobs: Sequence[Any]
+    cluster: str
+    asked: float = -ASK_AGAIN
+    waiting: bool = True
+
+    def over(self) -> bool:
+        """Whether none of them is queued or runs."""
+        if self.cluster != "slurm":
+            return all(job.done() for job in self.jobs)
+        if all(_left_result(job) for job in self.jobs):
+            return True
+        if self.waiting and time.monotonic() - self.asked >= ASK_AGAIN:
+            self.asked, self.waiting = time.monotonic(), _queued(job.job_id for job in self.jobs)
+        return not self.waiting
+
+    def problem(self) -> str:
+        """Say why no job wrote a record."""
+        for job in self.jobs:
+            try:
+                # Of a job of Slurm's that left no result submitit would wait for one.
+                lost = self.cluster == "slurm" and not _left_result(job)
+                problem = "it left no result" if lost else job.exception()
+            except Exception as error:  # submitit's own reading of a lost job
+                problem = error
+            if problem is not None:
+                said = str(problem).strip().splitlines()[-1]
+                where = f"See {job.paths.stderr}."
+                return f"Its job {job.job_id} ended without a record: {said}. {where}"
+        return (
+            "Its job ended without a record, since another run was at it. Say the command again."
+        )
+
+    def cancel(self) -> None:
+        """Take them all out of the queue."""
+        for job in self.jobs:
+            job.cancel(check=False)
+
+
+def _left_result(job: Any) -> bool:
+    return bool(job.paths.result_pickle.exists())
+
+
+def _queued(jobs: Iterable[str]) -> bool:
+    """Whether Slurm still has one of the jobs; if it does not answer, it may do so later."""
+    arrays = sorted({job.partition("_")[0] for job in jobs})
+    command = ["squeue", "--noheader", "--format=%i", "--jobs", ",".join(arrays)]
+    asked = subprocess.run(command, capture_output=True, text=True)
+    if asked.returncode:  # Slurm forgets jobs some minutes after their end
+        return "Invalid job id" not in asked.stderr
+    return bool(asked.stdout.strip())
 
 
 @dataclass
@@ -206,19 +268,6 @@ def _of_now(record: Record, runner: Runner) -> bool:
     """Whether a record is one that this sweep waited for, not one that it replaces."""
     mine = record.provenance.invocation == runner.invocation
     return mine or not (runner.force or record.status in RETRIED)
-
-
-def _why(jobs: Sequence[Any]) -> str:
-    """Say why no job wrote a record."""
-    for job in jobs:
-        try:
-            problem = job.exception()
-        except Exception as error:  # submitit's own reading of a lost job
-            problem = error
-        if problem is not None:
-            said = str(problem).strip().splitlines()[-1]
-            return f"Its job {job.job_id} ended without a record: {said}. See {job.paths.stderr}."
-    return "Its job ended without a record, since another run was at it. Say the command again."
 
 
 def _read(text: str) -> int | str:

@@ -1,8 +1,5 @@
 """One cell, in its own process: check, warm up, sample in turn, count memory, check again."""
 
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +31,7 @@ from cab.measure.statistics import noise_floor, paired_ratio, summarise
 from cab.measure.subjects import build
 from cab.measure.telemetry import device_state
 from cab.measure.timers import Timer, choose_timer, load_average
-from cab.worker import classify, end_with_parent, limit_memory
+from cab.worker import classify, follow_parent, limit_memory
 
 SECOND_THOUGHTS = 5
 """How often the ceilings are measured after sampling, at most."""
@@ -57,10 +54,8 @@ class Course:
 
 
 def work(cell: Cell, connection: Connection) -> None:
-    """Run a cell and send its rows; the parent handles Ctrl-C."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)  # what a subject prints is no result
+    """Run a cell and send its rows."""
+    follow_parent()
     if cell.point.device == "cpu":
         limit_memory(cell.limits.memory_gib)
     connection.send(run(cell))
