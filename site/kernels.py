@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from cab.measure.crossover import Crossover, read_crossover
+from cab.measure.crossover import Crossover, Quantity, read_crossover, side_by_side
 from cab.measure.record import BenchRow
 from cab.measure.statistics import Ratio, summarise
 from cab.scores.table import host_class
@@ -52,9 +52,9 @@ class Machine:
 
 
 def kernel_tables(kernels: Mapping[str, list[BenchRow]], reference: str) -> list[Machine]:
-    """Time and memory against length, per file, which is per machine."""
+    """Time and memory against length, per file, which is per machine; the fullest comes first."""
     machines = []
-    for host, rows in kernels.items():
+    for host, rows in sorted(kernels.items(), key=lambda one: (-len(one[1]), one[0])):
         groups: dict[tuple[str, str, str], list[BenchRow]] = {}
         for row in rows:
             if row.timing is not None and row.status == "ok" and not row.unchecked:
@@ -76,10 +76,12 @@ def kernel_tables(kernels: Mapping[str, list[BenchRow]], reference: str) -> list
 def _kernel_table(
     names: tuple[str, str, str], rows: Sequence[BenchRow], measure: str, reference: str
 ) -> KernelTable:
-    timed = measure == "milliseconds"
+    quantity: Quantity = "time" if measure == "milliseconds" else "memory"
     found: dict[str, dict[int, list[Cost]]] = {}
+    by_subject: dict[str, list[BenchRow]] = {}
     for row in rows:
-        if cost := _time(row) if timed else _memory(row):
+        by_subject.setdefault(row.subject, []).append(row)
+        if cost := _time(row) if quantity == "time" else _memory(row):
             found.setdefault(row.subject, {}).setdefault(row.length, []).append(cost)
     series = {
         subject: {length: _pooled(own[length]) for length in sorted(own)}
@@ -87,17 +89,15 @@ def _kernel_table(
     }
     others = {row.subject for row in rows if row.role == "baseline"} - {reference}
     baselines = tuple(one for one in (reference, *sorted(others)) if one in series)
-    paired = _paired(rows)
-    crossings: dict[str, dict[str, Crossover]] = {}
-    for subject in series.keys() - set(baselines):
-        crossings[subject] = {}
-        for baseline in baselines:
-            if timed:
-                ratios = _time_ratios(paired.get(subject, {}), paired.get(baseline, {}), baseline)
-            else:
-                ratios = _counted_ratios(series[subject], series[baseline])
-            if ratios:
-                crossings[subject][baseline] = read_crossover(ratios)
+    crossings = {
+        subject: {
+            baseline: read_crossover(ratios)
+            for baseline in baselines
+            if (ratios := _ratios(by_subject, subject, baseline, baselines, quantity))
+        }
+        for subject in series
+        if subject not in baselines
+    }
     pattern, passage, setting = names
     return KernelTable(
         f"{pattern}, {passage}: {measure}, {setting}",
@@ -127,48 +127,30 @@ def _pooled(costs: Sequence[Cost]) -> Cost:
     return Cost(summary.median, summary.low, summary.high)
 
 
-Paired = Mapping[str, Mapping[int, Ratio]]
-"""Per baseline and length, how many times its time a subject took in the same process."""
+def _ratios(
+    rows: Mapping[str, Sequence[BenchRow]],
+    subject: str,
+    baseline: str,
+    baselines: Iterable[str],
+    quantity: Quantity,
+) -> Mapping[int, Ratio]:
+    """How many times a baseline's cost a subject has, at each length.
 
-
-def _paired(rows: Iterable[BenchRow]) -> dict[str, Paired]:
-    """What every subject took beside its baselines; of several measurements the last."""
-    found: dict[str, dict[str, dict[int, Ratio]]] = {}
-    for row in sorted(rows, key=lambda row: row.measured):
-        for baseline, one in row.against.items():
-            own = found.setdefault(row.subject, {}).setdefault(baseline, {})
-            own[row.length] = Ratio(one.time, one.low, one.high)
-    return {subject: dict(own) for subject, own in found.items()}
-
-
-def _time_ratios(subject: Paired, baseline: Paired, name: str) -> Mapping[int, Ratio]:
-    """How many times a baseline's time a subject takes, at each length.
-
-    Where they were not timed side by side, both were beside a third: the ratio of both ratios
+    Where they were not measured side by side, both were beside a third: the ratio of both ratios
     leaves out what the machine did between the cells, as no ratio of two times would.
     """
-    if name in subject:
-        return subject[name]
-    third = next(iter(sorted(subject.keys() & baseline.keys())), None)
-    if third is None:
-        return {}
-    ours, theirs = subject[third], baseline[third]
-    return {
-        length: Ratio(
-            ours[length].value / theirs[length].value,
-            ours[length].low / theirs[length].high,
-            ours[length].high / theirs[length].low,
-        )
-        for length in sorted(ours.keys() & theirs.keys())
-    }
+    if direct := side_by_side(rows[subject], subject, baseline, quantity):
+        return direct
+    for third in baselines:
+        ours = side_by_side(rows[subject], subject, third, quantity)
+        theirs = side_by_side(rows[baseline], baseline, third, quantity)
+        if both := sorted(ours.keys() & theirs.keys()):
+            return {length: _over(ours[length], theirs[length]) for length in both}
+    return {}
 
 
-def _counted_ratios(
-    subject: Mapping[int, Cost], baseline: Mapping[int, Cost]
-) -> Mapping[int, Ratio]:
-    """Bytes over bytes: both are counted, so that there is nothing to be uncertain of."""
-    shares = {n: subject[n].value / baseline[n].value for n in subject.keys() & baseline.keys()}
-    return {n: Ratio(share, share, share) for n, share in sorted(shares.items())}
+def _over(one: Ratio, other: Ratio) -> Ratio:
+    return Ratio(one.value / other.value, one.low / other.high, one.high / other.low)
 
 
 def drawn(machines: Sequence[Machine]) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """Efficiency length by bisection: from which length on a mechanism is cheaper than a baseline."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cab.measure.record import BenchRow
 from cab.measure.statistics import Ratio
 
+Quantity = Literal["time", "memory"]
 Verdict = Literal["from", "always", "beyond", "never", "unclear"]
 FINE = 1.15
 """Bisection ends when the bracketing lengths differ by less than this factor."""
@@ -100,6 +102,23 @@ def read_crossover(ratios: Mapping[int, Ratio]) -> Crossover:
     if dearer:
         crossing = _between(lengths[dearer[-1]], lengths[dearer[-1] + 1], ratios)
     return Crossover("from", crossing, *_surely(ratios), ratios)
+
+
+def side_by_side(
+    rows: Iterable[BenchRow], subject: str, baseline: str, quantity: Quantity
+) -> dict[int, Ratio]:
+    """How many times a baseline's time or bytes a subject took in the same process, by length.
+
+    Of several measurements at a length the last counts. Bytes are counted: nothing is uncertain.
+    """
+    found = {}
+    for row in sorted(rows, key=lambda row: row.measured):
+        one = row.against.get(baseline) if row.subject == subject else None
+        if one is not None and quantity == "time":
+            found[row.length] = Ratio(one.time, one.low, one.high)
+        elif one is not None and one.memory is not None:
+            found[row.length] = Ratio(one.memory, one.memory, one.memory)
+    return found
 
 
 def _falls(before: int, longest: int, ratios: Mapping[int, Ratio]) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cab.figures import figure
+from cab.measure.crossover import Quantity, read_crossover, side_by_side
 from cab.measure.record import BenchRow
-from cab.scores.efficiency import crossing
 
 Value = Callable[[BenchRow], float | None]
 
@@ -71,27 +71,24 @@ def _draw(rows: Sequence[BenchRow], name: str, path: Path) -> None:
         axes.set_ylabel(label)
         axes.set_title(f"{rows[0].pattern}, {rows[0].passage}, {rows[0].dtype}")
         axes.grid(visible=True, which="major", alpha=0.3)
-        if name != "tokens":
-            _mark_crossings(axes, rows, curves)
+        if name in ("time", "memory"):
+            _mark_crossings(axes, rows, name)  # type: ignore[arg-type]
         axes.legend(fontsize="small")
 
 
-def _mark_crossings(
-    axes: Any, rows: Sequence[BenchRow], curves: dict[str, dict[int, float]]
-) -> None:
-    """A dashed line where a candidate begins to stay below a baseline."""
+def _mark_crossings(axes: Any, rows: Sequence[BenchRow], quantity: Quantity) -> None:
+    """A dashed line where a candidate begins to cost less than a baseline."""
     candidates = sorted({row.subject for row in rows if row.role == "candidate"})
     baselines = sorted({name for row in rows for name in row.against})
     for candidate in candidates:
         for baseline in baselines:
-            if baseline == candidate or baseline not in curves or candidate not in curves:
-                continue
-            length = crossing(curves[baseline], curves[candidate])
-            if length is not None and length > min(curves[candidate]):
-                axes.axvline(length, linestyle="--", linewidth=0.8, color="0.4")
+            ratios = side_by_side(rows, candidate, baseline, quantity)
+            found = read_crossover(ratios) if ratios else None
+            if found is not None and found.verdict == "from":
+                axes.axvline(found.length, linestyle="--", linewidth=0.8, color="0.4")
                 axes.annotate(
-                    f"{candidate} below {baseline} from {length:,.0f}",
-                    (length, 0.02),
+                    f"{candidate} below {baseline} from {found.words()}",
+                    (found.length, 0.02),
                     xycoords=("data", "axes fraction"),
                     rotation=90,
                     fontsize="x-small",

@@ -1,6 +1,5 @@
-"""Efficiency length: from which length on a mechanism is cheaper than softmax attention."""
+"""Efficiency length as CAB defined it: from which length on two fitted curves say `cheaper`."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +24,7 @@ def fitted_efficiency_length(baseline: Mapping[int, float], mechanism: Mapping[i
 
     The baseline's cost is fitted by a parabola in the length N, the mechanism's by a line, and the
     larger root is the efficiency length; None where they do not cross above 0. It extrapolates,
-    so it stands beside the measured crossing (`crossing`) and does not replace it.
+    so it stands beside the measured crossing and does not replace it.
     """
     parabola = np.polyfit(*_columns(baseline), 2)
     line = np.polyfit(*_columns(mechanism), 1)
@@ -36,25 +35,6 @@ def fitted_efficiency_length(baseline: Mapping[int, float], mechanism: Mapping[i
         _r2(baseline, np.polyval(parabola, list(baseline))),
         _r2(mechanism, np.polyval(line, list(mechanism))),
     )
-
-
-def crossing(baseline: Mapping[int, float], mechanism: Mapping[int, float]) -> float | None:
-    """The length from which on the mechanism stays cheaper, within what was measured.
-
-    Between two measured lengths both costs are straight lines in log-log. None where it is not
-    cheaper at the longest common length; the shortest length where it always is.
-    """
-    lengths = sorted(baseline.keys() & mechanism.keys())
-    gaps = [math.log(mechanism[n] / baseline[n]) for n in lengths]
-    if not gaps or gaps[-1] >= 0:
-        return None
-    last_dearer = max((place for place, gap in enumerate(gaps) if gap >= 0), default=None)
-    if last_dearer is None:
-        return float(lengths[0])
-    before, after = gaps[last_dearer], gaps[last_dearer + 1]
-    share = before / (before - after)
-    low, high = math.log(lengths[last_dearer]), math.log(lengths[last_dearer + 1])
-    return math.exp(low + share * (high - low))
 
 
 def _columns(costs: Mapping[int, float]) -> tuple[list[int], list[float]]:

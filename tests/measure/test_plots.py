@@ -11,7 +11,7 @@ from cab.measure.plots import plot
 from cab.measure.record import BenchRow, Comparison, MemoryUse, Timing
 
 
-def made(name, length, seconds, against=()):
+def made(name, length, seconds, beside=0.0):
     at = point(length=length)
     cell = cell_of(["softmax:eager", "linear:chunked"], at, ("softmax:eager",))
     subject = next(one for one in cell.subjects if one.label == name)
@@ -32,21 +32,23 @@ def made(name, length, seconds, against=()):
         noise_floor=1.0,
     )
     memory = MemoryUse(peak=length, workspace=1, outputs=1, saved=None, held=None, state=None)
-    comparison = Comparison(time=1.0, low=1.0, high=1.0, memory=None)
+    ratio = seconds / beside if beside else 0.0
+    comparison = Comparison(time=ratio, low=0.9 * ratio, high=1.1 * ratio, memory=0.5)
     fields = {**identity(cell, subject), "measured": datetime(2026, 1, 1, tzinfo=UTC)}
     return BenchRow(
         **fields,
         status="ok",
         timing=timing,
         memory=memory,
-        against=dict.fromkeys(against, comparison),
+        against={"softmax:eager": comparison} if beside else {},
     )
 
 
 def rows():
     for length in (256, 1024, 4096):
-        yield made("softmax:eager", length, length**2 / 1e9)
-        yield made("linear:chunked", length, length / 1e6, ("softmax:eager",))
+        eager = length**2 / 1e9
+        yield made("softmax:eager", length, eager)
+        yield made("linear:chunked", length, length / 1e6, eager)
 
 
 def test_the_same_rows_give_the_same_files(tmp_path):
@@ -59,10 +61,11 @@ def test_the_same_rows_give_the_same_files(tmp_path):
 
 
 def test_the_crossing_of_the_curves_is_written_beside_its_line(tmp_path):
-    time, *_ = plot(rows(), tmp_path)
+    time, memory, _ = plot(rows(), tmp_path)
     text = time.read_text(encoding="utf-8")
-    assert "linear:chunked below softmax:eager from 1,000" in text
+    assert "linear:chunked below softmax:eager from 1,000 (256 to 4,096)" in text
     assert "softmax:eager below" not in text
+    assert "below" not in memory.read_text(encoding="utf-8")  # it is so at every length
 
 
 def test_a_folder_that_cannot_be_is_an_error_in_words(tmp_path):

@@ -6,8 +6,10 @@ import pytest
 from support import REPOSITORY
 
 from cab.errors import CabError
+from cab.measure.crossover import read_crossover
+from cab.measure.statistics import Ratio
 from cab.scores.correlation import correlate
-from cab.scores.efficiency import crossing, fitted_efficiency_length
+from cab.scores.efficiency import fitted_efficiency_length
 from cab.scores.reference import legacy_index, read_reference
 
 LRA, CAB = sorted(read_reference(REPOSITORY / "results"), key=lambda one: one.name, reverse=True)
@@ -76,17 +78,10 @@ def test_the_published_efficiency_lengths_follow_from_the_published_costs():
     assert memory.length == pytest.approx(70, abs=1)
 
 
-def test_the_measured_crossing_is_read_between_lengths():
-    slow = {100: 1.0, 200: 4.0, 400: 16.0}
-    fast = {100: 2.0, 200: 4.0, 400: 8.0}
-    assert crossing(slow, fast) == pytest.approx(200)
-    shifted = {n: 2 * cost for n, cost in fast.items()}
-    assert crossing(slow, shifted) is None
-    assert crossing(slow, {n: 1.5 * cost for n, cost in fast.items()}) == pytest.approx(300)
-    assert crossing(slow, {n: cost / 9 for n, cost in fast.items()}) == 100
-    assert crossing({100: 1.0}, {200: 1.0}) is None
-    # The time published for ABC crosses where it was measured, far from the fitted 1,877.
-    assert 256 < crossing(costs("vanilla, ms"), costs("ABC, ms")) < 512
+def test_the_published_times_cross_where_they_were_measured_far_from_the_fit():
+    slow, fast = costs("vanilla, ms"), costs("ABC, ms")
+    ratios = {n: Ratio(*(fast[n] / slow[n],) * 3) for n in slow}
+    assert 256 < read_crossover(ratios).length < 512
 
 
 def test_two_fits_that_do_not_cross_have_no_length():
