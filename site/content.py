@@ -22,6 +22,7 @@ from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_reference
 from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, current, records_table
+from cab.sources import Sources
 from cab.standing import Standing, standing
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -93,7 +94,8 @@ class Content:
 
 def gather(results: Path, include: tuple[Path, ...] = ()) -> Content:
     """Read a results folder, and the CHANGELOG and CONTRIBUTING beside it."""
-    variants, tasks = _cards(discover_variants(include)), _cards(discover_tasks())
+    registry = discover_variants(include)
+    variants, tasks = _cards(registry), _cards(discover_tasks())
     problems: list[str] = []
     profiles = []
     for name, profile in PROFILES.items():
@@ -116,19 +118,33 @@ def gather(results: Path, include: tuple[Path, ...] = ()) -> Content:
         reference,
         tuple(read_reference(results)),
         texts,
-        _kernels(results / "kernels", problems),
+        _kernels(results / "kernels", registry, problems),
         problems,
     )
 
 
-def _kernels(folder: Path, problems: list[str]) -> dict[str, list[BenchRow]]:
-    """The measurements of each machine, by file name."""
-    found = {}
+def _kernels(
+    folder: Path, variants: Registry[VariantCard], problems: list[str]
+) -> dict[str, list[BenchRow]]:
+    """The measurements of each machine, by file name; not those of sources that changed since."""
+    found, sources = {}, Sources()
+
+    def is_of_now(row: BenchRow) -> bool:
+        entry = variants.entries.get(row.name)
+        return bool(row.operator) or not entry or sources.hash(entry.path) == row.source_hash
+
     for path in sorted(folder.glob("*.jsonl")):
         try:
-            found[path.stem] = read_rows(path)
+            rows = read_rows(path)
         except CabError as error:
             problems.append(str(error))
+            continue
+        found[path.stem] = [row for row in rows if is_of_now(row)]
+        if other := sorted({row.name for row in rows if not is_of_now(row)}):
+            problems.append(
+                f"{path}: what was measured of {', '.join(other)} is not shown, since the source "
+                f"has changed; measure it again."
+            )
     return found
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from cli_support import make_record
+from support import REPOSITORY
 
 from cab.measure.record import (
+    FAILURES,
     BenchRow,
     Comparison,
     MemoryUse,
@@ -14,11 +16,16 @@ from cab.measure.record import (
     read_rows,
     write_rows,
 )
+from cab.registry import discover_variants
+from cab.scores.table import host_class
 from cab.site.build import files
 from cab.site.content import gather
 from cab.site.kernels import drawn, efficiency_lengths, kernel_tables
+from cab.sources import source_hash
 
 NOISE = 0.02
+VARIANTS = discover_variants()
+HASHES = {name: source_hash(VARIANTS.entry(name).path) for name in ("softmax", "sdpa", "linear")}
 
 
 def bench_row(
@@ -45,6 +52,7 @@ def bench_row(
         key_heads=4, head_width=64, value_width=64, window=0, alignment="bottom_right",
         dtype="float32", status="ok", timing=timing, memory=use, against=against, seed=0,
         environment=make_record().environment, measured=datetime(2026, 1, 1, tzinfo=UTC),
+        source_hash=HASHES.get(subject),
     )  # fmt: skip
 
 
@@ -128,6 +136,21 @@ def test_efficiency_lengths_come_from_times_taken_side_by_side(measured: Path) -
     assert other["megabytes", "sdpa"].words() == "equal at 4,096"
 
 
+def test_times_of_a_source_that_has_changed_are_not_shown_and_said(measured: Path) -> None:
+    path = measured / "kernels" / "a-laptop.jsonl"
+    rows = read_rows(path)
+    old = [
+        row.model_copy(update={"source_hash": "0" * 64}) for row in rows if row.name == "linear"
+    ]
+    write_rows([*(row for row in rows if row.name != "linear"), *old], path)
+    content = gather(measured)
+    (machine,) = kernel_tables(content.kernels, "softmax")
+    assert "linear" not in machine.tables[0].series
+    assert len(machine.tables[0].series) == 22
+    (problem,) = content.problems
+    assert problem.startswith(f"{path}: what was measured of linear is not shown")
+
+
 def test_the_pages_say_what_is_known_of_a_length(measured: Path) -> None:
     pages = files(gather(measured))
     assert "2,048 (1,024 to 4,096)" in pages["kernels.html"]
@@ -135,3 +158,16 @@ def test_the_pages_say_what_is_known_of_a_length(measured: Path) -> None:
     assert "4.19 <small>4.11 to 4.28</small>" in pages["kernels.html"]
     assert "16.8 <small>16.4 to 17.1</small>" in pages["kernels.html"]
     assert '<td class="n">\u2264 256</td>' in pages["kernels.html"]
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "results" / "kernels").glob("*.jsonl")))
+def test_published_measurements_are_proved_clean_and_of_the_sources_that_are_here(
+    path: Path,
+) -> None:
+    rows = read_rows(path)
+    assert len({host_class(row.environment) for row in rows}) == 1
+    assert not [row for row in rows if row.status in FAILURES or row.unchecked or row.git_dirty]
+    assert {Path(word).is_absolute() for row in rows for word in row.command.split()} == {False}
+    content = gather(REPOSITORY / "results")
+    assert content.problems == []
+    assert content.kernels[path.stem] == rows
