@@ -9,8 +9,11 @@ from markupsafe import Markup
 from cab.measure.crossover import Crossover, Quantity, read_crossover, side_by_side
 from cab.measure.record import BenchRow
 from cab.measure.statistics import Ratio, summarise
+from cab.scores.drawn import Drawn
+from cab.scores.rows import BoardRow
 from cab.scores.table import host_class
 from cab.site import plots
+from cab.taxonomy import Pattern
 
 NAMED_LINES = 6
 """How many of the cheapest at the longest length a figure names, besides the baselines."""
@@ -36,6 +39,7 @@ class KernelTable:
     """
 
     title: str
+    pattern: Pattern
     measure: str
     series: Mapping[str, Mapping[int, Cost]]
     baselines: tuple[str, ...]
@@ -101,6 +105,7 @@ def _kernel_table(
     pattern, passage, setting = names
     return KernelTable(
         f"{pattern}, {passage}: {measure}, {setting}",
+        Pattern(pattern),
         measure,
         series,
         baselines,
@@ -153,13 +158,17 @@ def _over(one: Ratio, other: Ratio) -> Ratio:
     return Ratio(one.value / other.value, one.low / other.high, one.high / other.low)
 
 
-def drawn(machines: Sequence[Machine]) -> list[dict[str, Any]]:
-    """The tables with their drawings."""
+def drawn(machines: Sequence[Machine], rows: Iterable[BoardRow]) -> list[dict[str, Any]]:
+    """The tables with their drawings, and what the board's rows scored in their pattern."""
+    scores: dict[Pattern, dict[str, Drawn]] = {pattern: {} for pattern in Pattern}
+    for row in rows:
+        for pattern, score in row.patterns.items():
+            scores[pattern][row.entry] = score
     return [
         {
             "host": machine.host,
             "figures": [
-                (table, _kernel_drawing(f"k{number}-{place}", table))
+                (table, scores[table.pattern], _drawing(f"k{number}-{place}", table))
                 for place, table in enumerate(machine.tables)
             ],
         }
@@ -167,7 +176,7 @@ def drawn(machines: Sequence[Machine]) -> list[dict[str, Any]]:
     ]
 
 
-def _kernel_drawing(name: str, table: KernelTable) -> Markup:
+def _drawing(name: str, table: KernelTable) -> Markup:
     series = {
         subject: {float(length): cost.value for length, cost in costs.items()}
         for subject, costs in table.series.items()

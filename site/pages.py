@@ -80,7 +80,7 @@ def profile_pages(
     yield "tasks/index.html", "tasks.html", {"by_pattern": _tasks_by_pattern(content)}
     yield "compare.html", "compare.html", {"counting": _counting(content, one)}
     yield "pareto.html", "pareto.html", costs.pareto(content, one)
-    yield "kernels.html", "kernels.html", {"kernels": kernels.drawn(measured)}
+    yield "kernels.html", "kernels.html", {"kernels": kernels.drawn(measured, one.board.rows)}
     yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)

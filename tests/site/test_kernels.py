@@ -1,10 +1,13 @@
 """The page of kernels: time and memory against length, with intervals."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cli_support import make_record
+from made_records import made
+from site_support import results_of
 from support import REPOSITORY
 
 from cab.measure.record import (
@@ -84,9 +87,9 @@ def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> N
     assert time.baselines == ("softmax", "sdpa")
     assert "sdpa" not in time.crossings
     assert len(time.series) == 23
-    (first, _) = drawn([machine])[0]["figures"]
-    assert ">linear</text>" in first[1]
-    assert ">other-19</text>" not in first[1]
+    (_, _, drawing), _ = drawn([machine], ())[0]["figures"]
+    assert ">linear</text>" in drawing
+    assert ">other-19</text>" not in drawing
 
 
 def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
@@ -94,7 +97,7 @@ def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
     rows = read_rows(path)
     write_rows([*rows, *(bench_row("nothing", n, 1e-9, 1.0) for n in (256, 4096))], path)
     (machine,) = kernel_tables(gather(measured).kernels, "softmax")
-    (table, drawing), _ = drawn([machine])[0]["figures"]
+    (table, _, drawing), _ = drawn([machine], ())[0]["figures"]
     assert "nothing" in table.series
     assert ">nothing</text>" not in drawing
     assert "nothing is far below it." in drawing
@@ -149,6 +152,20 @@ def test_times_of_a_source_that_has_changed_are_not_shown_and_said(measured: Pat
     assert len(machine.tables[0].series) == 22
     (problem,) = content.problems
     assert problem.startswith(f"{path}: what was measured of linear is not shown")
+
+
+def test_what_is_cheap_stands_beside_what_it_scores(tmp_path: Path) -> None:
+    records = [
+        *made("softmax", "mirror", (0.9, 0.91, 0.9)), *made("none", "mirror", (0.1, 0.1, 0.11)),
+        *made("linear", "mirror", (0.5, 0.5, 0.51)),
+    ]  # fmt: skip
+    results = results_of(tmp_path, records)
+    (results / "kernels").mkdir()
+    rows = [bench_row("linear", 256, 1e-3, 1.0)]
+    write_rows(rows, results / "kernels" / "a-laptop.jsonl")
+    page = files(gather(results))["kernels.html"]
+    assert "score in ns</th>" in page
+    assert re.search(r"linear</th><td class=.n.>0\.50 <small>0\.\d\d \u2013 0\.\d\d</small>", page)
 
 
 def test_the_pages_say_what_is_known_of_a_length(measured: Path) -> None:
