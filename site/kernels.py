@@ -61,7 +61,7 @@ def kernel_tables(kernels: Mapping[str, list[BenchRow]], reference: str) -> list
     for host, rows in sorted(kernels.items(), key=lambda one: (-len(one[1]), one[0])):
         groups: dict[tuple[str, str, str], list[BenchRow]] = {}
         for row in rows:
-            if row.timing is not None and row.status == "ok" and not row.unchecked:
+            if row.timing and row.status == "ok" and not (row.unchecked or row.disturbed):
                 size = f"window {row.window}" if row.window else f"batch {row.batch}"
                 setting = f"{row.heads} heads of {row.head_width}, {size}, {row.dtype}"
                 groups.setdefault((row.pattern, row.passage, setting), []).append(row)

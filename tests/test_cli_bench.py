@@ -7,7 +7,7 @@ from cab.files import alone
 from cab.measure.cell import identity
 from cab.measure.points import Point, SubjectName
 from cab.measure.protocol import Request, Runner, plan_apart, remaining
-from cab.measure.record import BenchRow, read_rows
+from cab.measure.record import BenchRow, read_rows, write_rows
 from cab.registry import discover_variants
 from cab.taxonomy import Pattern
 
@@ -75,6 +75,24 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path):
     assert [row.length for row in rows] == [16, 24, 32]
     assert rows[0] == first[16]
     assert rows[1] != first[24]
+
+
+def test_a_cell_that_was_disturbed_is_measured_again(tmp_path):
+    target = tmp_path / "rows.jsonl"
+    asked = ("bench", "--op", "linear:chunked", "--pattern", "ns", *SMALL, "--pass", "fwd")
+    asked += ("--baseline", "none", "--json", target, "--lengths", "16,24")
+    assert cab_here(*asked).code == 0
+    quiet = [row.model_copy(update={"waited": 0.0}) for row in read_rows(target)]
+    disturbed = quiet[1].model_copy(update={"waited": 0.5})
+    write_rows([quiet[0], disturbed], target)
+    said = cab_here(*asked, "--resume")
+    assert said.code == 0, said.err
+    assert "1 rows of" in said.err
+    assert "[1/1]" in said.err
+    first, second = read_rows(target)
+    assert first == quiet[0]
+    assert second.length == disturbed.length
+    assert second.measured > disturbed.measured
 
 
 def test_two_runs_do_not_write_to_one_file(tmp_path):

@@ -199,12 +199,16 @@ def bench(
 
 
 def _before(path: Path) -> "list[BenchRow]":
-    """What was measured before a run was cut off."""
+    """What was measured before a run was cut off, and while others left the cores alone."""
     from cab.measure.record import drop_cut_line, read_rows
 
     if drop_cut_line(path):
         output.warn(f"The last line of {path} was cut off; its cell is measured again.")
-    return read_rows(path)
+    rows = read_rows(path)
+    kept = [row for row in rows if not row.disturbed]
+    if len(kept) < len(rows):
+        output.say(f"{len(rows) - len(kept)} rows of {path} are disturbed, and measured again.")
+    return kept
 
 
 def _without(cell: "Cell", refused: dict[tuple[str, Pattern], str]) -> "Cell | None":

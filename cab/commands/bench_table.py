@@ -31,13 +31,15 @@ def print_rows(rows: Sequence["BenchRow"]) -> None:
     assert first.timing is not None
     assert first.ceilings is not None
     loads = [row.load for row in timed if row.load is not None]
+    disturbed = sum(row.disturbed for row in timed)
     output.out.print(
         f"x: time over the baseline's, below 1 is faster. Noise floor (A/A): "
         f"{floor[len(floor) // 2]:.3f} in the median, {floor[-1]:.3f} at most. Timer "
         f"{first.timing.timer}, {first.environment.threads} threads, {first.dtype}; "
         f"{first.ceilings.flops / 1e9:,.0f} GFLOP/s in products, "
         f"{max(first.ceilings.bytes.values()) / 1e9:,.0f} GB/s in copies."
-        + (f" Load of the machine up to {max(loads):.1f}." if loads else ""),
+        + (f" Load of the machine up to {max(loads):.1f}." if loads else "")
+        + (f" {disturbed} rows are disturbed: others held a core meanwhile." if disturbed else ""),
         markup=False,
     )
 
@@ -49,6 +51,7 @@ def _cells(row: "BenchRow", baselines: Sequence[str]) -> tuple[str, ...]:
         return (*start, *("",) * (4 + len(baselines) + 4), row.status)
     ratios = (row.against.get(name) for name in baselines)
     notes: list[str] = [row.status] if row.status != "ok" else []
+    notes += ["disturbed"] if row.disturbed else []
     notes += ["launch-bound"] if timing.launch_bound else []
     notes += ["unchecked"] if row.unchecked else []
     return (

@@ -31,6 +31,7 @@ from cab.measure.statistics import noise_floor, paired_ratio, summarise
 from cab.measure.subjects import build
 from cab.measure.telemetry import device_state
 from cab.measure.timers import Timer, choose_timer, load_average
+from cab.measure.waits import Waits
 from cab.worker import classify, follow_parent, limit_memory
 
 SECOND_THOUGHTS = 5
@@ -70,7 +71,9 @@ def run(cell: Cell) -> list[BenchRow]:
     ceilings = measure_ceilings(cell.point.device, cell.point.dtype, timer)
     for course in courses:
         _guard(cell, course, lambda c: _prepare(cell, c, timer))
+    before = Waits.now()
     _sample(cell, courses, timer)
+    waited = Waits.now().share(before)
     state |= device_state(cell.point.device, "after")
     for course in courses:
         if course.taken is not None:
@@ -80,7 +83,7 @@ def run(cell: Cell) -> list[BenchRow]:
     for _ in range(SECOND_THOUGHTS):
         again = measure_ceilings(cell.point.device, cell.point.dtype, timer)
         ceilings = ceilings.best(again)
-        rows = [_row(cell, course, courses, timer, ceilings, state) for course in courses]
+        rows = [_row(cell, course, courses, timer, ceilings, state, waited) for course in courses]
         if all(row.status != "impossible" for row in rows):
             break
     return rows
@@ -153,6 +156,7 @@ def _row(
     timer: Timer,
     ceilings: Ceilings,
     state: Any,
+    waited: float | None,
 ) -> BenchRow:
     timing = _timing(course, timer, cell.point)
     done = _work(course, ceilings, timing)
@@ -188,6 +192,7 @@ def _row(
         gate_error=None if checked is None else checked.error,
         gate_limit=None if checked is None else checked.limit,
         load=load_average(),
+        waited=waited,
         device_state=state,
     )
 

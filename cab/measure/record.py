@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cab.errors import CabError
 from cab.files import whole
+from cab.measure.waits import MOST
 from cab.records import Environment
 
 Status = Literal["ok", "oom", "timeout", "unsupported", "refused", "impossible", "error"]
@@ -116,6 +117,7 @@ class BenchRow(_Part):
     gate_limit: Finite | None = None
     seed: int
     load: Finite | None = None
+    waited: Finite | None = None
     device_state: Mapping[str, Finite] = {}
     environment: Environment
     invocation: str = ""
@@ -123,6 +125,11 @@ class BenchRow(_Part):
     git_revision: str | None = None
     git_dirty: bool | None = None
     measured: datetime
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others held a core while it was sampled, for more than noise."""
+        return self.waited is not None and self.waited > MOST
 
     @model_validator(mode="after")
     def _timed_if_ok(self) -> "BenchRow":
