@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cab.commands.boards import load_board
 from cab.registry import discover_tasks
-from cab.scores.report import to_markdown
+from cab.scores.report import interval_text, to_markdown
+from cab.site.content import gather
+from cab.site.kernels import kernel_tables
 from cab.taxonomy import Domain, Pattern, TaskCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -15,6 +17,8 @@ README = REPOSITORY / "README.md"
 DOMAINS = (Domain.LONG_RANGE, Domain.RETRIEVAL, Domain.VISION, Domain.SPEECH)
 ROWS = 12
 """How many of the board's rows are shown."""
+LENGTHS = (1024, 4096)
+"""At which times are shown."""
 
 
 def tasks() -> str:
@@ -49,7 +53,33 @@ def board() -> str:
     return to_markdown(published, ROWS)
 
 
-BLOCKS = {"tasks": tasks, "board": board}
+def costs() -> str:
+    """Return forward times in CS beside scores, of what has both, on the fullest machine."""
+    content = gather(REPOSITORY / "results")
+    machine = kernel_tables(content.kernels, content.reference)[0]
+    table = next(t for t in machine.tables if t.title.startswith("cs, fwd_no_grad: milliseconds"))
+    scores = {row.entry: row.patterns.get(Pattern.CS) for row in content.profiles[0].board.rows}
+    lines = [
+        "| entry | score in cs | "
+        + " | ".join(f"ms at {length:,}" for length in LENGTHS)
+        + " | "
+        + " | ".join(f"cheaper than {one} from" for one in table.baselines)
+        + " |",
+        "|---" * (2 + len(LENGTHS) + len(table.baselines)) + "|",
+    ]
+    for entry in (*table.baselines, *sorted(table.crossings)):
+        if scores.get(entry) is None:
+            continue
+        own = [table.series[entry].get(length) for length in LENGTHS]
+        times = [f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" if c else "" for c in own]
+        found = table.crossings.get(entry, {})
+        froms = [found[one].brief() if one in found else "" for one in table.baselines]
+        cells = [entry, interval_text(scores[entry]), *times, *froms]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\nMeasured on {machine.host}.\n"
+
+
+BLOCKS = {"tasks": tasks, "board": board, "costs": costs}
 
 
 def marks(name: str) -> tuple[str, str]:
