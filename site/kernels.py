@@ -188,7 +188,7 @@ def _drawing(name: str, table: KernelTable) -> Markup:
     # The curves cross the first baseline's there; more lines would hide them.
     crossed = (table.crossings.get(subject, {}) for subject in named)
     firsts = (one[first] for first in table.baselines[:1] for one in crossed if first in one)
-    marked = sorted({one.length for one in firsts if one.length is not None})
+    marked = sorted({one.length for one in firsts if one.verdict == "from" and one.length})
     left_out = f" {below} is far below it." if below else ""
     words = (table.title, "The values are in the table below the figure." + left_out)
     labels = ("length, tokens", table.measure)
