@@ -37,7 +37,7 @@ def alone(path: Path, command: str) -> Iterator[None]:
     """Keep a file from other processes that ask for it in this way.
 
     Args:
-        path: the file; its folder is there.
+        path: the file; its folder is made if need be.
         command: what would write to it, for the error.
 
     Raises:

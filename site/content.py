@@ -139,8 +139,12 @@ def _kernels(
         except CabError as error:
             problems.append(str(error))
             continue
-        found[path.stem] = [row for row in rows if is_of_now(row)]
-        if other := sorted({row.name for row in rows if not is_of_now(row)}):
+        kept: list[BenchRow] = []
+        others: list[BenchRow] = []
+        for row in rows:
+            (kept if is_of_now(row) else others).append(row)
+        found[path.stem] = kept
+        if other := sorted({row.name for row in others}):
             problems.append(
                 f"{path}: what was measured of {', '.join(other)} is not shown, since the source "
                 f"has changed; measure it again."

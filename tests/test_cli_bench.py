@@ -3,6 +3,8 @@
 import pytest
 from cli_support import cab_here, write_variant
 
+from cab.commands.bench_table import print_rows
+from cab.errors import CabError
 from cab.files import alone
 from cab.measure.cell import identity
 from cab.measure.points import Point, SubjectName
@@ -77,7 +79,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path):
     assert rows[1] != first[24]
 
 
-def test_a_cell_that_was_disturbed_is_measured_again(tmp_path):
+def test_a_cell_that_was_disturbed_is_said_and_measured_again(tmp_path, capsys):
     target = tmp_path / "rows.jsonl"
     asked = ("bench", "--op", "linear:chunked", "--pattern", "ns", *SMALL, "--pass", "fwd")
     asked += ("--baseline", "none", "--json", target, "--lengths", "16,24")
@@ -85,6 +87,8 @@ def test_a_cell_that_was_disturbed_is_measured_again(tmp_path):
     quiet = [row.model_copy(update={"waited": 0.0}) for row in read_rows(target)]
     disturbed = quiet[1].model_copy(update={"waited": 0.5})
     write_rows([quiet[0], disturbed], target)
+    print_rows(read_rows(target))
+    assert "1 rows are disturbed" in " ".join(capsys.readouterr().out.split())
     said = cab_here(*asked, "--resume")
     assert said.code == 0, said.err
     assert "1 rows of" in said.err
@@ -106,6 +110,9 @@ def test_two_runs_do_not_write_to_one_file(tmp_path):
     assert not target.exists()
     assert cab_here(*asked).code == 0
     assert list(tmp_path.iterdir()) == [target]
+    beside = target / "rows.jsonl"  # no folder
+    with pytest.raises(CabError, match=f"{beside} cannot be written"), alone(beside, "cab bench"):
+        pass
 
 
 def test_a_line_that_was_cut_off_in_its_middle_is_measured_again(tmp_path):

@@ -46,7 +46,7 @@ class Crossover:
         }[self.verdict]
 
     def brief(self) -> str:
-        """The answer where many stand in a table: up to which length `never` is, is said there."""
+        """The answer where many stand beside each other, in a table that says its lengths."""
         few = {"never": "never", "unclear": "equal"}
         return few.get(self.verdict) or self.words().replace("<=", "\u2264")
 

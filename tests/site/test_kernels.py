@@ -22,7 +22,7 @@ from cab.measure.record import (
 from cab.registry import discover_variants
 from cab.scores.table import host_class
 from cab.site.build import files
-from cab.site.content import gather
+from cab.site.content import Content, gather
 from cab.site.kernels import drawn, efficiency_lengths, kernel_tables
 from cab.sources import source_hash
 
@@ -103,6 +103,21 @@ def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
     assert "nothing is far below it." in drawing
 
 
+def test_rows_that_were_disturbed_are_not_shown(measured: Path) -> None:
+    path = measured / "kernels" / "a-laptop.jsonl"
+    shaken = {"waited": 0.2}
+    write_rows(
+        [
+            row.model_copy(update=shaken) if row.name == "linear" else row
+            for row in read_rows(path)
+        ],
+        path,
+    )
+    (machine,) = kernel_tables(gather(measured).kernels, "softmax")
+    assert all("linear" not in table.series for table in machine.tables)
+    assert len(machine.tables[0].series) == 22
+
+
 def test_costs_stand_with_their_intervals(measured: Path) -> None:
     (machine,) = kernel_tables(gather(measured).kernels, "softmax")
     time, memory = machine.tables
@@ -177,14 +192,18 @@ def test_the_pages_say_what_is_known_of_a_length(measured: Path) -> None:
     assert '<td class="n">\u2264 256</td>' in pages["kernels.html"]
 
 
+@pytest.fixture(scope="module")
+def published() -> Content:
+    return gather(REPOSITORY / "results")
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "results" / "kernels").glob("*.jsonl")))
 def test_published_measurements_are_proved_clean_and_of_the_sources_that_are_here(
-    path: Path,
+    path: Path, published: Content
 ) -> None:
     rows = read_rows(path)
     assert len({host_class(row.environment) for row in rows}) == 1
     assert not [row for row in rows if row.status in FAILURES or row.unchecked or row.git_dirty]
     assert {Path(word).is_absolute() for row in rows for word in row.command.split()} == {False}
-    content = gather(REPOSITORY / "results")
-    assert content.problems == []
-    assert content.kernels[path.stem] == rows
+    assert published.problems == []
+    assert published.kernels[path.stem] == rows
