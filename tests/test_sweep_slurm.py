@@ -1,6 +1,7 @@
 """`cab sweep --executor slurm`, by submitit's executors that need no Slurm."""
 
 import builtins
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from cli_support import cab, cab_here, write_variant
 from sweep_support import command, plug_in, stored
 
+from cab.executors.slurm import _queued
 from cab.records import RecordStore
 
 pytest.importorskip("submitit")
@@ -84,6 +86,25 @@ def test_an_extra_that_is_not_installed_is_named(
     said = cab_here(*SWEEP, *where)
     assert said.code == 2
     assert f"pip install 'comprehensive-attention-benchmark[{extra}]'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("says", "queued"),
+    [
+        ("echo 7_0", True),
+        ("exit 0", False),  # it knows the job, which has ended
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", False),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", True),
+    ],
+)
+def test_a_job_is_lost_only_if_slurm_answers_that_it_is(
+    says: str, queued: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\n{says}\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert _queued(["7_0", "7_1"]) == queued
 
 
 def test_a_setting_that_submitit_does_not_know_is_refused(tmp_path: Path) -> None:

@@ -79,6 +79,14 @@ def measured(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def change(results: Path, subject: str, **fields: object) -> Path:
+    """Give other fields to a subject's rows; return their file."""
+    path = results / "kernels" / "a-laptop.jsonl"
+    rows = read_rows(path)
+    write_rows([r.model_copy(update=fields) if r.subject == subject else r for r in rows], path)
+    return path
+
+
 def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> None:
     (machine,) = kernel_tables(gather(measured).kernels, "softmax")
     assert machine.host.startswith("a-laptop: some, 1 thread")
@@ -104,15 +112,7 @@ def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
 
 
 def test_rows_that_were_disturbed_are_not_shown(measured: Path) -> None:
-    path = measured / "kernels" / "a-laptop.jsonl"
-    shaken = {"waited": 0.2}
-    write_rows(
-        [
-            row.model_copy(update=shaken) if row.name == "linear" else row
-            for row in read_rows(path)
-        ],
-        path,
-    )
+    change(measured, "linear", waited=0.2)
     (machine,) = kernel_tables(gather(measured).kernels, "softmax")
     assert all("linear" not in table.series for table in machine.tables)
     assert len(machine.tables[0].series) == 22
@@ -155,12 +155,7 @@ def test_efficiency_lengths_come_from_times_taken_side_by_side(measured: Path) -
 
 
 def test_times_of_a_source_that_has_changed_are_not_shown_and_said(measured: Path) -> None:
-    path = measured / "kernels" / "a-laptop.jsonl"
-    rows = read_rows(path)
-    old = [
-        row.model_copy(update={"source_hash": "0" * 64}) for row in rows if row.name == "linear"
-    ]
-    write_rows([*(row for row in rows if row.name != "linear"), *old], path)
+    path = change(measured, "linear", source_hash="0" * 64)
     content = gather(measured)
     (machine,) = kernel_tables(content.kernels, "softmax")
     assert "linear" not in machine.tables[0].series
