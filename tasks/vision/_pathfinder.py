@@ -66,10 +66,10 @@ class Canvas:
         self.taken = torch.zeros(count, paths.side, paths.side, dtype=torch.uint8)
         self.dashes: list[tuple[Tensor, Tensor]] = []
         steps = math.ceil(paths.dash) + 1
-        self.along = torch.linspace(0, 1, steps)[:, None]
+        self.along = torch.linspace(0, 1, steps)[:, None, None, None]
         reach = math.floor(paths.clear)
         offsets = torch.cartesian_prod(*[torch.arange(-reach, reach + 1)] * 2)
-        self.disc = offsets[offsets.square().sum(dim=1) <= paths.clear**2]
+        self.around = offsets[offsets.square().sum(dim=1) <= paths.clear**2][:, None, None, None]
 
     def keep(self, keep: Bool[Tensor, " B"]) -> None:
         """Go on with some of the pictures."""
@@ -84,26 +84,30 @@ class Canvas:
         self, begin: Float[Tensor, "B C 2"], end: Float[Tensor, "B C 2"], number: int = 0
     ) -> Bool[Tensor, "B C"]:
         """Whether a dash of path `number` would be in the picture and clear of all others."""
-        points = begin[:, :, None] + self.along * (end - begin)[:, :, None]
-        edge = self.paths.disc
-        inside = (points >= edge) & (points <= self.paths.side - edge)
-        pixel = points.long().clamp(0, self.paths.side - 1)
-        picture = torch.arange(len(points))[:, None, None]
-        taken = self.taken[picture, pixel[..., 1], pixel[..., 0]]
-        return (inside.all(dim=3) & ((taken == 0) | (taken == number))).all(dim=2)
+        points = begin + self.along * (end - begin)
+        first, last, edge = points[0], points[-1], self.paths.disc
+        inside = (first >= edge) & (first <= self.paths.side - edge)
+        inside &= (last >= edge) & (last <= self.paths.side - edge)
+        taken = self.taken.take(self.pixel(points.long()))
+        clear = ((taken == 0) | (taken == number)).all(dim=0)
+        return clear & inside[..., 0] & inside[..., 1]
 
     def take(
         self, begin: Float[Tensor, "B 2"], end: Float[Tensor, "B 2"], number: int = 1
     ) -> None:
         """Keep all that is within `clear` of a dash from the paths that are not `number`."""
         points = begin[:, None] + self.along * (end - begin)[:, None]
-        pixel = points.long()[:, :, None] + self.disc
-        column, row = pixel.clamp(0, self.paths.side - 1).flatten(1, 2).unbind(dim=2)
-        picture = torch.arange(len(pixel))[:, None]
-        before = self.taken[picture, row, column]
+        pixel = self.pixel(points.long() + self.around)
+        before = self.taken.take(pixel)
         after = torch.full_like(before, number)
         after = after if number == 1 else before.where(before > 0, after)
-        self.taken[picture, row, column] = after
+        self.taken.put_(pixel, after)
+
+    def pixel(self, place: Int[Tensor, "*K B C 2"]) -> Int[Tensor, "*K B C"]:
+        """The number of a pixel in all pictures; a place outside of its picture is at the edge."""
+        side = self.paths.side
+        column, row = place.clamp(0, side - 1).unbind(dim=-1)
+        return row * side + column + side**2 * torch.arange(place.shape[-3])[:, None]
 
 
 class Path:
