@@ -10,8 +10,13 @@ joins at the end.) The backward pass knows o and l, with which it makes every bl
 p = e^(x - l) once more:
 
     dv = p^T do        dx = p * (do v^T - <do, o>)        dq = dx k        dk = dx^T q
+
+Beside its products this costs passes over the blocks. So all blocks are made in the same memory,
+what is subtracted from a product is there before the product is added to it, and queries that see
+one chunk alone need no l, in either direction: their weights are a softmax as they are.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +26,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = {"cpu": 2**18, "cuda": 2**27}
-"""Weights at once: on a CPU they are to stay in its cache, on a GPU to fill it."""
+BLOCK = {"cpu": 2**21, "cuda": 2**27}
+"""Weights at once: on a CPU they are to stay in its caches, on a GPU to fill it."""
+QUERIES, KEYS = 128, 8192
+"""The chunks in tokens that were fastest on a CPU, forward and backward, at 1,024 to 8,192."""
 
 
 def chunked_softmax(
@@ -33,8 +40,8 @@ def chunked_softmax(
     causal: bool,
     offset: int,
     key_padding_mask: Bool[Tensor, "B M"] | None = None,
-    query_chunk: int = 128,
-    key_chunk: int = 2048,
+    query_chunk: int = QUERIES,
+    key_chunk: int = KEYS,
 ) -> Float[Tensor, "B H N V"]:
     """Return o, or 0 for a query that sees nothing; query i stands at position i + offset.
 
@@ -57,12 +64,22 @@ class _Grid:
     query_chunk: int
     key_chunk: int
 
+    def heads(self, q: Tensor, k: Tensor) -> int:
+        """How many heads are in a block."""
+        wide = min(self.key_chunk, k.shape[1]) * min(self.query_chunk, q.shape[1])
+        block = BLOCK.get(q.device.type, BLOCK["cpu"])
+        return min(len(q), max(1, block // max(wide, 1)))
+
+    def memory(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return room for the scores of any block."""
+        keys, queries = min(self.key_chunk, k.shape[1]), min(self.query_chunk, q.shape[1])
+        return q.new_empty(self.heads(q, k) * queries * keys)
+
     def rows(self, q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice, list[slice]]]:
         """Yield some heads, some queries, and the chunks of keys that these can see."""
         (count, queries), keys = q.shape[:2], k.shape[1]
-        wide = min(self.key_chunk, keys) * self.query_chunk
-        heads = max(1, BLOCK.get(q.device.type, BLOCK["cpu"]) // max(wide, 1))
-        for head in range(0, count, heads):
+        heads = self.heads(q, k)
+        for head in range(0, count, max(heads, 1)):
             for row in range(0, queries, self.query_chunk):
                 end = min(row + self.query_chunk, queries)
                 last = max(0, min(keys, end + self.offset)) if self.causal else keys
@@ -70,27 +87,35 @@ class _Grid:
                     slice(start, min(start + self.key_chunk, last))
                     for start in range(0, last, self.key_chunk)
                 ]
-                yield slice(head, head + heads), slice(row, end), spans
+                yield slice(head, min(head + heads, count)), slice(row, end), spans
 
-    def scores(
+    def alone(self, padding: Tensor | None, rows: slice, spans: list[slice]) -> bool:
+        """Whether one chunk is all that the queries see, and each of them sees something."""
+        blind = padding is not None or (self.causal and rows.start + self.offset < 0)
+        return len(spans) == 1 and not blind
+
+    def hide(
         self,
-        q: Float[Tensor, "G N K"],
-        k: Float[Tensor, "G M K"],
+        scores: Float[Tensor, "L C S"],
         padding: Bool[Tensor, "G M"] | None,
         heads: slice,
         rows: slice,
         span: slice,
-    ) -> Float[Tensor, "L C S"]:
-        """Return q k^T of a block, hidden keys far below all others."""
-        scores, least = q[heads, rows] @ k[heads, span].mT, torch.finfo(q.dtype).min
+    ) -> None:
+        """Put the scores of hidden keys far below all others."""
+        least = torch.finfo(scores.dtype).min
         if padding is not None:
             scores.masked_fill_(padding[heads, None, span], least)
         seen = max(span.start, rows.start + self.offset + 1)  # every query sees what is before
         if self.causal and seen < span.stop:
-            queries = torch.arange(rows.start, rows.stop, device=q.device) + self.offset
-            future = torch.arange(seen, span.stop, device=q.device) > queries[:, None]
+            queries = torch.arange(rows.start, rows.stop, device=scores.device) + self.offset
+            future = torch.arange(seen, span.stop, device=scores.device) > queries[:, None]
             scores[..., seen - span.start :].masked_fill_(future, least)
-        return scores
+
+
+def _within(memory: Tensor, *shape: int) -> Tensor:
+    """The first part of a memory, in a shape."""
+    return memory[: math.prod(shape)].view(shape)
 
 
 class _Chunked(torch.autograd.Function):
@@ -102,21 +127,28 @@ class _Chunked(torch.autograd.Function):
     ) -> Tensor:
         out = q.new_zeros(*q.shape[:2], v.shape[-1])
         sums = q.new_full((*q.shape[:2], 1), torch.inf)
+        memory = grid.memory(q, k)
         for heads, rows, spans in grid.rows(q, k):
             answer, total = out[heads, rows], None
             for span in spans:
-                scores = grid.scores(q, k, padding, heads, rows, span)
+                queries, keys, values = q[heads, rows], k[heads, span], v[heads, span]
+                scores = _within(memory, *queries.shape[:2], keys.shape[1])
+                torch.bmm(queries, keys.mT, out=scores)
+                grid.hide(scores, padding, heads, rows, span)
+                if grid.alone(padding, rows, spans):
+                    torch.bmm(torch.softmax(scores, dim=-1, out=scores), values, out=answer)
+                    continue
                 largest = scores.amax(dim=-1, keepdim=True)
-                weights = torch.softmax(scores, dim=-1)
-                part = weights @ v[heads, span]
+                weights = torch.softmax(scores, dim=-1, out=scores)
                 # The largest weight is e^(largest score) over the sum, which tells the sum.
                 own = largest - weights.amax(dim=-1, keepdim=True).log()
                 if total is None:
-                    answer.copy_(part)
+                    torch.bmm(weights, values, out=answer)
                     total = own
                 else:
                     before, total = total, torch.logaddexp(total, own)
-                    answer.mul_((before - total).exp_()).add_(part.mul_((own - total).exp_()))
+                    part = (weights @ values).mul_((own - total).exp_())
+                    answer.mul_((before - total).exp_()).add_(part)
             if total is not None:
                 # Of scores that are all hidden the answer is 0, and e^(x - inf) is 0, too.
                 blind = total < torch.finfo(q.dtype).min / 2
@@ -130,15 +162,27 @@ class _Chunked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, padding, out, sums = ctx.saved_tensors
+        grid = ctx.grid
         grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         answered = (grad * out).sum(dim=-1, keepdim=True)
-        for heads, rows, spans in ctx.grid.rows(q, k):
+        memory, second = grid.memory(q, k), grid.memory(q, k)
+        for heads, rows, spans in grid.rows(q, k):
+            queries, wished = q[heads, rows], grad[heads, rows]
             for span in spans:
-                scores = ctx.grid.scores(q, k, padding, heads, rows, span)
-                weights = scores.sub_(sums[heads, rows]).exp_()
-                grad_v[heads, span].baddbmm_(weights.mT, grad[heads, rows])
-                wanted = grad[heads, rows] @ v[heads, span].mT
-                wanted.sub_(answered[heads, rows]).mul_(weights)
-                grad_q[heads, rows].baddbmm_(wanted, k[heads, span])
-                grad_k[heads, span].baddbmm_(wanted.mT, q[heads, rows])
+                keys, values = k[heads, span], v[heads, span]
+                weights = _within(memory, *queries.shape[:2], keys.shape[1])
+                if grid.alone(padding, rows, spans):
+                    torch.bmm(queries, keys.mT, out=weights)
+                    grid.hide(weights, padding, heads, rows, span)
+                    torch.softmax(weights, dim=-1, out=weights)
+                else:
+                    torch.baddbmm(-sums[heads, rows], queries, keys.mT, out=weights)
+                    grid.hide(weights, padding, heads, rows, span)
+                    weights.exp_()
+                grad_v[heads, span].baddbmm_(weights.mT, wished)
+                wanted = _within(second, *weights.shape)
+                torch.baddbmm(-answered[heads, rows], wished, values.mT, out=wanted)
+                wanted.mul_(weights)
+                grad_q[heads, rows].baddbmm_(wanted, keys)
+                grad_k[heads, span].baddbmm_(wanted.mT, queries)
         return grad_q, grad_k, grad_v, None, None
