@@ -1,15 +1,13 @@
 """`cab bench`: time, memory and operations of variants and operators against length."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cab.commands import output
-from cab.commands.bench_table import place, print_rows
+from cab.commands.bench_run import measure
+from cab.commands.bench_table import print_rows
 from cab.commands.measuring import (
     Batch,
     Dtype,
@@ -29,19 +27,14 @@ from cab.commands.measuring import (
     read_lengths,
     read_list,
     read_subject,
-    refused_variants,
     standard_baselines,
     thread_count,
 )
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
-from cab.errors import CabError, Interrupted
+from cab.errors import CabError
 from cab.registry import discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import Pattern
-
-if TYPE_CHECKING:
-    from cab.measure.points import Cell
-    from cab.measure.record import BenchRow
 
 LENGTHS = {"cpu": range(8, 14), "cuda": range(8, 17)}
 """Powers of two: 256 to 8,192 tokens on a CPU, to 65,536 on CUDA."""
@@ -112,14 +105,12 @@ def bench(
     `--variant all` measures every variant in cells of its own, beside the baselines. A file that
     ends in .jsonl grows with every cell; `--resume` goes on where it was cut off.
     """
-    from cab.files import alone
-    from cab.fork_server import start_fork_server
     from cab.measure.operators import get_operator
     from cab.measure.plots import plot as draw
     from cab.measure.points import PASSES as KNOWN
     from cab.measure.points import Limits, Point
-    from cab.measure.protocol import Request, Runner, plan, plan_apart, remaining
-    from cab.measure.record import FAILURES, write_rows
+    from cab.measure.protocol import Request, plan, plan_apart
+    from cab.measure.record import FAILURES
 
     if bool(variant) == bool(op):
         raise CabError("Name what to measure: --variant NAME, or --op NAME (not both).")
@@ -172,75 +163,10 @@ def bench(
     planned = plan_apart(request, variants) if every else plan(request, variants)
     for sentence in planned.left_out:
         output.warn(sentence)
-    with alone(json, "cab bench") if json and json.suffix == ".jsonl" else nullcontext():
-        context = start_fork_server([])
-        refused = {} if unchecked else refused_variants(planned.cells, variants, context)
-        cells = [cell for one in planned.cells if (cell := _without(one, refused)) is not None]
-        before = _before(json) if resume and json is not None and json.exists() else []
-        cells = remaining(cells, before)
-        progress = _Progress(len(cells), before, json)
-        runner = Runner(context, variants, unchecked, progress.started, progress.finished)
-        try:
-            runner.run(cells, seed)
-        except Interrupted:
-            if json is None or not progress.rows:
-                raise
-            write_rows(sorted(progress.rows, key=place), json)
-            raise Interrupted(f"What was measured until then is in {json}.") from None
-        rows = sorted(progress.rows, key=place)
-        if json is not None:
-            write_rows(rows, json)
+    rows, refused = measure(planned, variants, seed, json, resume=resume, unchecked=unchecked)
     if plot is not None:
         for path in draw(rows, plot):
             output.say(f"Plot: {path}")
     print_rows(rows)
     if refused or any(row.status in FAILURES for row in rows):
         raise typer.Exit(1)
-
-
-def _before(path: Path) -> "list[BenchRow]":
-    """What was measured before a run was cut off, and while others left the cores alone."""
-    from cab.measure.record import drop_cut_line, read_rows
-
-    if drop_cut_line(path):
-        output.warn(f"The last line of {path} was cut off; its cell is measured again.")
-    rows = read_rows(path)
-    kept = [row for row in rows if not row.disturbed]
-    if len(kept) < len(rows):
-        output.say(f"{len(rows) - len(kept)} rows of {path} are disturbed, and measured again.")
-    return kept
-
-
-def _without(cell: "Cell", refused: dict[tuple[str, Pattern], str]) -> "Cell | None":
-    """Leave the refused subjects out of a cell; None if no candidate is left."""
-    kept = tuple(s for s in cell.subjects if (s.label, cell.point.pattern) not in refused)
-    if not any(one.label in cell.candidates for one in kept):
-        return None
-    return replace(cell, subjects=kept)
-
-
-class _Progress:
-    """A line on stderr per cell, and the rows of the cells that are done, kept as they come."""
-
-    def __init__(self, total: int, before: Sequence["BenchRow"], path: Path | None) -> None:
-        self._total, self._done = total, 0
-        self._path = path if path is not None and path.suffix == ".jsonl" else None
-        self.rows: list[BenchRow] = list(before)
-        if self._path is not None and not before:
-            self._path.unlink(missing_ok=True)
-
-    def started(self, cell: "Cell") -> None:
-        """A cell's process is about to start."""
-        output.say(f"[{self._done + 1}/{self._total}] {cell.point.title}")
-
-    def finished(self, cell: "Cell", rows: Sequence["BenchRow"]) -> None:
-        """A cell has given its rows."""
-        from cab.measure.record import append_rows
-
-        self._done += 1
-        self.rows.extend(rows)
-        if self._path is not None:
-            append_rows(rows, self._path)
-        for row in rows:
-            if row.status != "ok":
-                output.warn(f"{row.subject}, {cell.point.title}: {row.status}. {row.message}")

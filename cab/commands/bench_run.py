@@ -1,0 +1,112 @@
+"""What `cab bench` does with a plan: prove, measure, keep every row, go on after a cut."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cab.commands import output
+from cab.commands.bench_table import place
+from cab.commands.measuring import refused_variants
+from cab.errors import Interrupted
+from cab.registry import Registry
+from cab.taxonomy import Pattern, VariantCard
+
+if TYPE_CHECKING:
+    from cab.measure.points import Cell
+    from cab.measure.protocol import BenchPlan
+    from cab.measure.record import BenchRow
+
+
+def measure(
+    plan: "BenchPlan",
+    variants: Registry[VariantCard],
+    seed: int,
+    path: Path | None,
+    *,
+    resume: bool,
+    unchecked: bool,
+) -> "tuple[list[BenchRow], dict[tuple[str, Pattern], str]]":
+    """Measure a plan's cells; return all rows in order, and what the laws say of the refused.
+
+    Args:
+        plan: its cells run in an order that `seed` draws.
+        variants: where the plan's variants are registered.
+        seed: see `plan`.
+        path: every row is written there; a file that ends in .jsonl grows with every cell.
+        resume: keep what `path` holds, and leave its cells out.
+        unchecked: prove nothing.
+    """
+    from cab.files import alone
+    from cab.fork_server import start_fork_server
+    from cab.measure.protocol import Runner, remaining
+    from cab.measure.record import write_rows
+
+    with alone(path, "cab bench") if path and path.suffix == ".jsonl" else nullcontext():
+        context = start_fork_server([])
+        refused = {} if unchecked else refused_variants(plan.cells, variants, context)
+        cells = [cell for one in plan.cells if (cell := _without(one, refused)) is not None]
+        before = _before(path) if resume and path is not None and path.exists() else []
+        cells = remaining(cells, before)
+        progress = _Progress(len(cells), before, path)
+        runner = Runner(context, variants, unchecked, progress.started, progress.finished)
+        try:
+            runner.run(cells, seed)
+        except Interrupted:
+            if path is None or not progress.rows:
+                raise
+            write_rows(sorted(progress.rows, key=place), path)
+            raise Interrupted(f"What was measured until then is in {path}.") from None
+        rows = sorted(progress.rows, key=place)
+        if path is not None:
+            write_rows(rows, path)
+    return rows, refused
+
+
+def _before(path: Path) -> "list[BenchRow]":
+    """What was measured before a run was cut off, and while others left the cores alone."""
+    from cab.measure.record import drop_cut_line, read_rows
+
+    if drop_cut_line(path):
+        output.warn(f"The last line of {path} was cut off; its cell is measured again.")
+    rows = read_rows(path)
+    kept = [row for row in rows if not row.disturbed]
+    if len(kept) < len(rows):
+        output.say(f"{len(rows) - len(kept)} rows of {path} are disturbed, and measured again.")
+    return kept
+
+
+def _without(cell: "Cell", refused: dict[tuple[str, Pattern], str]) -> "Cell | None":
+    """Leave the refused subjects out of a cell; None if no candidate is left."""
+    kept = tuple(s for s in cell.subjects if (s.label, cell.point.pattern) not in refused)
+    if not any(one.label in cell.candidates for one in kept):
+        return None
+    return replace(cell, subjects=kept)
+
+
+class _Progress:
+    """A line on stderr per cell, and the rows of the cells that are done, kept as they come."""
+
+    def __init__(self, total: int, before: Sequence["BenchRow"], path: Path | None) -> None:
+        self._total, self._done = total, 0
+        self._path = path if path is not None and path.suffix == ".jsonl" else None
+        self.rows: list[BenchRow] = list(before)
+        if self._path is not None and not before:
+            self._path.unlink(missing_ok=True)
+
+    def started(self, cell: "Cell") -> None:
+        """A cell's process is about to start."""
+        output.say(f"[{self._done + 1}/{self._total}] {cell.point.title}")
+
+    def finished(self, cell: "Cell", rows: Sequence["BenchRow"]) -> None:
+        """A cell has given its rows."""
+        from cab.measure.record import append_rows
+
+        self._done += 1
+        self.rows.extend(rows)
+        if self._path is not None:
+            append_rows(rows, self._path)
+        for row in rows:
+            if row.status != "ok":
+                output.warn(f"{row.subject}, {cell.point.title}: {row.status}. {row.message}")
