@@ -5,9 +5,11 @@ several stand on one page; nothing in them depends on the time or on chance.
 """
 
 import io
+import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from xml.etree import ElementTree
 
 from matplotlib import rc_context
@@ -175,12 +177,23 @@ def lines(
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         _name_ends(axes, {entry: max(series[entry].items()) for entry in shown})
-        return to_markup(figure, name, words)
+        return to_markup(figure, name, words) + _key(shown, families)
 
 
 def _columns(values: Mapping[float, float]) -> tuple[list[float], list[float]]:
     lengths = sorted(values)
     return lengths, [values[length] for length in lengths]
+
+
+def _key(names: Sequence[str], families: Sequence[Family]) -> str:
+    """The names again, below the figure: on a phone the ends of the lines are a scroll away."""
+    marks = [
+        f'<span><svg class="mark f-{family}" viewBox="-6 -6 12 12" width="12" height="12" '
+        f'aria-hidden="true"><use href="#m-{family}" x="-6" y="-6" width="12" height="12"/></svg> '
+        f"{escape(entry)}</span>"
+        for entry, family in zip(names, itertools.cycle(families), strict=False)
+    ]
+    return f'<p class="legend ends">{"".join(marks)}</p>' if len(marks) > 1 else ""
 
 
 def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
