@@ -18,13 +18,16 @@ def test_plots_are_clean_markup_that_the_style_sheet_colours() -> None:
     series = {"a & <b>": {1.0: 2.0, 2.0: 5.0}, "c": {1.0: 3.0, 2.0: 4.0}}
     text = lines("name", series, ("length", "cost"), ("A title", "In words"))
     assert text == lines("name", series, ("length", "cost"), ("A title", "In words"))
-    root = ElementTree.fromstring(text.replace(" href=", " xhref="))
-    ids = {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+    whole = ElementTree.fromstring(f"<p>{text}</p>".replace(" href=", " xhref="))
+    root, key = whole
+    ids = {element.attrib["id"] for element in whole.iter() if "id" in element.attrib}
     assert all(one.startswith("name-") for one in ids)
     assert [child.text for child in list(root)[:2]] == ["A title", "In words"]
-    assert not [element for element in root.iter() if "style" in element.attrib]
+    assert not [element for element in whole.iter() if "style" in element.attrib]
     assert not [colour for colour in COLOURS if colour in text]
     assert "a &amp; &lt;b&gt;" in text
+    assert [name.split(maxsplit=1)[0] for name in key.itertext() if name.strip()] == ["a", "c"]
+    assert [used.attrib["xhref"] for used in key.iter("use")] == ["#m-softmax", "#m-sparse"]
 
 
 def test_the_front_holds_what_no_other_beats() -> None:
