@@ -19,8 +19,8 @@ from cab.task import Task
 from cab.worker import fingerprint
 
 ROUNDING = 5e-5
-"""Of a tensor's norm. Between a Xeon's vector instructions and none, tensors of sounds differ by up
-to 6e-6 of it; one value of 660,000 that is off by a standard deviation is 1e-3 of it."""
+"""Of a tensor's norm. Between a Xeon's vector instructions and none, tensors of sounds differ by
+up to 6e-6 of it; one value of 660,000 that is off by a standard deviation is 1e-3 of it."""
 
 
 @dataclass(frozen=True)
