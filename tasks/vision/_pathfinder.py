@@ -88,7 +88,7 @@ class Canvas:
         first, last, edge = points[0], points[-1], self.paths.disc
         inside = (first >= edge) & (first <= self.paths.side - edge)
         inside &= (last >= edge) & (last <= self.paths.side - edge)
-        taken = self.taken.take(self.pixel(points.long()))
+        taken = self.taken.take(self.pixel(points))
         clear = ((taken == 0) | (taken == number)).all(dim=0)
         return clear & inside[..., 0] & inside[..., 1]
 
@@ -97,17 +97,19 @@ class Canvas:
     ) -> None:
         """Keep all that is within `clear` of a dash from the paths that are not `number`."""
         points = begin[:, None] + self.along * (end - begin)[:, None]
-        pixel = self.pixel(points.long() + self.around)
-        before = self.taken.take(pixel)
-        after = torch.full_like(before, number)
-        after = after if number == 1 else before.where(before > 0, after)
-        self.taken.put_(pixel, after)
+        pixel = self.pixel(points.trunc() + self.around)
+        if number == 1:
+            self.taken.view(-1).index_fill_(0, pixel.flatten(), number)
+        else:
+            before = self.taken.take(pixel)
+            self.taken.put_(pixel, before.masked_fill_(before == 0, number))
 
-    def pixel(self, place: Int[Tensor, "*K B C 2"]) -> Int[Tensor, "*K B C"]:
+    def pixel(self, place: Float[Tensor, "*K B C 2"]) -> Int[Tensor, "*K B C"]:
         """The number of a pixel in all pictures; a place outside of its picture is at the edge."""
         side = self.paths.side
-        column, row = place.clamp(0, side - 1).unbind(dim=-1)
-        return row * side + column + side**2 * torch.arange(place.shape[-3])[:, None]
+        column, row = place.clamp(0, side - 1).trunc_().unbind(dim=-1)
+        first = side**2 * torch.arange(place.shape[-3])[:, None]
+        return torch.add(column, row, alpha=side).long().add_(first)
 
 
 class Path:
@@ -208,17 +210,18 @@ def paint(
     longest = (end - begin).norm(dim=-1).amax().item() if begin.numel() else 0.0
     reach = math.ceil(longest / 2 + radius) + 1
     offsets = torch.cartesian_prod(*[torch.arange(-reach, reach + 1)] * 2)
-    pixel = ((begin + end) / 2).long()[:, :, None] + offsets
-    from_begin = pixel + 0.5 - begin[:, :, None]
-    way = (end - begin)[:, :, None]
+    pixel = ((begin + end) / 2).trunc() + offsets[:, None, None]
+    from_begin = pixel + 0.5 - begin
+    way = end - begin
     length = way.square().sum(dim=-1).clamp(min=1e-9)
     share = ((from_begin * way).sum(dim=-1) / length).clamp(0, 1)
     distance = (from_begin - share[..., None] * way).norm(dim=-1)
     seen = ((pixel >= 0) & (pixel < side)).all(dim=-1)
     light = shade * (radius + 0.5 - distance).clamp(0, 1) * seen
-    column, row = pixel.clamp(0, side - 1).unbind(dim=-1)
+    column, row = pixel.clamp(0, side - 1).long().unbind(dim=-1)
     picture = torch.zeros(len(begin), side * side)
-    picture.scatter_reduce_(1, (row * side + column).flatten(1), light.flatten(1), "amax")
+    place, light = (x.transpose(0, 1).flatten(1) for x in (row * side + column, light))
+    picture.scatter_reduce_(1, place, light, "amax")
     return picture.view(-1, side, side)
 
 
