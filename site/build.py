@@ -19,6 +19,7 @@ from cab.scores import report
 from cab.scores.drawn import Drawn
 from cab.site import pages
 from cab.site.content import Content, ProfileContent, complexity, gather, slug
+from cab.site.plots import mark
 from cab.site.strips import strip
 from cab.taxonomy import Pattern, VariantCard
 
@@ -139,6 +140,7 @@ def _environment(content: Content) -> Environment:
         "profiles": [one.profile for one in content.profiles],
         "patterns": list(Pattern),
         "strip": strip,
+        "family_mark": mark,
         "arxiv": arxiv,
     }
     return environment

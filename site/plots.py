@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from xml.etree import ElementTree
 
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -185,12 +186,18 @@ def _columns(values: Mapping[float, float]) -> tuple[list[float], list[float]]:
     return lengths, [values[length] for length in lengths]
 
 
+def mark(family: str) -> Markup:
+    """The sign of a family, by its colour and its shape, where a page defines these."""
+    return Markup(
+        '<svg class="mark f-{0}" viewBox="-6 -6 12 12" width="12" height="12" '
+        'aria-hidden="true"><use href="#m-{0}" x="-6" y="-6" width="12" height="12"/></svg>'
+    ).format(family)
+
+
 def _key(names: Sequence[str], families: Sequence[Family]) -> str:
     """The names again, below the figure: on a phone the ends of the lines are a scroll away."""
     marks = [
-        f'<span><svg class="mark f-{family}" viewBox="-6 -6 12 12" width="12" height="12" '
-        f'aria-hidden="true"><use href="#m-{family}" x="-6" y="-6" width="12" height="12"/></svg> '
-        f"{escape(entry)}</span>"
+        f"<span>{mark(family)} {escape(entry)}</span>"
         for entry, family in zip(names, itertools.cycle(families), strict=False)
     ]
     return f'<p class="legend ends">{"".join(marks)}</p>' if len(marks) > 1 else ""
