@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 from torch.func import functional_call
 
@@ -103,8 +103,12 @@ def _along(subject: Subject) -> Said:
 
 
 def _trained(subject: Subject, shape: Shape) -> Said:
-    """A parameter without a gradient in every draw is dead: it is counted and never learns."""
-    dead: set[str] | None = None
+    """A parameter without a gradient in every draw is dead: it is counted and never learns.
+
+    So is a part of a projection: an input of it that is never read, or an output of it that
+    nothing uses, such as half of a head.
+    """
+    reached: dict[str, Tensor] = {}
     for draw in range(DRAWS):
         module = subject.build(shape, seed=draw).train()
         x = subject.draw(4, shape.length, subject.dim, seed=("stream", draw)).requires_grad_()
@@ -114,14 +118,21 @@ def _trained(subject: Subject, shape: Shape) -> Said:
         if auxiliary is not None:
             loss = loss + auxiliary
         loss.backward()
-        asleep = {
-            name
-            for name, p in module.named_parameters()
-            if p.requires_grad and (p.grad is None or not p.grad.any())
-        }
-        dead = asleep if dead is None else dead & asleep
+        for name, p in module.named_parameters():
+            if p.requires_grad:
+                slope = torch.zeros_like(p) if p.grad is None else p.grad.abs()
+                reached[name] = reached.get(name, 0.0) + slope
+    projections = {f"{n}.weight" for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+    dead = []
+    for name, slope in sorted(reached.items()):
+        if not slope.any():
+            dead.append(name)
+        elif name in projections:
+            for along, part in ((1, "outputs"), (0, "inputs")):
+                if asleep := int((~slope.any(dim=along)).sum()):
+                    dead.append(f"{asleep} of the {slope.shape[1 - along]} {part} of {name}")
     if dead:
-        yield Finding(f"No gradient ever reaches {', '.join(sorted(dead))}")
+        yield Finding(f"No gradient ever reaches {', '.join(dead)}")
 
 
 def _finite(subject: Subject, shape: Shape, dtype: torch.dtype, scale: float) -> Said:
