@@ -30,8 +30,12 @@ def causal_linear_attention(
     if dtype in (torch.float16, torch.bfloat16):
         q, k, v = q.float(), k.float(), v.float()
     missing = -length % chunk
-    q, k, v = (F.pad(x, (0, 0, 0, missing)).unflatten(2, (-1, chunk)) for x in (q, k, v))
+    # Views of heads are copied once here, not by each product that reads them.
+    q, k, v = (F.pad(x, (0, 0, 0, missing)) if missing else x.contiguous() for x in (q, k, v))
+    q, k, v = (x.unflatten(2, (-1, chunk)) for x in (q, k, v))
     states = k.mT @ v  # (B, H, N / C, K, V), one per chunk
     before = F.pad(states.cumsum(dim=2)[:, :, :-1], (0, 0, 0, 0, 1, 0))
-    out = torch.tril(q @ k.mT) @ v + q @ before
+    within = (q @ k.mT).tril_()
+    parts = (x.flatten(0, 2) for x in (q @ before, within, v))
+    out = torch.baddbmm(*parts).unflatten(0, v.shape[:3])
     return out.flatten(2, 3)[:, :, :length].to(dtype)
