@@ -14,6 +14,7 @@ import pandas as pd
 from cab.errors import CabError
 from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
+from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
 from cab.published import Verification, read_results
 from cab.records import Record
@@ -22,7 +23,6 @@ from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_reference
 from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, current, records_table
-from cab.sources import Sources
 from cab.standing import Standing, standing
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -127,26 +127,17 @@ def _kernels(
     folder: Path, variants: Registry[VariantCard], problems: list[str]
 ) -> dict[str, list[BenchRow]]:
     """The measurements of each machine, by file name; not those of sources that changed since."""
-    found, sources = {}, Sources()
-
-    def is_of_now(row: BenchRow) -> bool:
-        entry = variants.entries.get(row.name)
-        return bool(row.operator) or not entry or sources.hash(entry.path) == row.source_hash
-
+    found = {}
     for path in sorted(folder.glob("*.jsonl")):
         try:
             rows = read_rows(path)
         except CabError as error:
             problems.append(str(error))
             continue
-        kept: list[BenchRow] = []
-        others: list[BenchRow] = []
-        for row in rows:
-            (kept if is_of_now(row) else others).append(row)
-        found[path.stem] = kept
-        if other := sorted({row.name for row in others}):
+        found[path.stem], stale = part_by_source(rows, variants)
+        if names := sorted({row.name for row in stale}):
             problems.append(
-                f"{path}: what was measured of {', '.join(other)} is not shown, since the source "
+                f"{path}: what was measured of {', '.join(names)} is not shown, since the source "
                 f"has changed; measure it again."
             )
     return found

@@ -106,6 +106,23 @@ def test_a_cell_that_was_disturbed_is_said_and_measured_again(tmp_path, capsys):
     assert second.measured > disturbed.measured
 
 
+def test_what_was_measured_of_another_source_is_said_and_measured_again(tmp_path):
+    target = tmp_path / "rows.jsonl"
+    asked = ("bench", "--variant", "mean", "--variant", "none", "--pattern", "ns", "--heads", "2")
+    asked += ("--head-dim", "4", "--lengths", "16", "--pass", "fwd", "--samples", "20")
+    asked += ("--seconds", "0.01", "--baseline", "none", "--json", target)
+    assert cab_here(*asked).code == 0
+    mean, none = sorted(as_if_quiet(target), key=lambda row: row.subject)
+    write_rows([mean.model_copy(update={"source_hash": "0" * 64}), none], target)
+    said = cab_here(*asked, "--resume")
+    assert said.code == 0, said.err
+    assert "holds mean of a source that has changed since" in " ".join(said.err.split())
+    again = {(row.subject, row.role): row for row in read_rows(target)}
+    assert again["mean", "candidate"].source_hash == mean.source_hash
+    assert again["mean", "candidate"].measured > mean.measured
+    assert len(read_rows(target)) == len(again)
+
+
 def test_two_runs_do_not_write_to_one_file(tmp_path):
     target = tmp_path / "rows.jsonl"
     asked = ("bench", "--op", "linear:chunked", "--pattern", "ns", *SMALL, "--pass", "fwd")

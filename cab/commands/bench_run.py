@@ -47,7 +47,7 @@ def measure(
         context = start_fork_server([])
         refused = {} if unchecked else refused_variants(plan.cells, variants, context)
         cells = [cell for one in plan.cells if (cell := _without(one, refused)) is not None]
-        before = _before(path) if resume and path is not None and path.exists() else []
+        before = _before(path, variants) if resume and path is not None and path.exists() else []
         cells = remaining(cells, before)
         progress = _Progress(len(cells), before, path)
         runner = Runner(context, variants, unchecked, progress.started, progress.finished)
@@ -64,16 +64,26 @@ def measure(
     return rows, refused
 
 
-def _before(path: Path) -> "list[BenchRow]":
-    """What was measured before a run was cut off, and while others left the cores alone."""
+def _before(path: Path, variants: Registry[VariantCard]) -> "list[BenchRow]":
+    """What was measured before a run was cut off, while others left the cores alone.
+
+    Rows of a source that has changed since are not of the variant that is to be measured.
+    """
     from cab.measure.record import drop_cut_line, read_rows
+    from cab.measure.stale import part_by_source
 
     if drop_cut_line(path):
         output.warn(f"The last line of {path} was cut off; its cell is measured again.")
     rows = read_rows(path)
-    kept = [row for row in rows if not row.disturbed]
-    if len(kept) < len(rows):
-        output.say(f"{len(rows) - len(kept)} rows of {path} are disturbed, and measured again.")
+    quiet = [row for row in rows if not row.disturbed]
+    if len(quiet) < len(rows):
+        output.say(f"{len(rows) - len(quiet)} rows of {path} are disturbed, and measured again.")
+    kept, stale = part_by_source(quiet, variants)
+    if names := sorted({row.subject for row in stale}):
+        output.say(
+            f"{path} holds {', '.join(names)} of a source that has changed since; they are "
+            f"measured again."
+        )
     return kept
 
 
@@ -101,10 +111,11 @@ class _Progress:
 
     def finished(self, cell: "Cell", rows: Sequence["BenchRow"]) -> None:
         """A cell has given its rows."""
+        from cab.measure.protocol import without
         from cab.measure.record import append_rows
 
         self._done += 1
-        self.rows.extend(rows)
+        self.rows = [*without(self.rows, rows), *rows]
         if self._path is not None:
             append_rows(rows, self._path)
         for row in rows:

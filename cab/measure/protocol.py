@@ -132,6 +132,15 @@ def remaining(cells: Iterable[Cell], rows: Iterable[BenchRow]) -> list[Cell]:
     ]
 
 
+def without(rows: Iterable[BenchRow], again: Iterable[BenchRow]) -> list[BenchRow]:
+    """Return rows without those of candidates that have been measured again, in whole cells.
+
+    A baseline has a row in every cell that it was measured in.
+    """
+    newer = {_place(vars(row)) for row in again if row.role == "candidate"}
+    return [row for row in rows if _place(vars(row)) not in newer]
+
+
 def _place(fields: Mapping[str, Any]) -> tuple[Any, ...]:
     """What tells one row of the grid from another."""
     return tuple(fields[name] for name in PLACE)

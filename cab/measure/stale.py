@@ -1,0 +1,26 @@
+"""Rows of sources that have changed since: they tell of something that is no longer here."""
+
+from collections.abc import Iterable
+
+from cab.measure.record import BenchRow
+from cab.registry import Registry
+from cab.sources import Sources
+from cab.taxonomy import VariantCard
+
+
+def part_by_source(
+    rows: Iterable[BenchRow], variants: Registry[VariantCard]
+) -> tuple[list[BenchRow], list[BenchRow]]:
+    """Return the rows of sources as they are here, then those of others.
+
+    Operators have no source of their own, and a variant that is not here none to compare with:
+    their rows are kept.
+    """
+    sources = Sources()
+    kept: list[BenchRow] = []
+    stale: list[BenchRow] = []
+    for row in rows:
+        entry = None if row.operator else variants.entries.get(row.name)
+        here = entry is None or sources.hash(entry.path) == row.source_hash
+        (kept if here else stale).append(row)
+    return kept, stale
