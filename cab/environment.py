@@ -49,6 +49,7 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or "unknown"
 
 
+@functools.cache
 def installed_version(package: str) -> str | None:
     """The installed version of a package, or None; the package is not imported."""
     try:

@@ -1,32 +1,49 @@
-"""The process that cells are forked from: it has imported torch once, and runs nothing itself."""
+"""The process that cells are forked from: it has imported what they need, and rehearsed a cell."""
 
 import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Iterable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from cab.taxonomy import TaskCard
+from cab.registry import Registry
+from cab.taxonomy import TaskCard, VariantCard
 
 PARENTS = (signal.SIGINT, signal.SIGTERM)
 """Signals that tell the user's process to end: Ctrl-C reaches its children too, and whoever ends
 a scheduler's job tells all of its processes. A child that died of it would look like a cell that
 had failed, so that children leave them to the parent, and end with it."""
 
+MODULES = "CAB_REHEARSED_MODULES"
+"""The environment variable in which the server is told what to import: it takes no arguments."""
 
-def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
-    """Start the server for cells of these tasks. It imports beside the caller, who goes on."""
+
+def start_fork_server(
+    tasks: Registry[TaskCard] | None = None, variants: Registry[VariantCard] | None = None
+) -> ForkServerContext:
+    """Start the server. It imports and rehearses beside the caller, who goes on.
+
+    Args:
+        tasks: those of the cells that will be trained. Without them nothing is rehearsed: what
+            is to be measured should find a process as small and as new as can be.
+        variants: those of the cells.
+    """
     context = multiprocessing.get_context("forkserver")
     # A cell that is killed leaves its libraries' semaphores to the tracker, which frees them and
     # would warn the user about each.
     quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
     sys.warnoptions[:] = [*(one for one in sys.warnoptions if one != quiet), quiet]
-    libraries = sorted({library for task in tasks for library in task.imports})
+    libraries = {library for task in (tasks.cards() if tasks else ()) for library in task.imports}
     # PyTorch's optimisers import its compiler, which takes as long as torch itself; and every
     # process first runs the script that the user started, with all that it imports.
     program = {"cab.commands.app"} & sys.modules.keys()
-    context.set_forkserver_preload(["cab.worker", "torch._dynamo", *program, *libraries])
+    rehearsal = ["cab.rehearsal"] if tasks else []
+    context.set_forkserver_preload(
+        ["cab.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
+    )
+    registries = (one for one in (tasks, variants) if one)
+    os.environ[MODULES] = " ".join(module for one in registries for module in one.modules())
     # They are the parent's to handle; a process started while they are ignored ignores them too.
     handlers = {one: signal.signal(one, signal.SIG_IGN) for one in PARENTS}
     try:
@@ -34,6 +51,7 @@ def start_fork_server(tasks: Iterable[TaskCard]) -> ForkServerContext:
     finally:
         for one, handler in handlers.items():
             signal.signal(one, handler)
+        del os.environ[MODULES]
     return context
 
 

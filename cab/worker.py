@@ -30,7 +30,7 @@ from cab.jobs import Job, Outcome
 from cab.profiles import Profile
 from cab.records import AtLength, Estimate, Estimates, Metrics, Status
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
-from cab.seeding import derive_seed, generator
+from cab.seeding import generator, seed_all
 from cab.task import LENGTH_FACTORS, Batch, Task
 from cab.taxonomy import VariantCard
 from cab.training import DivergedError, Report, evaluate, train
@@ -85,7 +85,7 @@ def run(job: Job, report: Report = lambda done, total: None) -> Outcome:
         memory_limit = limit_gpu(job.gpu, job.gpu_share, memory_limit)
     try:
         with ranks.group(job.cell.processes, job.device, assist, job):
-            _run(job, outcome, report)
+            perform(job, outcome, report)
         outcome.status = "ok"
     except Exception as error:  # the variant may raise anything
         outcome.status, outcome.message = classify(error, memory_limit)
@@ -101,7 +101,7 @@ def assist(job: Job, rank: ranks.Rank) -> None:
     if job.device == "cpu":
         limit_memory(job.cell.profile.memory_limit)
     with rank.joined():
-        _run(job, Outcome(), lambda done, total: None)
+        perform(job, Outcome(), lambda done, total: None)
 
 
 def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
@@ -145,7 +145,8 @@ def limit_gpu(gpu: str, share: float, gib: float) -> float:
     return share * torch.cuda.get_device_properties(0).total_memory / GIB
 
 
-def _run(job: Job, outcome: Outcome, report: Report) -> None:
+def perform(job: Job, outcome: Outcome, report: Report) -> None:
+    """Build, train and test in this process as it is, and write what is found into the outcome."""
     began = started = time.perf_counter()
     cell = job.cell
     # Some variants leave parameters out of some steps, which several processes must agree on.
@@ -158,7 +159,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     task = _build_task(job)
     slots = slots_for(cell, job.variants)
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
-    torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
+    seed_all(accelerator.device, cell.task.name, cell.task.version, "model", cell.seed)
     model = task.build(slots)
     outcome.parameters = _parameters(slots.tested)
     outcome.cost["backbone_parameters"] = _parameters([model]) - outcome.parameters
@@ -166,9 +167,7 @@ def _run(job: Job, outcome: Outcome, report: Report) -> None:
     outcome.data_fingerprint = fingerprint(task.examples("valid"), test)
     outcome.cost["flops"] = _training_flops(task, model)
     if accelerator.process_index:  # dropout differs between processes, what is built does not
-        torch.manual_seed(
-            derive_seed(cell.task.name, "rank", accelerator.process_index, cell.seed)
-        )
+        seed_all(accelerator.device, cell.task.name, "rank", accelerator.process_index, cell.seed)
     model = model.to(accelerator.device)
     outcome.cost["setup_seconds"] = time.perf_counter() - started
 

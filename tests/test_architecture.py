@@ -36,7 +36,7 @@ LAYERS = (
     ("record_parts", "records", "training", "conformance", "environment"),
     (
         *("cells", "checkpoints", "jobs", "ranks", "worker", "fork_server", "processes", "gate"),
-        *("execution", "executors"),
+        *("rehearsal", "execution", "executors"),
     ),
     (
         "scores",

@@ -44,7 +44,7 @@ def measure(
     from cab.measure.record import write_rows
 
     with alone(path, "cab bench") if path and path.suffix == ".jsonl" else nullcontext():
-        context = start_fork_server([])
+        context = start_fork_server()
         refused = {} if unchecked else refused_variants(plan.cells, variants, context)
         cells = [cell for one in plan.cells if (cell := _without(one, refused)) is not None]
         before = _before(path, variants) if resume and path is not None and path.exists() else []

@@ -123,7 +123,7 @@ def crossover(
         threads=thread_count(threads),
     )
     planned = plan(request, variants)
-    context = start_fork_server([])
+    context = start_fork_server()
     if not unchecked and (refused := refused_variants(planned.cells, variants, context)):
         raise CabError(" ".join(refused.values()))
     runner = Runner(

@@ -109,11 +109,16 @@ def _train(
         )
     require({name for cell in cells for name in cell.task.data}, wanted.data_dir)
     manifests = {folder / f"{cell.key}.json": cell for cell in cells}
-    _run(wanted, [cell for path, cell in manifests.items() if not path.exists()])
+    _run(wanted, [cell for path, cell in manifests.items() if not path.exists()], variants, tasks)
     return list(manifests)
 
 
-def _run(wanted: Wanted, cells: "list[Cell]") -> None:
+def _run(
+    wanted: Wanted,
+    cells: "list[Cell]",
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+) -> None:
     if not cells:
         return
     from cab.commands.progress import RunProgress
@@ -122,7 +127,10 @@ def _run(wanted: Wanted, cells: "list[Cell]") -> None:
     from cab.fork_server import start_fork_server
     from cab.records import RecordStore
 
-    context = start_fork_server(cell.task for cell in cells)
+    context = start_fork_server(
+        tasks.only(*{cell.task.name for cell in cells}),
+        variants.only(*{cell.variant.name for cell in cells}),
+    )
     keys = {cell.key for cell in cells}
     kept, refused = pass_gate(cells, keys, wanted.device, context)
     if refused:

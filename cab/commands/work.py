@@ -92,8 +92,8 @@ def plan_work(
 
     records = RecordStore(asked.store)
     fresh = start and not records.folder.exists()
-    needed = map(tasks.card, asked.task or tasks.names())
-    context = start_fork_server(needed) if fresh else None
+    needed = tasks.only(*asked.task) if asked.task else tasks
+    context = start_fork_server(needed, variants.only(*asked.variants)) if fresh else None
 
     from cab.cells import Request, plan
 
@@ -130,8 +130,10 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     to_run = {cell.key: cell for cell in planned if asked.force or not is_done(work.records, cell)}
     _look_for_weights(cell for cell in planned if cell.key not in to_run)
     if to_run and work.context is None:
-        tasks = {cell.task.name: cell.task for cell in to_run.values()}
-        work.context = start_fork_server(tasks.values())
+        work.context = start_fork_server(
+            work.tasks.only(*{cell.task.name for cell in to_run.values()}),
+            work.variants.only(*{cell.variant.name for cell in to_run.values()}),
+        )
     cells, without_data = _with_data(planned, to_run.keys(), directory, bool(asked.task))
     work.left_out = [*work.planned.left_out, *without_data]
     for sentence in without_data if asked.every else work.left_out:

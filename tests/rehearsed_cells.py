@@ -1,0 +1,56 @@
+"""Cells of a fork server that has rehearsed, or not; a process has one server, and it stays.
+
+    python rehearsed_cells.py yes|no
+
+Prints what each cell gave, as JSON by its title.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from cli_support import cells_of
+
+from cab.fork_server import start_fork_server
+from cab.jobs import Ended, Jobs
+from cab.processes import Processes
+from cab.registry import discover_tasks, discover_variants
+
+NAMES, TASKS = ["softmax", "linear", "performer"], ["mqar", "induction"]
+"""The reference, one with a kernel of its own, one that draws random numbers; the rehearsed task
+and another."""
+
+
+def main() -> None:
+    """Run them one after the other."""
+    variants, tasks = discover_variants(), discover_tasks()
+    rehearsed = sys.argv[1] == "yes"
+    context = start_fork_server(tasks, variants.only(*NAMES)) if rehearsed else start_fork_server()
+    places = Processes(1, context, threads=1)
+    jobs = Jobs(Path("/nowhere"), "cpu")
+    said = {}
+    for cell in cells_of(NAMES, tasks=TASKS, seeds=2):
+        places.start(replace(jobs.of(cell), threads=1))
+        ended = [event for event in _until_the_end(places) if isinstance(event, Ended)]
+        (outcome,) = (one.outcome for one in ended)
+        said[cell.title] = [
+            outcome.status,
+            outcome.metrics.model_dump(mode="json"),
+            [point.model_dump(mode="json") for point in outcome.curve],
+            outcome.data_fingerprint,
+            outcome.cost["flops"],
+            outcome.environment.model_dump(mode="json") if outcome.environment else None,
+        ]
+    print(json.dumps(said))
+
+
+def _until_the_end(places: Processes) -> list[object]:
+    events: list[object] = []
+    while not any(isinstance(event, Ended) for event in events):
+        events += places.wait(1.0)
+    return events
+
+
+if __name__ == "__main__":  # a cell's process reads this file, too
+    main()

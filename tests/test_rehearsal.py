@@ -1,0 +1,60 @@
+"""The fork server's rehearsal makes cells cheaper, and nothing else about them different."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cli_support import environment
+
+LEFT_BEHIND = """
+import json, os, resource, sys
+import torch, torch._dynamo, cab.worker
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+def state():
+    return [
+        torch.get_num_threads(),
+        len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 1,
+        resource.getrlimit(resource.RLIMIT_DATA),
+        [each._shared_state for each in (AcceleratorState, GradientState, PartialState)],
+        dict(os.environ),
+    ]
+
+before = state()
+os.environ["CAB_REHEARSED_MODULES"] = sys.argv[1]
+import cab.rehearsal
+print(json.dumps({"before": before, "after": state(), "loaded": "noisy" in sys.modules}))
+"""
+
+
+def python(*arguments: str, **changes: str) -> Any:
+    """What a program prints, as JSON."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_cells_give_the_same_bits_with_and_without_it() -> None:
+    script = str(Path(__file__).with_name("rehearsed_cells.py"))
+    rehearsed, bare = python(script, "yes"), python(script, "no")
+    assert len(bare) == 12
+    assert {said[0] for said in bare.values()} == {"ok"}
+    assert rehearsed == bare
+
+
+def test_it_leaves_nothing_behind_that_a_cell_could_see(tmp_path: Path) -> None:
+    # A module that prints, one that fails and one that is not there: none reaches stdout, none
+    # keeps the server from starting.
+    (tmp_path / "noisy.py").write_text("print('not a result')\n")
+    (tmp_path / "broken.py").write_text("raise SystemExit(3)\n")
+    said = python("-c", LEFT_BEHIND, "broken missing noisy", PYTHONPATH=str(tmp_path))
+    assert said["after"] == said["before"]
+    assert said["loaded"]
