@@ -43,7 +43,7 @@ def start_fork_server(
         ["cab.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
     )
     registries = (one for one in (tasks, variants) if one)
-    os.environ[MODULES] = " ".join(module for one in registries for module in one.modules())
+    os.environ[MODULES] = " ".join(module for one in registries for module in one.own_modules())
     # They are the parent's to handle; a process started while they are ignored ignores them too.
     handlers = {one: signal.signal(one, signal.SIG_IGN) for one in PARENTS}
     try:

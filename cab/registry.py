@@ -25,9 +25,6 @@ from cab.taxonomy import Role, TaskCard, VariantCard
 Card = TypeVar("Card", VariantCard, TaskCard)
 Registered = TypeVar("Registered", bound=type)
 
-INCLUDED = "cab_included_"
-"""How the modules of files that were given by path are called."""
-
 
 def register_variant(**keywords: Any) -> Callable[[Registered], Registered]:
     """Register the decorated `Attention`; the keywords are the fields of `VariantCard`."""
@@ -54,6 +51,11 @@ class Entry(Generic[Card]):
     card: Card
     path: Path
     module: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it came with CAB."""
+        return self.module.startswith("cab.")
 
 
 @dataclass
@@ -112,10 +114,9 @@ class Registry(Generic[Card]):
         """A registry of some of the names, small enough to be sent along with a cell."""
         return Registry(self.kind, self.card_class, {name: self.entry(name) for name in names})
 
-    def modules(self) -> list[str]:
-        """The modules of all names; a file that was given by its path has none to import."""
-        modules = [self.entries[name].module for name in self.names()]
-        return [module for module in modules if not module.startswith(INCLUDED)]
+    def own_modules(self) -> list[str]:
+        """The modules of CAB's own names, which do nothing when they are imported."""
+        return [one.module for one in self.entries.values() if one.own]
 
     def add_package(self, package: str) -> None:
         """Add every file below an installed package, such as `cab.variants`."""
@@ -146,7 +147,7 @@ class Registry(Generic[Card]):
             raise CabError(f"--include {path}: there is no such file.")
         resolved = path.resolve()
         digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-        self._add(resolved, f"{INCLUDED}{path.stem}_{digest}")
+        self._add(resolved, f"cab_included_{path.stem}_{digest}")
 
     def add_entry_points(self, group: str) -> None:
         """Add what installed packages offer; a broken one is noted in `problems`, not fatal."""
@@ -162,8 +163,8 @@ class Registry(Generic[Card]):
 
     def _add(self, path: Path, module: str) -> None:
         card = self.card_class.from_keywords(**read_keywords(path, self.decorator))
-        own = module.startswith("cab.")
-        if isinstance(card, VariantCard) and card.role != "entry" and not own:
+        entry = Entry(card, path, module)
+        if isinstance(card, VariantCard) and card.role != "entry" and not entry.own:
             raise CabError(f"{path}: role {card.role!r} is CAB's own; other files use 'entry'.")
         present = self.entries.get(card.name)
         if present is not None and present.path != path:
@@ -171,7 +172,7 @@ class Registry(Generic[Card]):
                 f"Two files register the {self.kind} {card.name!r}: {present.path} and {path}. "
                 f"Rename one of them."
             )
-        self.entries[card.name] = Entry(card, path, module)
+        self.entries[card.name] = entry
 
 
 def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
@@ -242,7 +243,7 @@ def _import_entry(entry: Entry[Any]) -> ModuleType:
 
 
 def _import_module(entry: Entry[Any]) -> ModuleType:
-    if not entry.module.startswith(INCLUDED):
+    if not entry.module.startswith("cab_included_"):
         return importlib.import_module(entry.module)
     spec = importlib.util.spec_from_file_location(entry.module, entry.path)
     assert spec is not None

@@ -5,7 +5,8 @@ collector's first look at all that was imported. The server imports this module 
 and goes through a small cell once; what that leaves behind, every cell finds done.
 
 No cell can tell: it seeds what it draws from, sets what it relies on, and finds no state of
-Accelerate.
+Accelerate. No code of others runs here: it might start threads or ask for a GPU, and neither
+survives a fork.
 """
 
 import contextlib
@@ -49,11 +50,9 @@ def prepare() -> None:
     for module in os.environ.pop(MODULES, "").split():
         with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
             importlib.import_module(module)
-    # A driver that was asked for its devices does not survive a fork, and PyTorch built for GPUs
-    # asks.
-    if not torch.backends.cuda.is_built():
+    if not torch.backends.cuda.is_built():  # else it asks for its devices
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # nor would the others survive it
+        torch.set_num_threads(1)
         with contextlib.suppress(Exception):
             rehearse()
         torch.set_num_threads(threads)
