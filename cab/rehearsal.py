@@ -50,7 +50,8 @@ def prepare() -> None:
     for module in os.environ.pop(MODULES, "").split():
         with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
             importlib.import_module(module)
-    if not torch.backends.cuda.is_built():  # else it asks for its devices
+    # PyTorch built for GPUs asks for them, and Apple's linear algebra starts threads.
+    if sys.platform == "linux" and not torch.backends.cuda.is_built():
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         with contextlib.suppress(Exception):
