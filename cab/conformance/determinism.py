@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import Shape, Subject, name_of, right_padding
@@ -25,6 +25,7 @@ LOOKED_AT = {"_getframe", "currentframe", "f_back", "f_locals"}
 def run(subject: Subject) -> Said:
     """Repeat, interleave, save and load, train and evaluate; look at the inputs afterwards."""
     yield from _looks_about(subject)
+    yield from _unregistered(subject)
     yield from _evaluation(subject)
     for dtype in SAME:
         if dtype in subject.dtypes:
@@ -59,6 +60,34 @@ def _means(node: ast.AST) -> Iterator[str]:
             yield from [name] if name in CALLED else []
         case ast.Attribute(attr=name):
             yield from [name] if name in LOOKED_AT else []
+
+
+def _unregistered(subject: Subject) -> Said:
+    """What a module keeps beside its parameters and buffers is not moved, saved or counted."""
+    module = subject.build(subject.typical(70)[-1])
+    kept = (*module.modules(), *module.parameters(), *module.buffers())
+    known = {id(one) for one in kept}
+    for name, part in module.named_modules():
+        for attribute, value in vars(part).items():
+            if any(id(one) not in known for one in _within(value)):
+                yield Finding(
+                    f"{'.'.join(filter(None, (name, attribute)))} holds a tensor or a module that "
+                    f"PyTorch does not know of, so that it is not moved, saved or counted: make "
+                    f"it a buffer or a parameter, or put it into a ModuleList or ParameterList"
+                )
+                return
+
+
+def _within(value: object) -> Iterator[Tensor | nn.Module]:
+    """The tensors and modules in plain containers."""
+    match value:
+        case Tensor() | nn.Module():
+            yield value
+        case dict():
+            yield from _within([*value.values()])
+        case list() | tuple() | set() | frozenset():
+            for one in value:
+                yield from _within(one)
 
 
 @torch.no_grad()
