@@ -8,7 +8,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from cab.registry import Registry
-from cab.taxonomy import TaskCard, VariantCard
+from cab.taxonomy import TaskCard
 
 PARENTS = (signal.SIGINT, signal.SIGTERM)
 """Signals that tell the user's process to end: Ctrl-C reaches its children too, and whoever ends
@@ -19,15 +19,12 @@ MODULES = "CAB_REHEARSED_MODULES"
 """The environment variable in which the server is told what to import: it takes no arguments."""
 
 
-def start_fork_server(
-    tasks: Registry[TaskCard] | None = None, variants: Registry[VariantCard] | None = None
-) -> ForkServerContext:
+def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerContext:
     """Start the server. It imports and rehearses beside the caller, who goes on.
 
     Args:
         tasks: those of the cells that will be trained. Without them nothing is rehearsed: what
             is to be measured should find a process as small and as new as can be.
-        variants: those of the cells.
     """
     context = multiprocessing.get_context("forkserver")
     # A cell that is killed leaves its libraries' semaphores to the tracker, which frees them and
@@ -42,8 +39,7 @@ def start_fork_server(
     context.set_forkserver_preload(
         ["cab.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
     )
-    registries = (one for one in (tasks, variants) if one)
-    os.environ[MODULES] = " ".join(module for one in registries for module in one.own_modules())
+    os.environ[MODULES] = " ".join(tasks.own_modules() if tasks else ())
     # They are the parent's to handle; a process started while they are ignored ignores them too.
     handlers = {one: signal.signal(one, signal.SIG_IGN) for one in PARENTS}
     try:

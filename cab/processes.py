@@ -54,7 +54,7 @@ class Processes:
 
     def start(self, job: Job) -> None:
         """Start a job's process."""
-        self._context = self._context or start_fork_server(job.tasks, job.variants)
+        self._context = self._context or start_fork_server(job.tasks)
         slot = min(self._free)
         job = placed(job, slot, self._count, self._threads, self._gpus)
         here, there = self._context.Pipe(duplex=False)

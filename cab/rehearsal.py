@@ -4,9 +4,9 @@ Much of a cell's first pass prepares the libraries: lazy imports, tables of form
 collector's first look at all that was imported. The server imports this module before it forks,
 and goes through a small cell once; what that leaves behind, every cell finds done.
 
-No cell can tell: it seeds what it draws from, sets what it relies on, and finds no state of
-Accelerate. No code of others runs here: it might start threads or ask for a GPU, and neither
-survives a fork.
+No cell can tell: what it could see is set back, and a mechanism's modules are forgotten, since a
+cell imports them when its source has been compared with the plan's. No code of others runs here:
+it might start threads or ask for a GPU, and neither survives a fork.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import gc
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from cab.fork_server import MODULES
 from cab.jobs import Job, Outcome
 from cab.profiles import get_profile
 from cab.registry import Registry, name_of_role
+from cab.sources import FOLLOWED
 from cab.taxonomy import TaskCard, VariantCard
 from cab.worker import perform
 
@@ -38,8 +40,23 @@ def rehearse() -> None:
     request = Request([reference], get_profile("smoke"), tasks=[task.name], unchecked=True)
     (cell,) = plan(request, variants, tasks).cells
     perform(Job(cell, Path(), "cpu", variants, tasks), Outcome(), lambda done, total: None)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Set back what a cell, or the laws, could see of what is done meanwhile."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)  # others would not survive the fork
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+        for name in [name for name in sys.modules if name.startswith(FOLLOWED)]:
+            del sys.modules[name]
 
 
 def prepare() -> None:
@@ -50,13 +67,10 @@ def prepare() -> None:
     for module in os.environ.pop(MODULES, "").split():
         with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
             importlib.import_module(module)
-    # PyTorch built for GPUs asks for them, and Apple's linear algebra starts threads.
-    if sys.platform == "linux" and not torch.backends.cuda.is_built():
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        with contextlib.suppress(Exception):
+    # PyTorch for other devices asks for them, and Apple's linear algebra starts threads.
+    if sys.platform == "linux" and torch.accelerator.current_accelerator() is None:
+        with contextlib.suppress(Exception), unseen():
             rehearse()
-        torch.set_num_threads(threads)
     gc.collect()
     gc.freeze()
 

@@ -7,7 +7,6 @@ Prints what each cell gave, as JSON by its title.
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from cli_support import cells_of
@@ -15,7 +14,7 @@ from cli_support import cells_of
 from cab.fork_server import start_fork_server
 from cab.jobs import Ended, Jobs
 from cab.processes import Processes
-from cab.registry import discover_tasks, discover_variants
+from cab.registry import discover_tasks
 
 NAMES, TASKS = ["softmax", "linear", "performer"], ["mqar", "induction"]
 """The reference, one with a kernel of its own, one that draws random numbers; the rehearsed task
@@ -24,14 +23,12 @@ and another."""
 
 def main() -> None:
     """Run them one after the other."""
-    variants, tasks = discover_variants(), discover_tasks()
-    rehearsed = sys.argv[1] == "yes"
-    context = start_fork_server(tasks, variants.only(*NAMES)) if rehearsed else start_fork_server()
-    places = Processes(1, context, threads=1)
+    context = start_fork_server(discover_tasks() if sys.argv[1] == "yes" else None)
+    places = Processes(1, context)
     jobs = Jobs(Path("/nowhere"), "cpu")
     said = {}
     for cell in cells_of(NAMES, tasks=TASKS, seeds=2):
-        places.start(replace(jobs.of(cell), threads=1))
+        places.start(jobs.of(cell))
         ended = [event for event in _until_the_end(places) if isinstance(event, Ended)]
         (outcome,) = (one.outcome for one in ended)
         said[cell.title] = [

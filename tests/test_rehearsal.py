@@ -20,6 +20,11 @@ def state():
         resource.getrlimit(resource.RLIMIT_DATA),
         [each._shared_state for each in (AcceleratorState, GradientState, PartialState)],
         dict(os.environ),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(),
+        str(torch.get_default_dtype()),
+        torch.get_rng_state().tolist(),
+        [name for name in sys.modules if name.startswith(("cab.variants", "cab.kernels"))],
     ]
 
 before = state()

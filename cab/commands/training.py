@@ -109,16 +109,11 @@ def _train(
         )
     require({name for cell in cells for name in cell.task.data}, wanted.data_dir)
     manifests = {folder / f"{cell.key}.json": cell for cell in cells}
-    _run(wanted, [cell for path, cell in manifests.items() if not path.exists()], variants, tasks)
+    _run(wanted, [cell for path, cell in manifests.items() if not path.exists()], tasks)
     return list(manifests)
 
 
-def _run(
-    wanted: Wanted,
-    cells: "list[Cell]",
-    variants: Registry[VariantCard],
-    tasks: Registry[TaskCard],
-) -> None:
+def _run(wanted: Wanted, cells: "list[Cell]", tasks: Registry[TaskCard]) -> None:
     if not cells:
         return
     from cab.commands.progress import RunProgress
@@ -127,10 +122,7 @@ def _run(
     from cab.fork_server import start_fork_server
     from cab.records import RecordStore
 
-    context = start_fork_server(
-        tasks.only(*{cell.task.name for cell in cells}),
-        variants.only(*{cell.variant.name for cell in cells}),
-    )
+    context = start_fork_server(tasks.only(*{cell.task.name for cell in cells}))
     keys = {cell.key for cell in cells}
     kept, refused = pass_gate(cells, keys, wanted.device, context)
     if refused:

@@ -93,7 +93,7 @@ def plan_work(
     records = RecordStore(asked.store)
     fresh = start and not records.folder.exists()
     needed = tasks.only(*asked.task) if asked.task else tasks
-    context = start_fork_server(needed, variants.only(*asked.variants)) if fresh else None
+    context = start_fork_server(needed) if fresh else None
 
     from cab.cells import Request, plan
 
@@ -131,8 +131,7 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     _look_for_weights(cell for cell in planned if cell.key not in to_run)
     if to_run and work.context is None:
         work.context = start_fork_server(
-            work.tasks.only(*{cell.task.name for cell in to_run.values()}),
-            work.variants.only(*{cell.variant.name for cell in to_run.values()}),
+            work.tasks.only(*{cell.task.name for cell in to_run.values()})
         )
     cells, without_data = _with_data(planned, to_run.keys(), directory, bool(asked.task))
     work.left_out = [*work.planned.left_out, *without_data]
