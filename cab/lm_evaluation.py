@@ -82,7 +82,7 @@ def evaluate_tasks(
             )
     except CabError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ImportError, ValueError, KeyError, RuntimeError) as error:
         raise CabError(
             f"lm-eval could not run {', '.join(tasks)}: {type(error).__name__}: {error} Tasks of "
             f"the hub need a network; CAB's own, {', '.join(own_tasks())}, do not."
@@ -113,6 +113,13 @@ def _quietly() -> Iterator[None]:
             os.environ[ALONE] = before
 
 
+def _count(found: Any, task: str) -> int:
+    """How many examples a task has; a group has those of its members."""
+    if task in found["n-samples"]:
+        return int(found["n-samples"][task]["effective"])
+    return sum(_count(found, one) for one in found.get("group_subtasks", {}).get(task, ()))
+
+
 def _evaluations(found: Any, settings: dict[str, Any]) -> Iterator[Evaluation]:
     for task, results in found["results"].items():
         better = found["higher_is_better"].get(task, {})
@@ -130,6 +137,6 @@ def _evaluations(found: Any, settings: dict[str, Any]) -> Iterator[Evaluation]:
                 higher_is_better=better.get(metric),
                 value=float(value),
                 standard_error=float(error) if isinstance(error, int | float) else None,
-                n=found["n-samples"][task]["effective"],
+                n=_count(found, task),
                 settings={**settings, "few_shot": found["n-shot"].get(task)},
             )

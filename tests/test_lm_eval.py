@@ -99,6 +99,21 @@ def test_own_tasks_run_without_a_network_and_say_what_they_were_told():
         assert one.settings["tokenizer"] == "bytes"
 
 
+def test_a_group_of_tasks_is_scored_over_the_examples_of_its_members(tmp_path):
+    (tmp_path / "both.yaml").write_text(
+        "group: both\n"
+        "task: [cab_recall]\n"
+        "aggregate_metric_list: [{metric: acc, weight_by_size: true}]\n"
+        "metadata: {version: 2.0}\n"
+    )
+    found = evaluate_tasks(language_model(), ["both"], NOWHERE, include=[tmp_path], limit=7)
+    assert {(one.task, one.metric, one.n) for one in found} == {
+        ("both", "acc", 7),
+        ("cab_recall", "acc", 7),
+    }
+    assert len({one.value for one in found}) == 1
+
+
 @needs_data
 def test_real_articles_are_scored_byte_by_byte():
     lm = language_model(max_length=200)
