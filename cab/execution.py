@@ -25,7 +25,7 @@ from cab.environment import describe, git_state, usable_cores
 from cab.errors import CabError
 from cab.jobs import Device, Ended, Jobs, Places, stopping
 from cab.processes import Processes
-from cab.records import Cost, Provenance, Record, RecordStore
+from cab.records import Cost, Provenance, Record, RecordStore, with_evaluations_of
 
 RETRIED = ("error",)
 """Outcomes that say more of the circumstances than of the variant: such cells run again."""
@@ -187,8 +187,9 @@ class Runner:
         """Write the record of a cell that has ended, and give up the claim."""
         record, written = self._record(claim, ended), False
         try:
-            claim.space.unlink(missing_ok=True)
-            self.store.write(record)
+            if (before := self.store.read(record.key)) is not None:
+                record = with_evaluations_of(before, record)
+            self.store.write(record, claim.space)
             written = True
         except (CabError, OSError) as error:
             return Finished(claim.cell, "blocked", None, str(error))

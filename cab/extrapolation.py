@@ -102,13 +102,12 @@ def _asks_token_by_token(batch: Batch) -> bool:
 
 def join(store: RecordStore, key: str, curve: Sequence[AtLength]) -> Record | None:
     """Put a curve in place of the one in a cell's record; None where the store has no record."""
-    record = store.read(key)
-    if record is None:
-        return None
-    metrics = record.metrics.model_copy(update={"lengths": tuple(curve)})
-    record = record.model_copy(update={"metrics": metrics})
-    store.write(record)
-    return record
+
+    def put(record: Record) -> Record:
+        metrics = record.metrics.model_copy(update={"lengths": tuple(curve)})
+        return record.model_copy(update={"metrics": metrics})
+
+    return store.change(key, put)
 
 
 def plot(curves: Mapping[str, Sequence[AtLength]], metric: str, path: Path) -> None:

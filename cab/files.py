@@ -12,16 +12,20 @@ from cab.errors import CabError
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a file beside `path` to write to; at the end it replaces what stands there.
+def whole(path: Path, beside: Path | None = None) -> Iterator[Path]:
+    """Yield a file to write to; at the end it replaces what stands at `path`.
 
     It is on the disk by then. If the block raises, nothing is left of it.
+
+    Args:
+        beside: a file on the same disk to write to; by default a new one in the same folder.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    beside = path.with_name(f".writing-{uuid4().hex}")
-    beside.touch(exist_ok=False)  # readable by whom the user's mask allows, as other files are
+    if beside is None:
+        beside = path.with_name(f".writing-{uuid4().hex}")
+        beside.touch(exist_ok=False)  # readable by whom the user's mask allows, as others are
     try:
         yield beside
         with beside.open("rb") as file:

@@ -5,10 +5,11 @@ key, written beside its place, flushed and renamed, so that a reader sees all of
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock
 from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
@@ -114,8 +115,11 @@ class RecordStore:
             raise CabError(f"{path} cannot be read: {error}. It was left as it is.") from None
         return parse_record(text, path)
 
-    def write(self, record: Record) -> Path:
+    def write(self, record: Record, space: Path | None = None) -> Path:
         """Put a record in its place, all of it or nothing.
+
+        Args:
+            space: a file on the same disk whose room the record takes, and which is gone then.
 
         Raises:
             CabError: the folder cannot be written, or a file that is no record stands there.
@@ -124,8 +128,10 @@ class RecordStore:
         self.read(record.key)  # a foreign file in this place is not overwritten
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole(path) as beside:
-                beside.write_text(record.to_json(), encoding="utf-8")
+            beside = space if space is not None and space.exists() else None
+            with whole(path, beside) as beside, beside.open("r+b") as file:
+                file.write(record.to_json().encode())
+                file.truncate()
         except OSError as error:
             raise CabError(f"The record {path} could not be written: {error}.") from None
         return path
@@ -136,18 +142,37 @@ class RecordStore:
         Returns:
             the record, or None where there is none of this cell.
         """
-        record = self.read(key)
-        if record is None:
-            return None
 
         def name(one: Evaluation) -> tuple[str, str, str, str]:
             return one.harness, one.task, one.metric, str(one.settings)
 
         new = {name(one) for one in evaluations}
-        kept = [one for one in record.evaluations if name(one) not in new]
-        record = record.model_copy(update={"evaluations": (*kept, *evaluations)})
-        self.write(record)
-        return record
+
+        def add(record: Record) -> Record:
+            kept = [one for one in record.evaluations if name(one) not in new]
+            return record.model_copy(update={"evaluations": (*kept, *evaluations)})
+
+        return self.change(key, add)
+
+    def change(self, key: str, how: Callable[[Record], Record]) -> Record | None:
+        """Change the record of a cell, alone of all processes that change it in this way.
+
+        Returns:
+            the changed record, or None where there is none of this cell.
+        """
+        if self.read(key) is None:
+            return None
+        folder = self.root / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f"{key}.change"):
+                record = self.read(key)
+                if record is not None:
+                    record = how(record)
+                    self.write(record)
+                return record
+        except OSError as error:
+            raise CabError(f"The record {self.path(key)} could not be written: {error}.") from None
 
     def scan(self) -> Iterator[Record | CabError]:
         """Yield every record in the order of names; a file that is none comes as its error."""
@@ -169,6 +194,20 @@ class RecordStore:
             else:
                 problems.append(str(item))
         return records, problems
+
+
+def with_evaluations_of(before: Record, record: Record) -> Record:
+    """Keep what else was asked of trained weights in the record of a run that gave the same ones.
+
+    They are the same if every loss on the way and every result are, to the bit; else nothing is
+    kept, since it would be said of other weights.
+    """
+    if (before.curve, before.metrics.test) != (record.curve, record.metrics.test):
+        return record
+    metrics = record.metrics
+    if len(before.metrics.lengths) > len(metrics.lengths):  # `cab extrapolate` asks at more
+        metrics = metrics.model_copy(update={"lengths": before.metrics.lengths})
+    return record.model_copy(update={"evaluations": before.evaluations, "metrics": metrics})
 
 
 def parse_record(text: str, path: Path) -> Record:
