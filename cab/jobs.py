@@ -53,7 +53,7 @@ class Jobs:
             CabError: the variant is not the one that was planned.
         """
         if cell.include not in self._variants:
-            self._variants[cell.include] = discover_variants(cell.include)
+            self._variants[cell.include] = discover_variants(cell.include, tolerant=True)
         variants = self._variants[cell.include]
         check_source(cell, variants, self._sources)
         needed = variants.only(cell.variant.name, name_of_role(variants, "reference"))

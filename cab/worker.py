@@ -240,7 +240,7 @@ def _build_task(job: Job) -> Task:
 
 def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
     """Return slots that a cell's variant, and the reference beside it, are to fill."""
-    variants = known or discover_variants(cell.include)
+    variants = known or discover_variants(cell.include, tolerant=True)
 
     def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
         attention = variants.load(name)

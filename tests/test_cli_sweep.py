@@ -131,6 +131,20 @@ def test_a_broken_file_among_good_ones_is_named_and_hides_no_other(tmp_path: Pat
     assert "not valid Python" in said.err
 
 
+def test_a_broken_file_among_cabs_own_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.py").write_text("def (:\n")
+    import cab.variants
+
+    monkeypatch.setattr(cab.variants, "__path__", [*cab.variants.__path__, str(tmp_path)])
+    with plugged(tmp_path):
+        said = cab_here(*command(tmp_path / "store", seeds=1))
+    assert said.code == 1
+    assert "bad.py, line 1 is not valid Python" in said.err
+    assert [(one["state"], one["status"]) for one in said.document["cells"]] == [("ran", "ok")]
+
+
 @pytest.mark.parametrize(
     ("visible", "cells", "workers", "gpus"),
     [("3,5", 2, 4, ("3", "5")), ("GPU-abc", 1, 1, ("GPU-abc",))],
