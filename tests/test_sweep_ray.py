@@ -83,6 +83,19 @@ def test_a_cluster_of_its_own_gives_the_records_of_a_local_sweep(tmp_path: Path)
     assert stored(tmp_path / "store") == stored(tmp_path / "here")
 
 
+@pytest.mark.slow
+def test_what_no_node_has_room_for_is_said_and_what_fits_runs(tmp_path: Path) -> None:
+    plugged = plug_in(tmp_path)
+    sweep = command(tmp_path / "store", "--executor", "ray", "--threads", 2, seeds=1)
+    ours = [word if word != 2 else 1 for word in sweep[: sweep.index("--threads")]]
+    said = cab(*ours, "--threads", 2, cwd=tmp_path, timeout=300, **plugged)  # of one worker
+    assert said.code == 0, said.err
+    assert len(stored(tmp_path / "store")) == 1
+    said = cab(*ours, "--device", "cuda", "--force", cwd=tmp_path, timeout=120, **plugged)
+    assert said.code == 2
+    assert "No node of the Ray cluster has 1 CPUs and a GPU" in said.err
+
+
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:
     sweep = command(tmp_path / "store", "--executor", "ray", "--address", "nowhere")
     said = cab(*sweep, cwd=tmp_path, timeout=120, **plug_in(tmp_path))

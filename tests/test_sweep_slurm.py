@@ -66,6 +66,56 @@ def test_a_job_that_is_lost_is_named_and_its_cells_run_the_next_time(tmp_path: P
     assert len(stored(tmp_path / "store")) == 3
 
 
+@pytest.mark.slow
+def test_a_file_that_is_no_record_blocks_its_cell_alone(tmp_path: Path) -> None:
+    sweep = command(tmp_path / "store", *SLURM, "--slurm", "cluster=debug", seeds=2)
+    plugged = plug_in(tmp_path)
+    assert cab(*sweep, cwd=tmp_path, timeout=300, **plugged).code == 0
+    bad, missing = sorted((tmp_path / "store" / "records").glob("*.json"))
+    bad.write_text("{")
+    missing.unlink()
+    said = cab(*sweep, cwd=tmp_path, timeout=300, **plugged)
+    assert said.code == 1
+    assert sorted(one["state"] for one in said.document["cells"]) == ["blocked", "ran"]
+    assert bad.read_text() == "{"
+    assert "not a whole JSON document" in said.err
+
+
+@pytest.mark.slow
+def test_a_job_says_why_it_could_not_run_a_cell(tmp_path: Path) -> None:
+    # The first cell edits the file, so that the second has another source than was planned.
+    path = write_variant(tmp_path, "changes", "return q")
+    path.write_text(
+        path.read_text()
+        + "\nimport os\n"
+        + "if os.environ.get('SUBMITIT_EXECUTOR') and open(__file__).read().count('EDITED') < 3:\n"
+        + "    open(__file__, 'a').write('EDITED = 1\\n')\n"
+    )
+    more = ("--include", path, *SLURM, "--slurm", "cluster=local", "--jobs", 1)
+    sweep = command(tmp_path / "store", *more, variant="changes", seeds=2)
+    said = cab(*sweep, cwd=tmp_path, timeout=300, **plug_in(tmp_path))
+    assert said.code == 1
+    blocked = [one for one in said.document["cells"] if one["state"] == "blocked"]
+    assert blocked
+    assert all("is not the one that was planned" in one["message"] for one in blocked)
+
+
+def test_jobs_that_slurm_refuses_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sbatch", "srun"):
+        tool = tmp_path / name
+        tool.write_text("#!/bin/sh\necho 'error: invalid partition specified: nope' >&2\nexit 1\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    where = ("--executor", "slurm", "--tracking", "none", "--store", tmp_path / "store")
+    said = cab_here(*SWEEP, *where)
+    assert said.code == 2
+    assert "Slurm takes no jobs" in said.err
+    assert "invalid partition" in said.err
+    assert "Traceback" not in said.err
+
+
 SWEEP = ("sweep", "--variant", "none", "--task", "mqar", "--profile", "smoke", "--unchecked")
 
 

@@ -53,11 +53,12 @@ class RayExecutor:
 
     def run(self, cells: Sequence[Cell], runner: Runner) -> Generator[Finished, None, None]:
         """Run cells as the runner says; yield each once, as soon as it needs nothing more."""
-        with _connected(self.address, None if self.address else self.workers):
+        with _connected(self.address, self.workers and self.workers * self.threads):
             device: Device = "cuda" if self.device == "cuda" else "cpu"
             if self.device == "auto" and _ray().cluster_resources().get("GPU"):
                 device = "cuda"
             places = _Tasks(replace(self, device=device))
+            places.check_room()
             yield from replace(runner, device=device, places=places).each(cells)
 
 
@@ -76,6 +77,23 @@ class _Tasks:
         if time.monotonic() - self._looked > LOOK_AGAIN:
             self._looked, self._capacity = time.monotonic(), self._room()
         return self._capacity
+
+    def check_room(self) -> None:
+        """See that a task will find a place: Ray itself waits for one, and says nothing.
+
+        Raises:
+            CabError: no node has what a task asks for.
+        """
+        wanted = self.executor
+        gpus = 1 / wanted.cells_per_gpu if wanted.device == "cuda" else 0
+        nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
+        if any(n.get("CPU", 0) >= wanted.threads and n.get("GPU", 0) >= gpus for n in nodes):
+            return
+        asked = f"{wanted.threads} CPUs" + (" and a GPU" if gpus else "")
+        raise CabError(
+            f"No node of the Ray cluster has {asked}, as each cell asks for. Give fewer "
+            f"--threads, or --device cpu, or start such a node first."
+        )
 
     def _room(self) -> int:
         resources, wanted = _ray().cluster_resources(), self.executor
@@ -106,6 +124,9 @@ class _Tasks:
         key, ray = self._running.pop(reference), _ray()
         try:
             outcome, seconds = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:  # the node is there, and CAB failed on it
+            last = str(error).strip().splitlines()[-1]
+            return Ended(key, Outcome(message=f"It could not be started on its node: {last}"), 0.0)
         except ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0]
             message = f"Ray lost the cell's worker {RETRIES + 1} times: {first}"
@@ -125,7 +146,7 @@ def run_job(job: Job) -> tuple[Outcome, float]:
         job = replace(job, gpu=os.environ["CUDA_VISIBLE_DEVICES"])
     places = Processes(1)
     try:
-        check_source(job.cell, discover_variants(job.cell.include), Sources())
+        check_source(job.cell, discover_variants(job.cell.include, tolerant=True), Sources())
     except CabError as error:
         return Outcome(message=f"{os.uname().nodename}: {error}"), 0.0
     try:

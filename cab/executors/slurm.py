@@ -5,6 +5,7 @@ wait for them: each claims its cells, runs them as a sweep on one machine does, 
 records. A job that is preempted or out of time is queued again and goes on with what is missing.
 """
 
+import contextlib
 import os
 import subprocess
 import time
@@ -56,11 +57,14 @@ class SlurmExecutor:
         """Submit the cells that are missing; yield each cell once, when its record is there."""
         pending: dict[str, Cell] = {}
         for cell in cells:
-            if (done := runner.finished(cell)) is None:
+            try:
+                done = runner.finished(cell)
+            except CabError as error:
+                done = Finished(cell, "blocked", None, str(error))
+            if done is None:
                 pending[cell.key] = cell
             else:
-                runner.reporter.cell_finished(done)
-                yield done
+                yield _told(done, runner)
         if not pending:
             return
         jobs = _Jobs(self._submit(list(pending.values()), runner), self.cluster)
@@ -86,8 +90,11 @@ class SlurmExecutor:
             )
             for number in range(count)
         ]
-        with executor.batch():
-            return [executor.submit(share) for share in shares]
+        try:
+            with executor.batch():
+                return [executor.submit(share) for share in shares]
+        except (OSError, RuntimeError) as error:  # submitit's own are among the latter
+            raise CabError(f"Slurm takes no jobs: {_last_line(error)}") from None
 
     def _executor(self, folder: Path) -> Any:
         try:
@@ -128,8 +135,9 @@ class SlurmExecutor:
                     runner.on_record(record)
                     yield _told(Finished(pending.pop(key), "ran", record), runner)
             if over:
-                problem = jobs.problem()
+                problems, other = jobs.problems(), jobs.problem()
                 for key in list(pending):
+                    problem = problems.get(key, other)
                     yield _told(Finished(pending.pop(key), "blocked", None, problem), runner)
             elif pending:
                 time.sleep(LOOK_AGAIN)
@@ -158,6 +166,15 @@ class _Jobs:
             self.asked, self.waiting = time.monotonic(), _queued(job.job_id for job in self.jobs)
         return not self.waiting
 
+    def problems(self) -> dict[str, str]:
+        """What the jobs say of the cells that they could not run, by key."""
+        said: dict[str, str] = {}
+        for job in self.jobs:
+            if _left_result(job) or self.cluster != "slurm":
+                with contextlib.suppress(Exception):  # of a job that failed; see `problem`
+                    said |= job.result()
+        return said
+
     def problem(self) -> str:
         """Say why no job wrote a record."""
         for job in self.jobs:
@@ -168,8 +185,8 @@ class _Jobs:
             except Exception as error:  # submitit's own reading of a lost job
                 problem = error
             if problem is not None:
-                said = str(problem).strip().splitlines()[-1]
                 where = f"See {job.paths.stderr}."
+                said = _last_line(problem)
                 return f"Its job {job.job_id} ended without a record: {said}. {where}"
         return (
             "Its job ended without a record, since another run was at it. Say the command again."
@@ -179,6 +196,10 @@ class _Jobs:
         """Take them all out of the queue."""
         for job in self.jobs:
             job.cancel(check=False)
+
+
+def _last_line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _left_result(job: Any) -> bool:
@@ -207,8 +228,8 @@ class Share:
     force: bool
     how: SlurmExecutor
 
-    def __call__(self) -> int:
-        """Run the cells of this share that have no record; return how many ran here."""
+    def __call__(self) -> dict[str, str]:
+        """Run the cells of this share that have no record; say why some could not, by key."""
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(self.how.threads)
         import torch
@@ -230,7 +251,8 @@ class Share:
             command=self.command,
         )
         local = LocalExecutor.here(device, workers, self.how.threads, self.how.cells_per_gpu)
-        return sum(one.state == "ran" for one in local.run(self.cells, runner))
+        finished = local.run(self.cells, runner)
+        return {one.cell.key: one.problem for one in finished if one.state == "blocked"}
 
     def checkpoint(self, *arguments: Any, **keywords: Any) -> Any:
         """What submitit queues again when a job is preempted: the same share."""
