@@ -38,12 +38,16 @@ def parse_settings(
         raise CabError(f"{owner} cannot take these settings. {problems}.") from None
 
 
-def split_assignments(assignments: list[str]) -> dict[str, str]:
-    """Turn ["window=8", "train.steps=10"] into a mapping; the last of equal keys wins."""
+def split_assignments(assignments: list[str], option: str = "--set") -> dict[str, str]:
+    """Turn ["window=8", "train.steps=10"] into a mapping; the last of equal keys wins.
+
+    Raises:
+        CabError: one is no KEY=VALUE, with the option that was given it.
+    """
     pairs = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise CabError(f"--set takes KEY=VALUE, not {assignment!r}.")
+            raise CabError(f"{option} takes KEY=VALUE, not {assignment!r}.")
         pairs[key.strip()] = value.strip()
     return pairs

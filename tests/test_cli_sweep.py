@@ -12,7 +12,7 @@ from sweep_support import command, plugged, stored
 
 from cab.commands.progress import Pace
 from cab.errors import CabError
-from cab.executors.local import LocalExecutor
+from cab.executors.local import LocalExecutor, grouped
 from cab.jobs import Job, Jobs
 from cab.processes import placed
 from cab.records import RecordStore
@@ -156,6 +156,53 @@ def test_workers_are_spread_over_the_gpus_that_are_visible(
     executor = LocalExecutor.here("cuda", cells_per_gpu=cells)
     assert (executor.workers, executor.gpus) == (workers, gpus)
     assert executor.threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "groups"),
+    [
+        (1, ("0", "1", "2", "3", "4")),
+        (2, ("0,1", "2,3")),
+        (5, ("0,1,2,3,4",)),
+        (6, ("0,1,2,3,4",)),  # a cell says that this is too few
+    ],
+)
+def test_a_cell_of_several_processes_takes_as_many_gpus(size: int, groups: Any) -> None:
+    assert grouped(tuple("01234"), size) == groups
+    assert grouped((), size) == ()
+
+
+def test_a_cell_of_a_sweep_may_be_trained_by_several_processes_and_keep_its_weights(
+    tmp_path: Path,
+) -> None:
+    weights = tmp_path / "weights"
+    how = ("--processes", 2, "--checkpoints", weights, "--workers", 1)
+    with plugged(tmp_path):
+        said = cab_here(*command(tmp_path / "store", *how, seeds=1))
+    assert said.code == 0, said.err
+    assert "1 at once, 2 threads each" in said.err
+    records, _ = RecordStore(tmp_path / "store").load()
+    assert [record.environment.processes for record in records] == [2]
+    assert {path.stem for path in weights.iterdir()} == {record.key for record in records}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--address", "here:1"), "--address is for --executor ray, not for local"),
+        (("--slurm", "a=b"), "--slurm is for --executor slurm, not for local"),
+        (("--executor", "ray", "--jobs", 3), "--jobs is for --executor slurm, not for ray"),
+        (("--executor", "slurm", "--slurm", "nope"), "--slurm takes KEY=VALUE, not 'nope'"),
+        (("--processes", 2, "--cells-per-gpu", 2), "--cells-per-gpu must be 1"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    options: Any, words: str, tmp_path: Path
+) -> None:
+    said = cab_here("sweep", "--variant", "none", "--store", tmp_path / "store", *options)
+    assert said.code == 2
+    assert words in said.err
+    assert not (tmp_path / "store").exists()
 
 
 def test_cells_that_share_a_gpu_share_its_memory() -> None:

@@ -93,7 +93,7 @@ def test_what_no_node_has_room_for_is_said_and_what_fits_runs(tmp_path: Path) ->
     assert len(stored(tmp_path / "store")) == 1
     said = cab(*ours, "--device", "cuda", "--force", cwd=tmp_path, timeout=120, **plugged)
     assert said.code == 2
-    assert "No node of the Ray cluster has 1 CPUs and a GPU" in said.err
+    assert "No node of the Ray cluster has 1 CPUs and 1 GPUs" in said.err
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:

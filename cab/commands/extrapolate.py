@@ -20,6 +20,7 @@ from cab.commands.options import (
 )
 from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
+from cab.errors import CabError
 from cab.registry import discover_tasks, discover_variants, name_of_role
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def extrapolate(
     reference = name_of_role(variants, "reference")
     names = list(dict.fromkeys((variant, reference)))
     cells = trained_cells(wanted, names, variants, tasks)
+    if any(one.cell.recipe != cells[0].cell.recipe for one in cells):
+        raise CabError(
+            f"{variant} and {reference} were trained by different recipes, so that their curves "
+            f"cannot be compared. Train both with the same --set, or leave --checkpoint out."
+        )
     curves = {}
     for trained in cells:
         name = trained.cell.variant.name

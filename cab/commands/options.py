@@ -52,6 +52,15 @@ MemoryLimit = Annotated[
     float | None,
     typer.Option("--memory-limit", min=0.1, help="GiB per cell, instead of the profile's."),
 ]
+Checkpoints = Annotated[
+    Path | None, typer.Option("--checkpoints", help="Keep the trained weights in this folder.")
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes", min=1, help="Processes that share each batch; on CUDA a GPU each."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run cells that are done again.")]
 Unchecked = Annotated[
     bool, typer.Option("--unchecked", help="Run without the proof (see `cab check`).")

@@ -40,7 +40,8 @@ def probe(
 ) -> None:
     """Probe a trained cell: entropy, sinks, rank, distance, rollout, importance of heads ...
 
-    The cell is trained first, or taken from a checkpoint. Means join its record.
+    The cell is trained first (on --device), or taken from a checkpoint; it is looked into on the
+    CPU. Means join its record.
     """
     files = tuple(path.resolve() for path in include or ())
     variants, tasks = discover_variants(files), discover_tasks()

@@ -1,12 +1,12 @@
 """`cab run`: the main job."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cab.commands.options import (
     DEFAULT_STORE,
+    Checkpoints,
     DataDir,
     Device,
     Diagnostic,
@@ -18,6 +18,7 @@ from cab.commands.options import (
     Json,
     MemoryLimit,
     Patterns,
+    Processes,
     Profile,
     Seeds,
     Settings,
@@ -53,12 +54,8 @@ def run(
     force: Force = False,
     unchecked: Unchecked = False,
     diagnostic: Diagnostic = False,
-    checkpoints: Annotated[
-        Path | None, typer.Option(help="Keep the trained weights in this folder.")
-    ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Processes that share each batch; on CUDA a GPU each.")
-    ] = 1,
+    checkpoints: Checkpoints = None,
+    processes: Processes = 1,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:

@@ -11,6 +11,7 @@ import typer
 from cab.commands import output
 from cab.commands.options import (
     DEFAULT_STORE,
+    Checkpoints,
     DataDir,
     Device,
     Diagnostic,
@@ -22,6 +23,7 @@ from cab.commands.options import (
     Json,
     MemoryLimit,
     Patterns,
+    Processes,
     Profile,
     Seeds,
     Settings,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from cab.executors import Executor
 
 EVERY = "all"
+JOBS = 16
 
 
 class Where(StrEnum):
@@ -78,13 +81,17 @@ def sweep(
         int | None, typer.Option(min=1, help="Cells at once; by default what cores or GPUs allow.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of a cell; 1 on CPU by default.")
+        int | None,
+        typer.Option(min=1, help="Threads of a cell; on CPU 1 for each process by default."),
     ] = None,
     cells_per_gpu: Annotated[int, typer.Option(min=1, help="Cells that share a GPU.")] = 1,
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster; by default one is made here.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Slurm jobs that share the cells.")] = 16,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Slurm jobs that share the cells; {JOBS} by default."),
+    ] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,6 +112,8 @@ def sweep(
     force: Force = False,
     unchecked: Unchecked = False,
     diagnostic: Diagnostic = False,
+    checkpoints: Checkpoints = None,
+    processes: Processes = 1,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -135,9 +144,16 @@ def sweep(
         force=force,
         unchecked=unchecked,
         diagnostic=diagnostic,
-        every=any(EVERY in text.split(",") for text in variant),
+        checkpoints=None if checkpoints is None else checkpoints.resolve(),
+        processes=processes,
+        every=EVERY in _given(variant),
     )
     part = Shard.read(shard) if shard else None
+    if processes > 1:
+        threads = threads or processes
+    chosen = _executor(
+        executor, device, workers, threads, cells_per_gpu, processes, address, jobs, slurm
+    )
     pin_threads(threads or 1)  # before the processes that cells are forked from are started
     work = plan_work(asked, variants, start=not dry_run)
     if part:
@@ -150,7 +166,6 @@ def sweep(
     from cab.environment import usable_cores
     from cab.execution import Runner
 
-    chosen = _executor(executor, device, workers, threads, cells_per_gpu, address, jobs, slurm)
     here = choose_device("auto" if executor != Where.LOCAL and device == "cuda" else device)
     cells, to_run, directory = prepare(work, here, usable_cores())
     if to_run:
@@ -171,29 +186,50 @@ def _executor(
     workers: int | None,
     threads: int | None,
     cells_per_gpu: int,
+    processes: int,
     address: str | None,
-    jobs: int,
+    jobs: int | None,
     slurm: Sequence[str] | None,
 ) -> "Executor":
-    """What runs the cells. On a cluster each node says what `auto` is."""
+    """What runs the cells. On a cluster each node says what `auto` is.
+
+    Raises:
+        CabError: options that do not go together.
+    """
+    if processes > 1 and cells_per_gpu > 1:
+        raise CabError("--processes takes whole GPUs, so that --cells-per-gpu must be 1.")
+    for option, given, its in (
+        ("--address", address, Where.RAY),
+        ("--jobs", jobs, Where.SLURM),
+        ("--slurm", slurm, Where.SLURM),
+    ):
+        if given and where != its:
+            raise CabError(f"{option} is for --executor {its}, not for {where}.")
     if where == Where.RAY:
         from cab.executors.ray import RayExecutor
 
-        return RayExecutor(device, address, workers, threads or 1, cells_per_gpu)
+        return RayExecutor(device, address, workers, threads or 1, cells_per_gpu, processes)
     if where == Where.SLURM:
         from cab.executors.slurm import SlurmExecutor
 
-        options = split_assignments(list(slurm or ()))
+        options = split_assignments(list(slurm or ()), "--slurm")
         cluster = options.pop("cluster", "slurm")
-        return SlurmExecutor(jobs, device, workers, threads or 1, cells_per_gpu, options, cluster)
+        count = jobs or JOBS
+        return SlurmExecutor(
+            count, device, workers, threads or 1, cells_per_gpu, processes, options, cluster
+        )
     from cab.executors.local import LocalExecutor
 
-    return LocalExecutor.here(choose_device(device), workers, threads, cells_per_gpu)
+    return LocalExecutor.here(choose_device(device), workers, threads, cells_per_gpu, processes)
+
+
+def _given(asked: Sequence[str]) -> list[str]:
+    return [name.strip() for text in asked for name in text.split(",") if name.strip()]
 
 
 def _names(asked: Sequence[str], variants: Registry[VariantCard]) -> tuple[list[str], list[str]]:
     """The variants that were asked for and load, and what is wrong with the files of others."""
-    given = [name.strip() for text in asked for name in text.split(",") if name.strip()]
+    given = _given(asked)
     wanted = variants.names() if EVERY in given else list(dict.fromkeys(given))
     broken, names = list(variants.problems), []
     variants.problems.clear()

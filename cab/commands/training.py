@@ -72,7 +72,12 @@ def trained_cells(
     else:
         for name in names:
             variants.entry(name)
-        manifests = [find(wanted.checkpoint, name, wanted.task) for name in names]
+        # Beside a file of the first variant's stand the weights of the others.
+        place = wanted.checkpoint
+        folder = place if place.is_dir() else place.parent
+        manifests = [
+            find(place if name == names[0] else folder, name, wanted.task) for name in names
+        ]
     return [
         restore(manifest, variants, tasks, wanted.data_dir, wanted.include)
         for manifest in manifests

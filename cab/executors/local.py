@@ -18,7 +18,8 @@ class LocalExecutor:
     Processes are not tied to cores: two sweeps on one machine would tie theirs to the same ones.
 
     Args:
-        gpus: the GPUs to spread the processes over, as CUDA_VISIBLE_DEVICES names them.
+        gpus: what to spread the cells over: each a GPU, or several with commas between them, as
+            CUDA_VISIBLE_DEVICES names them.
     """
 
     workers: int
@@ -32,10 +33,14 @@ class LocalExecutor:
         workers: int | None = None,
         threads: int | None = None,
         cells_per_gpu: int = 1,
+        processes: int = 1,
     ) -> "LocalExecutor":
-        """Fill this machine: a worker per core group, or `cells_per_gpu` on every GPU."""
+        """Fill this machine: a worker per core group, or `cells_per_gpu` on every GPU.
+
+        A cell of several processes takes as many GPUs.
+        """
         cores = usable_cores()
-        gpus = visible_gpus() if device == "cuda" else ()
+        gpus = grouped(visible_gpus(), processes) if device == "cuda" else ()
         if gpus:
             workers = workers or len(gpus) * cells_per_gpu
         workers = workers or max(1, cores // (threads or 1))
@@ -51,6 +56,15 @@ class LocalExecutor:
         """Run cells as the runner says; yield each once, as soon as it needs nothing more."""
         places = Processes(self.workers, runner.context, self.threads, self.gpus)
         return replace(runner, places=places).each(cells)
+
+
+def grouped(gpus: Sequence[str], size: int) -> tuple[str, ...]:
+    """Put GPUs together, `size` for a cell; what is left over is not used, but for a last cell.
+
+    Where there are not so many, a cell has all, and says what it lacks.
+    """
+    whole = range(0, max(1, len(gpus) - size + 1), size)
+    return tuple(",".join(gpus[first : first + size]) for first in whole) if gpus else ()
 
 
 def visible_gpus() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ came to its end is written down, so that a cell has one record whatever was lost
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ class RayExecutor:
         threads: a task's CPUs.
         device: `auto` is a GPU if the cluster has one.
         cells_per_gpu: a task takes one such part of a GPU, if the device is a GPU.
+        processes: of a cell, with a GPU each.
     """
 
     device: Device | Literal["auto"] = "auto"
@@ -45,6 +47,12 @@ class RayExecutor:
     workers: int | None = None
     threads: int = 1
     cells_per_gpu: int = 1
+    processes: int = 1
+
+    @property
+    def gpus(self) -> float:
+        """How many GPUs a task takes."""
+        return self.processes / self.cells_per_gpu if self.device == "cuda" else 0
 
     @property
     def said(self) -> str:
@@ -84,12 +92,11 @@ class _Tasks:
         Raises:
             CabError: no node has what a task asks for.
         """
-        wanted = self.executor
-        gpus = 1 / wanted.cells_per_gpu if wanted.device == "cuda" else 0
+        wanted, gpus = self.executor, self.executor.gpus
         nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
         if any(n.get("CPU", 0) >= wanted.threads and n.get("GPU", 0) >= gpus for n in nodes):
             return
-        asked = f"{wanted.threads} CPUs" + (" and a GPU" if gpus else "")
+        asked = f"{wanted.threads} CPUs" + (f" and {math.ceil(gpus)} GPUs" if gpus else "")
         raise CabError(
             f"No node of the Ray cluster has {asked}, as each cell asks for. Give fewer "
             f"--threads, or --device cpu, or start such a node first."
@@ -99,14 +106,13 @@ class _Tasks:
         resources, wanted = _ray().cluster_resources(), self.executor
         room = int(resources.get("CPU", 0)) // wanted.threads
         if wanted.device == "cuda":
-            room = min(room, int(resources.get("GPU", 0)) * wanted.cells_per_gpu)
+            room = min(room, int(resources.get("GPU", 0) / wanted.gpus))
         return max(1, min(room, wanted.workers or room))
 
     def start(self, job: Job) -> None:
         """Hand a job to the cluster."""
-        wanted, ray = self.executor, _ray()
-        gpus = 1 / wanted.cells_per_gpu if wanted.device == "cuda" else 0
-        job = replace(job, threads=wanted.threads, gpu_share=gpus or 1.0)
+        wanted, ray, gpus = self.executor, _ray(), self.executor.gpus
+        job = replace(job, threads=wanted.threads, gpu_share=min(gpus, 1.0) or 1.0)
         task = ray.remote(num_cpus=wanted.threads, num_gpus=gpus, max_retries=RETRIES)(run_job)
         self._running[task.remote(job)] = job.cell.key
 

@@ -34,7 +34,7 @@ class SlurmExecutor:
     Args:
         jobs: how many jobs, at most.
         device: `auto` is what each node has.
-        workers, threads, cells_per_gpu: of each job, as in a sweep on one machine.
+        workers, threads, cells_per_gpu, processes: of each job, as in a sweep on one machine.
         options: parameters of submitit's executor, such as slurm_partition or timeout_min.
         cluster: `local` and `debug` run the same jobs here, without Slurm.
     """
@@ -44,6 +44,7 @@ class SlurmExecutor:
     workers: int | None = None
     threads: int = 1
     cells_per_gpu: int = 1
+    processes: int = 1
     options: Mapping[str, str] = field(default_factory=dict)
     cluster: str = "slurm"
 
@@ -104,14 +105,14 @@ class SlurmExecutor:
                 "--executor slurm needs submitit: pip install "
                 "'comprehensive-attention-benchmark[slurm]'."
             ) from None
-        workers = self.workers or WORKERS
+        workers = self.workers or (self.cells_per_gpu if self.device == "cuda" else WORKERS)
         settings: dict[str, Any] = {
             "name": "cab",
             "cpus_per_task": workers * self.threads,
             "timeout_min": 24 * 60,
         }
         if self.device == "cuda":
-            settings["gpus_per_node"] = 1
+            settings["gpus_per_node"] = self.processes
         try:
             executor = submitit.AutoExecutor(folder / "%j", cluster=self.cluster)
             executor.update_parameters(**settings | {k: _read(v) for k, v in self.options.items()})
@@ -250,7 +251,9 @@ class Share:
             invocation=self.invocation,
             command=self.command,
         )
-        local = LocalExecutor.here(device, workers, self.how.threads, self.how.cells_per_gpu)
+        local = LocalExecutor.here(
+            device, workers, self.how.threads, self.how.cells_per_gpu, self.how.processes
+        )
         finished = local.run(self.cells, runner)
         return {one.cell.key: one.problem for one in finished if one.state == "blocked"}
 
