@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Said, cab_here, cells_of, run_cells, write_variant
+from cli_support import Said, cab_here, cells_of, make_record, run_cells, write_variant
 from sweep_support import command, plugged, stored
 
-from cab.commands.progress import Pace
+from cab.commands.progress import Pace, RunProgress
 from cab.errors import CabError
+from cab.execution import Finished
 from cab.executors.local import LocalExecutor, grouped
 from cab.jobs import Job, Jobs
 from cab.processes import placed
@@ -222,6 +223,21 @@ def test_the_time_that_is_left_is_told_once_a_minute_from_what_was_done() -> Non
     assert pace.left(10, 70, now=90.0) == ""
     assert pace.left(0, 7000, now=120.0) == "7.8 h"
     assert pace.left(10, 0, now=500.0) == ""
+
+
+def test_what_was_done_before_says_nothing_of_the_speed() -> None:
+    before, now = cells_of(["none"], seeds=2)
+    progress = RunProgress([before, now])
+    (bar,) = progress._bars.tasks
+    steps = before.recipe.train.steps
+    assert (bar.completed, bar.total) == (0, 2 * steps)
+    progress.cell_finished(Finished(before, "already done", make_record(before.key)))
+    assert (bar.completed, bar.total) == (0, steps)
+    progress.cell_started(now)
+    progress.cell_progress(now, 1, steps)
+    assert (bar.completed, bar.total) == (1, steps)
+    progress.cell_finished(Finished(now, "ran", make_record(now.key)))
+    assert (bar.completed, bar.total) == (steps, steps)
 
 
 def test_an_edited_variant_does_not_run_under_the_key_it_was_planned_with(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ class RunProgress:
             console=output.err,
             disable=not self._live,
         )
-        self._steps = sum(cell.recipe.train.steps for cell in cells)
-        self._all = self._bars.add_task("all cells, in steps", total=self._steps)
+        self._steps = self._asked = sum(cell.recipe.train.steps for cell in cells)
+        self._all = self._bars.add_task("all cells, in steps", total=self._asked)
         self._current: dict[str, TaskID] = {}
         self._seen: dict[str, int] = {}
         self._waiting: set[str] = set()
@@ -102,7 +102,11 @@ class RunProgress:
         steps = cell.recipe.train.steps
         self._finished += 1
         self._steps -= steps
-        self._bars.advance(self._all, steps - self._seen.pop(cell.key, 0))
+        if finished.state == "already done":  # no speed is told by it
+            self._asked -= steps
+            self._bars.update(self._all, total=self._asked)
+        else:
+            self._bars.advance(self._all, steps - self._seen.pop(cell.key, 0))
         if (bar := self._current.pop(cell.key, None)) is not None:
             self._bars.remove_task(bar)
         if finished.state == "already done":
