@@ -39,7 +39,7 @@ def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerCont
     context.set_forkserver_preload(
         ["cab.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
     )
-    os.environ[MODULES] = " ".join(tasks.own_modules() if tasks else ())
+    os.environ[MODULES] = " ".join(tasks.modules() if tasks else ())
     # They are the parent's to handle; a process started while they are ignored ignores them too.
     handlers = {one: signal.signal(one, signal.SIG_IGN) for one in PARENTS}
     try:

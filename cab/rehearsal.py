@@ -5,8 +5,8 @@ collector's first look at all that was imported. The server imports this module 
 and goes through a small cell once; what that leaves behind, every cell finds done.
 
 No cell can tell: what it could see is set back, and a mechanism's modules are forgotten, since a
-cell imports them when its source has been compared with the plan's. No code of others runs here:
-it might start threads or ask for a GPU, and neither survives a fork.
+cell imports them when its source has been compared with the plan's. Where there may be a GPU, no
+code of others runs here: it might ask for that one, which does not survive a fork.
 """
 
 import contextlib
@@ -64,11 +64,14 @@ def prepare() -> None:
 
     What fails here fails in the cells, too, and they say it.
     """
+    # PyTorch for other devices asks for them, and Apple's linear algebra starts threads.
+    plain = sys.platform == "linux" and torch.accelerator.current_accelerator() is None
     for module in os.environ.pop(MODULES, "").split():
+        if not (plain or module.startswith("cab.")):
+            continue
         with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
             importlib.import_module(module)
-    # PyTorch for other devices asks for them, and Apple's linear algebra starts threads.
-    if sys.platform == "linux" and torch.accelerator.current_accelerator() is None:
+    if plain:
         with contextlib.suppress(Exception), unseen():
             rehearse()
     gc.collect()

@@ -243,9 +243,12 @@ def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
     variants = known or discover_variants(cell.include, tolerant=True)
 
     def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
-        attention = variants.load(name)
-        assert issubclass(attention, Attention)
-        return lambda **geometry: build_attention(attention, options, **geometry)
+        def build(**geometry: Any) -> Attention:
+            attention = variants.load(name)  # only now: many tasks have no slot for the reference
+            assert issubclass(attention, Attention)
+            return build_attention(attention, options, **geometry)
+
+        return build
 
     return Slots(
         cell.task.pattern,
