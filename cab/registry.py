@@ -25,8 +25,6 @@ from cab.taxonomy import Role, TaskCard, VariantCard
 Card = TypeVar("Card", VariantCard, TaskCard)
 Registered = TypeVar("Registered", bound=type)
 
-INCLUDED = "cab_included_"
-
 
 def register_variant(**keywords: Any) -> Callable[[Registered], Registered]:
     """Register the decorated `Attention`; the keywords are the fields of `VariantCard`."""
@@ -58,11 +56,6 @@ class Entry(Generic[Card]):
     def own(self) -> bool:
         """Whether it came with CAB."""
         return self.module.startswith("cab.")
-
-    @property
-    def included(self) -> bool:
-        """Whether it is a file that was given by its path."""
-        return self.module.startswith(INCLUDED)
 
 
 @dataclass
@@ -122,8 +115,8 @@ class Registry(Generic[Card]):
         return Registry(self.kind, self.card_class, {name: self.entry(name) for name in names})
 
     def modules(self) -> list[str]:
-        """The modules of all names; a file that was given by its path has none to import."""
-        return [one.module for one in self.entries.values() if not one.included]
+        """The modules of all names."""
+        return [one.module for one in self.entries.values()]
 
     def add_package(self, package: str) -> None:
         """Add every file below an installed package, such as `cab.variants`."""
@@ -154,7 +147,7 @@ class Registry(Generic[Card]):
             raise CabError(f"--include {path}: there is no such file.")
         resolved = path.resolve()
         digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-        self._add(resolved, f"{INCLUDED}{path.stem}_{digest}")
+        self._add(resolved, f"cab_included_{path.stem}_{digest}")
 
     def add_entry_points(self, group: str) -> None:
         """Add what installed packages offer; a broken one is noted in `problems`, not fatal."""
@@ -250,7 +243,7 @@ def _import_entry(entry: Entry[Any]) -> ModuleType:
 
 
 def _import_module(entry: Entry[Any]) -> ModuleType:
-    if not entry.included:
+    if not entry.module.startswith("cab_included_"):
         return importlib.import_module(entry.module)
     spec = importlib.util.spec_from_file_location(entry.module, entry.path)
     assert spec is not None
