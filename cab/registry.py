@@ -52,11 +52,6 @@ class Entry(Generic[Card]):
     path: Path
     module: str
 
-    @property
-    def own(self) -> bool:
-        """Whether it came with CAB."""
-        return self.module.startswith("cab.")
-
 
 @dataclass
 class Registry(Generic[Card]):
@@ -163,8 +158,8 @@ class Registry(Generic[Card]):
 
     def _add(self, path: Path, module: str) -> None:
         card = self.card_class.from_keywords(**read_keywords(path, self.decorator))
-        entry = Entry(card, path, module)
-        if isinstance(card, VariantCard) and card.role != "entry" and not entry.own:
+        own = module.startswith("cab.")
+        if isinstance(card, VariantCard) and card.role != "entry" and not own:
             raise CabError(f"{path}: role {card.role!r} is CAB's own; other files use 'entry'.")
         present = self.entries.get(card.name)
         if present is not None and present.path != path:
@@ -172,7 +167,7 @@ class Registry(Generic[Card]):
                 f"Two files register the {self.kind} {card.name!r}: {present.path} and {path}. "
                 f"Rename one of them."
             )
-        self.entries[card.name] = entry
+        self.entries[card.name] = Entry(card, path, module)
 
 
 def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
