@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_support import environment, finish, process_group, start_cab
+from cli_support import cab, environment, finish, process_group, start_cab
 from support import REPOSITORY
 from sweep_support import command, plug_in, stored
+
+from cab.records import RecordStore
 
 KILLS = 200
 
@@ -37,6 +39,16 @@ def test_sweeps_killed_200_times_end_with_the_records_of_an_undisturbed_one(
     assert stores
     for store in stores:
         assert stored(store) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_cell_costs_a_fork_and_not_the_import_of_pytorch(tmp_path: Path) -> None:
+    sweep = command(tmp_path / "store", seeds=100)
+    assert cab(*sweep, cwd=tmp_path, timeout=300, **plug_in(tmp_path)).code == 0
+    records, _ = RecordStore(tmp_path / "store").load()
+    started = sorted(record.provenance.started for record in records)
+    rate = 99 / (started[-1] - started[0]).total_seconds()
+    assert rate > 6  # of two workers that share the machine with other tests; 26 to 32 alone
 
 
 def seconds_of(process: int) -> float:
