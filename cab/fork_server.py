@@ -39,7 +39,8 @@ def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerCont
     context.set_forkserver_preload(
         ["cab.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
     )
-    os.environ[MODULES] = " ".join(tasks.modules() if tasks else ())
+    if tasks:
+        os.environ[MODULES] = " ".join(tasks.modules())
     # They are the parent's to handle; a process started while they are ignored ignores them too.
     handlers = {one: signal.signal(one, signal.SIG_IGN) for one in PARENTS}
     try:
@@ -47,7 +48,7 @@ def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerCont
     finally:
         for one, handler in handlers.items():
             signal.signal(one, handler)
-        del os.environ[MODULES]
+        os.environ.pop(MODULES, None)
     return context
 
 

@@ -241,10 +241,11 @@ def _build_task(job: Job) -> Task:
 def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
     """Return slots that a cell's variant, and the reference beside it, are to fill."""
     variants = known or discover_variants(cell.include, tolerant=True)
+    variants.load(cell.variant.name)  # before a seed is set: a module may draw when it is imported
 
     def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
         def build(**geometry: Any) -> Attention:
-            attention = variants.load(name)  # only now: many tasks have no slot for the reference
+            attention = variants.load(name)  # many tasks have no slot for the reference
             assert issubclass(attention, Attention)
             return build_attention(attention, options, **geometry)
 
