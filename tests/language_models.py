@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from cli_support import cells_of
 
-from cab.lm_harness import ByteTokenizer, DecoderLM
+from cab.lm_harness import ByteTokenizer, DecoderLM, Tokenizer
 from cab.registry import discover_tasks
 from cab.trained import TrainedCell, build_model
 
@@ -24,7 +24,12 @@ class Bytes:
         self.task.__dict__["_text"] = {"train": text, "valid": text, "test": text}
 
 
-def language_model(variant: str = "linear", include: Path | None = None, **options) -> DecoderLM:
+def language_model(
+    variant: str = "linear",
+    include: Path | None = None,
+    tokenizer: Tokenizer | None = None,
+    **options,
+) -> DecoderLM:
     files = [] if include is None else [include]
     sizes = {"model.short_convolution": "3"}
     (cell,) = cells_of([variant], tasks=("byte-lm",), options=sizes, include=files)
@@ -32,7 +37,7 @@ def language_model(variant: str = "linear", include: Path | None = None, **optio
     model = build_model(cell, task)
     with torch.no_grad():  # an untrained model says one thing only
         model.embedding.weight.mul_(40)
-    return DecoderLM(TrainedCell(cell, task, model), ByteTokenizer(), **options)
+    return DecoderLM(TrainedCell(cell, task, model), tokenizer or ByteTokenizer(), **options)
 
 
 def asked(*arguments):

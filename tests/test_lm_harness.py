@@ -135,3 +135,25 @@ def test_a_hub_tokenizer_is_read_from_its_file(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(CabError, match="cannot be read"):
         HubTokenizer(str(tmp_path / "broken.json"))
+
+
+def test_a_model_is_asked_in_the_tokens_of_a_hub_tokenizer(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {"<eos>": 0} | {f"w{number}": number for number in range(1, 256)}
+    fast = Tokenizer(models.WordLevel(words, unk_token="<eos>"))
+    fast.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast.save(str(tmp_path / "tokenizer.json"))
+    lm = language_model(tokenizer=HubTokenizer(str(tmp_path)))
+    ((value, _),) = lm.loglikelihood([asked("w3 w70", " w9 w200")])
+    assert value == pytest.approx(log_likelihood(lm.model, [3, 70, 9, 200], 2), rel=1e-5)
+    (rolled,) = lm.loglikelihood_rolling([asked("w9 w200 w31")])
+    assert rolled == pytest.approx(log_likelihood(lm.model, [0, 9, 200, 31], 3), rel=1e-5)
+    by_step, again = (
+        language_model(tokenizer=HubTokenizer(str(tmp_path)), by_step=step).generate_until(
+            [asked("w3 w70", {"until": ["w999"], "max_gen_toks": 6})]
+        )
+        for step in (True, False)
+    )
+    assert by_step == again
+    assert len(by_step[0].split()) == 6
