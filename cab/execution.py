@@ -161,7 +161,7 @@ class Runner:
         try:
             if (done := self.finished(cell)) is not None:
                 return done
-            folder = self.store.root / "locks"
+            folder = self.store.locks
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / f"{cell.key}.lock", timeout=0)
             lock.acquire()
@@ -199,8 +199,14 @@ class Runner:
         return Finished(claim.cell, "ran", record)
 
     def finished(self, cell: Cell) -> Finished | None:
-        """A cell that needs no run, with its record; None for one that does."""
-        record = self.store.read(cell.key)
+        """A cell that needs no run: with its record, or blocked by a file that is none.
+
+        None for one that does.
+        """
+        try:
+            record = self.store.read(cell.key)
+        except CabError as error:
+            return Finished(cell, "blocked", None, str(error))
         if record is None or record.status in RETRIED or self._to_force(record):
             return None
         return Finished(cell, "already done", record)

@@ -95,6 +95,7 @@ class RecordStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = root / "records"
+        self.locks = root / "locks"
 
     def path(self, key: str) -> Path:
         """Where the record of a key stands."""
@@ -128,8 +129,8 @@ class RecordStore:
         self.read(record.key)  # a foreign file in this place is not overwritten
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            beside = space if space is not None and space.exists() else None
-            with whole(path, beside) as beside, beside.open("r+b") as file:
+            room = space if space is not None and space.exists() else None
+            with whole(path, room) as beside, beside.open("r+b") as file:
                 file.write(record.to_json().encode())
                 file.truncate()
         except OSError as error:
@@ -160,12 +161,11 @@ class RecordStore:
         Returns:
             the changed record, or None where there is none of this cell.
         """
-        if self.read(key) is None:
+        if not self.path(key).exists():
             return None
-        folder = self.root / "locks"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{key}.change"):
+            self.locks.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.locks / f"{key}.change"):
                 record = self.read(key)
                 if record is not None:
                     record = how(record)

@@ -10,7 +10,7 @@ from cab import checkpoints
 from cab.cells import Cell
 from cab.data import require
 from cab.registry import Registry
-from cab.seeding import derive_seed
+from cab.seeding import seed_all
 from cab.task import Task
 from cab.taxonomy import TaskCard, VariantCard
 from cab.verification import cell_of
@@ -29,7 +29,8 @@ class TrainedCell:
 def build_model(cell: Cell, task: Task) -> nn.Module:
     """Build a cell's model as its own process does, without touching this one's random state."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(cell.task.name, cell.task.version, "model", cell.seed))
+        cpu = torch.device("cpu")
+        seed_all(cpu, cell.task.name, cell.task.version, "model", cell.seed)
         return task.build(slots_for(cell))
 
 

@@ -9,7 +9,8 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -243,18 +244,15 @@ def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
     variants = known or discover_variants(cell.include, tolerant=True)
     variants.load(cell.variant.name)  # before a seed is set: a module may draw when it is imported
 
-    def factory(name: str, options: dict[str, Any]) -> Callable[..., Attention]:
-        def build(**geometry: Any) -> Attention:
-            attention = variants.load(name)  # many tasks have no slot for the reference
-            assert issubclass(attention, Attention)
-            return build_attention(attention, options, **geometry)
-
-        return build
+    def build(name: str, options: dict[str, Any], **geometry: Any) -> Attention:
+        attention = variants.load(name)  # many tasks have no slot for the reference
+        assert issubclass(attention, Attention)
+        return build_attention(attention, options, **geometry)
 
     return Slots(
         cell.task.pattern,
-        factory(cell.variant.name, dict(cell.options)),
-        factory(name_of_role(variants, "reference"), {}),
+        partial(build, cell.variant.name, dict(cell.options)),
+        partial(build, name_of_role(variants, "reference"), {}),
     )
 
 

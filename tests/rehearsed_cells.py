@@ -17,8 +17,8 @@ from cab.processes import Processes
 from cab.registry import discover_tasks
 
 NAMES, TASKS = ["softmax", "linear", "performer"], ["mqar", "induction"]
-"""The reference, one with a kernel of its own, one that draws random numbers; the rehearsed task
-and another."""
+"""The reference, one with a kernel of its own, one that draws random numbers; and two
+tasks."""
 
 
 def main() -> None:

@@ -53,7 +53,10 @@ MemoryLimit = Annotated[
     typer.Option("--memory-limit", min=0.1, help="GiB per cell, instead of the profile's."),
 ]
 Checkpoints = Annotated[
-    Path | None, typer.Option("--checkpoints", help="Keep the trained weights in this folder.")
+    Path | None,
+    typer.Option(
+        "--checkpoints", resolve_path=True, help="Keep the trained weights in this folder."
+    ),
 ]
 Processes = Annotated[
     int,

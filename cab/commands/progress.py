@@ -105,12 +105,10 @@ class RunProgress:
         if finished.state == "already done":  # no speed is told by it
             self._asked -= steps
             self._bars.update(self._all, total=self._asked)
-        else:
-            self._bars.advance(self._all, steps - self._seen.pop(cell.key, 0))
+            return
+        self._bars.advance(self._all, steps - self._seen.pop(cell.key, 0))
         if (bar := self._current.pop(cell.key, None)) is not None:
             self._bars.remove_task(bar)
-        if finished.state == "already done":
-            return
         output.say(f"[{self._finished}/{self._total}] {describe(finished)}")
         left = self._pace.left(steps, self._steps, time.monotonic())
         if left and not self._live:

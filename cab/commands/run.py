@@ -84,7 +84,7 @@ def run(
         force=force,
         unchecked=unchecked,
         diagnostic=diagnostic,
-        checkpoints=None if checkpoints is None else checkpoints.resolve(),
+        checkpoints=checkpoints,
         processes=processes,
     )
     work = plan_work(asked, start=not dry_run)

@@ -144,7 +144,7 @@ def sweep(
         force=force,
         unchecked=unchecked,
         diagnostic=diagnostic,
-        checkpoints=None if checkpoints is None else checkpoints.resolve(),
+        checkpoints=checkpoints,
         processes=processes,
         every=EVERY in _given(variant),
     )

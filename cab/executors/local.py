@@ -59,7 +59,7 @@ class LocalExecutor:
 
 
 def grouped(gpus: Sequence[str], size: int) -> tuple[str, ...]:
-    """Put GPUs together, `size` for a cell; what is left over is not used, but for a last cell.
+    """Put GPUs together, `size` for a cell; what is left over is not used.
 
     Where there are not so many, a cell has all, and says what it lacks.
     """

@@ -58,11 +58,7 @@ class SlurmExecutor:
         """Submit the cells that are missing; yield each cell once, when its record is there."""
         pending: dict[str, Cell] = {}
         for cell in cells:
-            try:
-                done = runner.finished(cell)
-            except CabError as error:
-                done = Finished(cell, "blocked", None, str(error))
-            if done is None:
+            if (done := runner.finished(cell)) is None:
                 pending[cell.key] = cell
             else:
                 yield _told(done, runner)
@@ -171,7 +167,7 @@ class _Jobs:
         """What the jobs say of the cells that they could not run, by key."""
         said: dict[str, str] = {}
         for job in self.jobs:
-            if _left_result(job) or self.cluster != "slurm":
+            if not self._lost(job):
                 with contextlib.suppress(Exception):  # of a job that failed; see `problem`
                     said |= job.result()
         return said
@@ -180,9 +176,7 @@ class _Jobs:
         """Say why no job wrote a record."""
         for job in self.jobs:
             try:
-                # Of a job of Slurm's that left no result submitit would wait for one.
-                lost = self.cluster == "slurm" and not _left_result(job)
-                problem = "it left no result" if lost else job.exception()
+                problem = "it left no result" if self._lost(job) else job.exception()
             except Exception as error:  # submitit's own reading of a lost job
                 problem = error
             if problem is not None:
@@ -192,6 +186,10 @@ class _Jobs:
         return (
             "Its job ended without a record, since another run was at it. Say the command again."
         )
+
+    def _lost(self, job: Any) -> bool:
+        """Whether submitit would wait for a result that does not come."""
+        return self.cluster == "slurm" and not _left_result(job)
 
     def cancel(self) -> None:
         """Take them all out of the queue."""
