@@ -86,6 +86,14 @@ def test_all_variants_are_swept_where_they_can_be(tmp_path: Path) -> None:
     assert cab_here("sweep", "--variant", "window", "--task", "mqar-cross", *PLAN).code == 2
 
 
+def test_all_may_stand_beside_names_and_after_a_space(tmp_path: Path) -> None:
+    how = ("--pattern", "cc", "--profile", "smoke", "--dry-run", "--json", "--store", tmp_path)
+    said = [cab_here("sweep", "--variant", names, *how) for names in ("all", "mean, all")]
+    assert [one.code for one in said] == [0, 0], said[1].err
+    assert said[0].document["cells"]
+    assert said[0].document["cells"] == said[1].document["cells"]
+
+
 def test_shards_are_the_plan_each_cell_once(tmp_path: Path) -> None:
     sweep = ("sweep", "--variant", "none,mean,linear", "--task", "mqar", "--seeds", "7", *PLAN)
 

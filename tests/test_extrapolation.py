@@ -133,3 +133,24 @@ def test_the_command_shows_the_curve_beside_the_references(tmp_path: Path):
     assert shown.code == 0, shown.err
     assert "perplexity by position at 8x" in shown.out
     assert "8.0x" in cab_here("show", "--profile", "smoke", "--store", tmp_path).out
+
+
+@pytest.mark.slow
+def test_a_file_of_weights_has_the_references_beside_it_of_the_same_recipe_alone(tmp_path: Path):
+    weights = tmp_path / "weights"
+    run = ("run", "--task", "mqar", "--profile", "smoke", "--unchecked", "--tracking", "none")
+    run += ("--store", tmp_path / "store", "--checkpoints", weights)
+    assert cab_here(*run, "--variant", "mean").code == 0
+    (manifest,) = weights.glob("*.json")
+    look = ("extrapolate", "--variant", "mean", "--task", "mqar", "--profile", "smoke", "--json")
+    look += ("--store", tmp_path / "store", "--checkpoint", manifest)
+    assert cab_here(*run, "--variant", "softmax", "--set", "train.steps=5").code == 0
+    refused = cab_here(*look)
+    assert refused.code == 2
+    assert "trained by different recipes" in refused.err
+    for path in [one for one in weights.iterdir() if one.stem != manifest.stem]:
+        path.unlink()
+    assert cab_here(*run, "--variant", "softmax").code == 0
+    said = cab_here(*look)
+    assert said.code == 0, said.err
+    assert list(said.document["curves"]) == ["mean", "softmax"]

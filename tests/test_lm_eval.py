@@ -139,6 +139,15 @@ def test_real_articles_are_scored_byte_by_byte():
 
 
 @pytest.mark.slow  # lm-eval reads thousands of files of its own
+def test_a_task_that_lacks_a_package_is_said(monkeypatch):
+    def lacking(*_, **__):
+        raise ImportError("no package called sacrebleu")
+
+    monkeypatch.setattr("cab.lm_evaluation.simple_evaluate", lacking)
+    with pytest.raises(CabError, match="no package called sacrebleu"):
+        evaluate_tasks(language_model(), ["cab_recall"], NOWHERE)
+
+
 def test_an_unknown_task_is_refused_with_those_there_are():
     with pytest.raises(CabError, match=r"no task no_such_task.*cab_wikitext2"):
         evaluate_tasks(language_model(), ["no_such_task"], NOWHERE)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,7 @@ from hypothesis import strategies as st
 
 from cab.errors import CabError
 from cab.files import whole
-from cab.records import (
-    SCHEMA_VERSION,
-    CurvePoint,
-    Estimate,
-    Evaluation,
-    RecordStore,
-    parse_record,
-    with_evaluations_of,
-)
+from cab.records import SCHEMA_VERSION, CurvePoint, Estimate, RecordStore, parse_record
 
 KEY = "0123456789abcdef0123456789abcdef"
 NUMBERS = st.floats(-3e38, 3e38)
@@ -179,46 +170,6 @@ def test_writing_again_replaces_the_record_and_leaves_nothing_else(store: Record
     assert record is not None
     assert record.metrics.test["accuracy"].value == 0.2
     assert [path.name for path in store.folder.iterdir()] == [f"{KEY}.json"]
-
-
-def test_a_record_takes_the_room_that_was_kept_for_it(store: RecordStore, tmp_path: Path) -> None:
-    space = tmp_path / "kept.space"
-    space.write_bytes(bytes(1 << 18))
-    room = space.stat().st_ino
-    path = store.write(make_record(KEY), space)
-    assert path.stat().st_ino == room
-    assert store.read(KEY) == make_record(KEY)
-    assert not space.exists()
-    store.write(make_record(KEY, value=0.2), space)  # somebody has cleared the space away
-    assert store.read(KEY) == make_record(KEY, value=0.2)
-
-
-def evaluation(task: str) -> Evaluation:
-    return Evaluation(
-        harness="other", harness_version="1", task=task, task_version="1", metric="m",
-        higher_is_better=True, value=0.5, standard_error=None, n=3, settings={},
-    )  # fmt: skip
-
-
-def test_evaluations_that_come_at_once_are_all_kept(store: RecordStore) -> None:
-    store.write(make_record(KEY))
-
-    def add(number: int) -> None:
-        for turn in range(15):
-            store.add_evaluations(KEY, [evaluation(f"{number}-{turn}")])
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, range(4)))
-    record = store.read(KEY)
-    assert record is not None
-    assert len(record.evaluations) == 60
-
-
-def test_a_run_that_gives_the_same_weights_keeps_what_was_asked_of_them() -> None:
-    before = make_record(KEY).model_copy(update={"evaluations": (evaluation("one"),)})
-    assert with_evaluations_of(before, make_record(KEY)).evaluations == before.evaluations
-    other = make_record(KEY, value=0.123)
-    assert with_evaluations_of(before, other) == other
 
 
 def test_a_store_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:

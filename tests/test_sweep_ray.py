@@ -11,6 +11,7 @@ import pytest
 from cli_support import cab, environment, finish, start_cab, wait_until, write_variant
 from sweep_support import command, plug_in, stored
 
+from cab.executors.ray import RayExecutor, _Tasks
 from cab.records import RecordStore
 
 pytest.importorskip("ray")
@@ -94,6 +95,31 @@ def test_what_no_node_has_room_for_is_said_and_what_fits_runs(tmp_path: Path) ->
     said = cab(*ours, "--device", "cuda", "--force", cwd=tmp_path, timeout=120, **plugged)
     assert said.code == 2
     assert "No node of the Ray cluster has 1 CPUs and 1 GPUs" in said.err
+
+
+def test_what_fails_on_a_node_that_is_there_is_no_lost_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    def fails(reference: str) -> None:
+        if reference == "task":
+            raise ray.exceptions.RayTaskError("run_job", "Traceback\nOSError: no pipe", OSError())
+        raise ray.exceptions.WorkerCrashedError
+
+    monkeypatch.setattr(ray, "get", fails)
+    tasks = _Tasks(RayExecutor(), {"task": "a", "lost": "b"})
+    assert tasks._ended("task").outcome.message == (
+        "It could not be started on its node: OSError: no pipe"
+    )
+    assert "Ray lost the cell's worker 4 times" in tasks._ended("lost").outcome.message
+
+
+def test_a_task_takes_a_gpu_a_part_of_one_or_several() -> None:
+    assert RayExecutor("cuda").gpus == 1
+    assert RayExecutor("cuda", cells_per_gpu=4).gpus == 0.25
+    assert RayExecutor("cuda", processes=3).gpus == 3
+    assert RayExecutor("cpu", processes=3).gpus == 0
 
 
 def test_a_cluster_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cli_support import cab, cab_here, write_variant
 from sweep_support import command, plug_in, stored
 
-from cab.executors.slurm import _queued
+from cab.executors.slurm import SlurmExecutor, _queued
 from cab.records import RecordStore
 
 pytest.importorskip("submitit")
@@ -98,6 +98,22 @@ def test_a_job_says_why_it_could_not_run_a_cell(tmp_path: Path) -> None:
     blocked = [one for one in said.document["cells"] if one["state"] == "blocked"]
     assert blocked
     assert all("is not the one that was planned" in one["message"] for one in blocked)
+
+
+@pytest.mark.parametrize(
+    ("options", "cpus", "gpus"),
+    [({"cells_per_gpu": 3}, 6, 1), ({"processes": 2}, 2, 2), ({"workers": 5}, 10, 1)],
+)
+def test_a_job_asks_for_what_its_cells_use(
+    options: dict[str, int], cpus: int, gpus: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name in ("sbatch", "srun"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    executor = SlurmExecutor(1, "cuda", threads=2, **options)._executor(tmp_path)
+    asked = executor._executor.parameters
+    assert (asked["cpus_per_task"], asked["gpus_per_node"]) == (cpus, gpus)
 
 
 def test_jobs_that_slurm_refuses_are_a_sentence(
