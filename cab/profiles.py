@@ -33,6 +33,12 @@ PROFILES = {
 }
 
 
+TUNED = "train.learning_rate"
+"""The one training setting that is chosen per entry, on validation, in `TUNED_PROFILES`."""
+
+TUNED_PROFILES = ("standard", "full")
+
+
 def get_profile(name: str) -> Profile:
     """Return a profile; an unknown name raises with the nearest ones."""
     if name not in PROFILES:

@@ -14,9 +14,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cab.errors import CabError
-from cab.profiles import PROFILES
+from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
 from cab.records import CurvePoint, Environment, Finite, Record
-from cab.scores.table import TUNED, TUNED_PROFILES
 
 CURVE_POINTS = 12
 """How many points of a curve are published."""

@@ -10,10 +10,10 @@ from cab import checkpoints
 from cab.cells import Cell
 from cab.data import require
 from cab.registry import Registry
+from cab.replanning import cell_of
 from cab.seeding import seed_all
 from cab.task import Task
 from cab.taxonomy import TaskCard, VariantCard
-from cab.verification import cell_of
 from cab.worker import slots_for
 
 

@@ -18,10 +18,10 @@ from cab.published import (
 )
 from cab.records import Record
 from cab.registry import Registry
+from cab.replanning import cell_of
 from cab.scores.board import Board
 from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard, VariantCard
-from cab.verification import cell_of
 
 LONGEST_TEXT = 2_000
 PARAMETER_BUDGET = 1.1

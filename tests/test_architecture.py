@@ -35,7 +35,17 @@ LAYERS = (
     ("backbones", "data", "fetch", "hub", "task"),
     ("record_parts", "records", "training", "conformance", "environment"),
     (
-        *("cells", "checkpoints", "jobs", "ranks", "worker", "fork_server", "processes", "gate"),
+        *(
+            "cells",
+            "checkpoints",
+            "jobs",
+            "ranks",
+            "replanning",
+            "worker",
+            "fork_server",
+            "processes",
+            "gate",
+        ),
         *("rehearsal", "execution", "executors"),
     ),
     (

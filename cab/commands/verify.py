@@ -113,7 +113,8 @@ def _run(
     from cab.commands.progress import RunProgress
     from cab.execution import Runner
     from cab.records import RecordStore
-    from cab.verification import cell_of, sample, verdict
+    from cab.replanning import cell_of
+    from cab.verification import sample, verdict
 
     chosen = sample(records, count)
     by_key = {record.key: record for record in chosen}

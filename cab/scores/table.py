@@ -3,17 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from cab.profiles import TUNED, TUNED_PROFILES
 from cab.records import Environment, Record
 from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TUNED = "train.learning_rate"
-"""The one training setting that `tuned` profiles choose per entry, on validation."""
-
-TUNED_PROFILES = ("standard", "full")
 
 
 def host_class(environment: Environment) -> str:

@@ -1,0 +1,60 @@
+"""The cell of a record or a checkpoint, planned anew from what is installed."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from cab.cells import Cell, Request, plan
+from cab.checkpoints import Checkpoint
+from cab.errors import CabError
+from cab.profiles import get_profile
+from cab.records import Record
+from cab.registry import Registry
+from cab.taxonomy import TaskCard, VariantCard
+
+
+def cell_of(
+    record: Record | Checkpoint,
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+    include: tuple[Path, ...] = (),
+    *,
+    unchecked: bool = False,
+) -> Cell:
+    """The cell that a record or a checkpoint is of, planned anew from what is installed.
+
+    Raises:
+        CabError: no cell of today has the record's key: its source, task version, recipe or
+            settings are not those published.
+    """
+    options = {**record.variant.options, **record.settings.changed}
+    request = Request(
+        variants=[record.variant.name],
+        profile=get_profile(record.task.profile),
+        tasks=[record.task.name],
+        options={key: str(value) for key, value in options.items()},
+        include=include,
+        unchecked=unchecked,
+    )
+    # One cell is planned and its seed set, since a record may name any seed at all.
+    cell = dataclasses.replace(plan(request, variants, tasks).cells[0], seed=record.seed)
+    # The key alone could have been copied from the right cell into a record that says otherwise.
+    said = (record.variant.source_hash, record.task.version, record.key)
+    if said != (cell.source_hash, cell.task.version, cell.key) or not _same(record, cell):
+        reason = "its settings or recipe are"
+        if cell.source_hash != record.variant.source_hash:
+            reason = "the source is"
+        elif cell.task.version != record.task.version:
+            reason = "the task's version is"
+        raise CabError(
+            f"{record.key} ({cell.title}) is not the cell that would run today, {cell.key}: "
+            f"{reason} not what was recorded. Run it again."
+        )
+    return cell
+
+
+def _same(record: Record | Checkpoint, cell: Cell) -> bool:
+    """Whether a record gives the settings and the recipe of a cell, as JSON holds them."""
+    said = (record.variant.config, record.settings.recipe)
+    known = (dict(cell.config), cell.recipe.as_dict())
+    return json.dumps(said, sort_keys=True) == json.dumps(known, sort_keys=True)
