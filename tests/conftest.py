@@ -11,7 +11,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 # Before anything of these packages is imported: beartype then checks each call's shapes.
 jaxtyping.install_import_hook(
-    ["cab.attention", "cab.decoding", "cab.backbones", "cab.variants", "cab.kernels", "cab.audio"],
+    [
+        "cab.attention",
+        "cab.decoding",
+        "cab.backbones",
+        "cab.variants",
+        "cab.kernels",
+        "cab.data.audio",
+    ],
     "beartype.beartype",
 )
 

@@ -28,11 +28,10 @@ LAYERS = (
         "sources",
         "seeding",
         "profiles",
-        "audio",
         "metrics",
     ),
     ("attention", "decoding", "registry"),
-    ("backbones", "data", "fetch", "hub", "task"),
+    ("backbones", "data", "task"),
     ("record_parts", "records", "training", "conformance", "environment"),
     (
         *(
@@ -85,7 +84,6 @@ VARIANTS_MAY = {
 }
 TASKS_MAY = {
     "cab.tasks",
-    "cab.audio",
     "cab.backbones",
     "cab.data",
     "cab.errors",

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from cab.audio import log_mel, mel_filters
+from cab.data.audio import log_mel, mel_filters
 
 
 def hertz_to_mel(frequency: float) -> float:

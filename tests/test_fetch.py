@@ -10,8 +10,8 @@ import pytest
 from file_server import Site, archive, serve
 
 from cab.data import DataSet, inspect
+from cab.data.fetch import fetch
 from cab.errors import CabError
-from cab.fetch import fetch
 
 TEXT = b"".join(b"%d line of a small file\n" % n for n in range(20_000))
 SOUNDS = {f"{n}.wav": bytes([n]) * 1000 for n in range(12)}

@@ -13,9 +13,9 @@ from file_server import listening
 from published_support import write_parquet
 
 from cab.data import HubSet, Part, inspect
+from cab.data.fetch import fetch
+from cab.data.hub import fetch_parts
 from cab.errors import CabError
-from cab.fetch import fetch
-from cab.hub import fetch_parts
 
 COMMIT = "5" * 40
 

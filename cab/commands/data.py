@@ -37,7 +37,7 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Download data sets from their upstream addresses and verify them."""
-    from cab.fetch import fetch as fetch_one
+    from cab.data.fetch import fetch as fetch_one
 
     directory = data_directory(data_dir)
     wanted = [get_data_set(name) for name in (names or SMALL)]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cab.audio import log_mel
 from cab.data import HubSet, decode_audio, load_part
+from cab.data.audio import log_mel
 from cab.task import SPLITS, Batch, Split, choose
 
 SAMPLE_RATE = 22_050

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cab.audio import log_mel
 from cab.data import load_recordings
+from cab.data.audio import log_mel
 from cab.seeding import generator
 from cab.task import SPLITS, Split, Task, choose
 from cab.tasks.speech._voice import (

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cab.audio import log_mel
 from cab.backbones.classifier import Classifier, ClassifierConfig
 from cab.backbones.slots import Slots, Width
 from cab.data import decode_audio, keep_apart, load_part
+from cab.data.audio import log_mel
 from cab.registry import register_task
 from cab.task import SPLITS, Batch, Recipe, Split, Task, Training, choose
 

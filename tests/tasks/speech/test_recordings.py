@@ -4,7 +4,7 @@ import pytest
 import torch
 from stream_support import make
 
-from cab.audio import log_mel
+from cab.data.audio import log_mel
 from cab.seeding import generator
 from cab.tasks.speech._recordings import Hearing, Recordings, distinct, hear, join, pick
 

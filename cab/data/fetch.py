@@ -42,7 +42,7 @@ def fetch(
     except OSError as error:
         raise _unwritable(folder, error) from None
     if isinstance(data_set, HubSet):
-        from cab.hub import fetch_parts
+        from cab.data.hub import fetch_parts
 
         return fetch_parts(data_set, directory)
     part = folder / f"{data_set.name}.part"
