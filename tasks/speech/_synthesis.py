@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from cab.metrics import cepstra, distortion
 from cab.task import Batch, Split, Task
+from cab.tasks.speech._distortion import cepstra, distortion
 from cab.tasks.speech._utterances import draw_utterances, moments
 
 

@@ -12,9 +12,9 @@ from cab.backbones.point_transformer import (
     gather_points,
 )
 from cab.backbones.slots import Slots, Width
-from cab.metrics import chamfer, f_score
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training
+from cab.tasks.vision._clouds import chamfer, f_score
 
 THOUSAND = 1000
 """Chamfer distances are published in thousandths."""

@@ -6,10 +6,10 @@ from published_support import encoded, wav, write_parquet
 from task_support import assert_disjoint, draw, make, softmax_slots
 
 from cab.backbones.fast_speech import Spoken
-from cab.metrics import cepstra, distortion
 from cab.registry import discover_tasks
 from cab.seeding import generator
 from cab.tasks.speech import _ljspeech
+from cab.tasks.speech._distortion import cepstra, distortion
 from cab.tasks.speech._utterances import VOWELS, energies, moments, takes
 from cab.tasks.speech._voice import WORDS
 
