@@ -13,10 +13,10 @@ import cab
 from cab.attention import Attention
 from cab.errors import CabError
 from cab.profiles import Profile
-from cab.record_parts import Settings, TaskInfo, VariantInfo
+from cab.records.parts import Settings, TaskInfo, VariantInfo
+from cab.records.sources import source_hash
 from cab.registry import Registry
 from cab.settings import parse_settings
-from cab.sources import source_hash
 from cab.task import Recipe, Task
 from cab.taxonomy import Domain, Family, Pattern, TaskCard, VariantCard
 

@@ -15,8 +15,8 @@ from torch import nn
 import cab
 from cab.cells import Cell
 from cab.errors import CabError
-from cab.files import whole
-from cab.records import Settings, TaskInfo, VariantInfo
+from cab.records.files import whole
+from cab.records.store import Settings, TaskInfo, VariantInfo
 
 SUFFIX = ".safetensors"
 NAMED = 3

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import cab
-from cab.records import Environment
+from cab.records.store import Environment
 
 
 def describe(device: str, threads: int, processes: int = 1) -> Environment:

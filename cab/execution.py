@@ -25,7 +25,7 @@ from cab.environment import describe, git_state, usable_cores
 from cab.errors import CabError
 from cab.jobs import Device, Ended, Jobs, Places, stopping
 from cab.processes import Processes
-from cab.records import Cost, Provenance, Record, RecordStore, with_evaluations_of
+from cab.records.store import Cost, Provenance, Record, RecordStore, with_evaluations_of
 
 RETRIED = ("error",)
 """Outcomes that say more of the circumstances than of the variant: such cells run again."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cab.errors import CabError
 from cab.figures import figure
-from cab.records import AtLength, Positions, Record, RecordStore
+from cab.records.store import AtLength, Positions, Record, RecordStore
 from cab.task import IGNORED, LENGTH_FACTORS, Batch, Task, slice_batch
 from cab.trained import TrainedCell
 from cab.training import evaluate

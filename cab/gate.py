@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from cab.cells import Cell
-from cab.files import whole
 from cab.fork_server import end
+from cab.records.files import whole
 from cab.registry import discover_variants
 from cab.taxonomy import Pattern
 from cab.worker import follow_parent, limit_memory

@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol
 
 from cab.cells import Cell
 from cab.errors import CabError
-from cab.records import CurvePoint, Environment, Estimates, Metrics, Status
+from cab.records.sources import Sources
+from cab.records.store import CurvePoint, Environment, Estimates, Metrics, Status
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
-from cab.sources import Sources
 from cab.taxonomy import TaskCard, VariantCard
 
 Device = Literal["cpu", "cuda"]

@@ -4,7 +4,7 @@ import queue
 import threading
 
 from cab.errors import CabError
-from cab.records import Record
+from cab.records.store import Record
 from cab.tracking import Tracking, index
 
 

@@ -15,7 +15,7 @@ from lm_eval.tasks import TaskManager
 
 from cab.errors import CabError
 from cab.lm_harness import DecoderLM
-from cab.records import Evaluation
+from cab.records.store import Evaluation
 
 OWN = Path(importlib.import_module("cab.tasks").__path__[0], "lm_eval")
 """CAB's own task files, which need no network."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from cab.records import Record
+from cab.records.store import Record
 
 KEY_TAG, DIGEST_TAG, PARENT_TAG = "cab.key", "cab.record", "mlflow.parentRunId"
 METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100

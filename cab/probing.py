@@ -14,7 +14,7 @@ from cab import probes
 from cab.attention import Attention, MultiHeadAttention
 from cab.figures import figure
 from cab.mixing import Mixing, attentions, mixings
-from cab.records import Evaluation
+from cab.records.store import Evaluation
 from cab.task import IGNORED, Batch, Task, slice_batch
 from cab.trained import TrainedCell
 from cab.training import evaluate

@@ -24,8 +24,8 @@ from cab.cells import Request, plan
 from cab.fork_server import MODULES
 from cab.jobs import Job, Outcome
 from cab.profiles import get_profile
+from cab.records.sources import FOLLOWED
 from cab.registry import Registry, name_of_role
-from cab.sources import FOLLOWED
 from cab.taxonomy import TaskCard, VariantCard
 from cab.worker import perform
 

@@ -8,7 +8,7 @@ from cab.cells import Cell, Request, plan
 from cab.checkpoints import Checkpoint
 from cab.errors import CabError
 from cab.profiles import get_profile
-from cab.records import Record
+from cab.records.store import Record
 from cab.registry import Registry
 from cab.taxonomy import TaskCard, VariantCard
 

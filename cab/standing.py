@@ -5,7 +5,7 @@ from typing import Literal
 
 from scipy.stats import binom
 
-from cab.published import Verification
+from cab.records.results import Verification
 
 Standing = Literal["self-reported", "smoke-checked", "verified", "not reproduced"]
 

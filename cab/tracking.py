@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from cab.errors import CabError
 from cab.mlflow_runs import DIGEST_TAG, KEY_TAG, PARENT_TAG, digest, milliseconds, write_run
-from cab.records import Record
+from cab.records.store import Record
 
 INVOCATION_TAG, STORE_TAG = "cab.invocation", "cab.store"
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from cab.attention import Attention
-from cab.records import CurvePoint, Estimate
+from cab.records.store import CurvePoint, Estimate
 from cab.seeding import generator
 from cab.task import Batch, Task, slice_batch
 

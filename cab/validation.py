@@ -8,7 +8,7 @@ from typing import Literal
 
 from cab.errors import CabError
 from cab.profiles import PROFILES
-from cab.published import (
+from cab.records.results import (
     CURVE_POINTS,
     LARGEST_FILE,
     VARIANT_NAME,
@@ -16,7 +16,7 @@ from cab.published import (
     publishable,
     read_file,
 )
-from cab.records import Record
+from cab.records.store import Record
 from cab.registry import Registry
 from cab.replanning import cell_of
 from cab.scores.board import Board

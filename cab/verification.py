@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Sequence
 
 from cab.errors import CabError
-from cab.published import Verification
-from cab.records import Record
+from cab.records.results import Verification
+from cab.records.store import Record
 from cab.scores.drawn import Z95, Interval, keyed_generator
 from cab.scores.summary import entry_label, student_t95
 

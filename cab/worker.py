@@ -29,7 +29,7 @@ from cab.errors import Unsupported
 from cab.fork_server import PARENTS
 from cab.jobs import Job, Outcome
 from cab.profiles import Profile
-from cab.records import AtLength, Estimate, Estimates, Metrics, Status
+from cab.records.store import AtLength, Estimate, Estimates, Metrics, Status
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.seeding import generator, seed_all
 from cab.task import LENGTH_FACTORS, Batch, Task

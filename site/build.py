@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 import cab
 from cab.errors import CabError
-from cab.published import canonical_line
+from cab.records.results import canonical_line
 from cab.scores import report
 from cab.scores.drawn import Drawn
 from cab.site import pages

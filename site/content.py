@@ -16,8 +16,8 @@ from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
-from cab.published import Verification, read_results
-from cab.records import Record
+from cab.records.results import Verification, read_results
+from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_reference

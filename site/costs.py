@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from cab.records import Record
+from cab.records.store import Record
 from cab.scores.table import host_class
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, decode_state

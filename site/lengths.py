@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cab.records import Record
+from cab.records.store import Record
 from cab.scores.analyses import LengthProfile, length_profile
 from cab.scores.drawn import Drawn, mean_over_seeds
 from cab.site.content import Content, ProfileContent, by_entry

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Any
 
-from cab.records import Record
+from cab.records.store import Record
 from cab.scores.analyses import (
     Benefit,
     benefit_of_attention,

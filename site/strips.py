@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cab.records import CurvePoint
+from cab.records.store import CurvePoint
 from cab.scores.drawn import Drawn, Interval
 
 MARGIN = 6.0

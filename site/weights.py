@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from cab.records import AtLength, Evaluation, Record
+from cab.records.store import AtLength, Evaluation, Record
 from cab.scores.drawn import Drawn, mean_over_seeds
 from cab.scores.table import board_entry
 from cab.site import plots

@@ -22,7 +22,7 @@ from cab.cells import Cell, Request, plan
 from cab.commands.app import main
 from cab.execution import Finished, Runner
 from cab.profiles import get_profile
-from cab.records import (
+from cab.records.store import (
     Cost,
     Environment,
     Estimate,

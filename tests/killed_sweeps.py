@@ -25,7 +25,7 @@ from sweep_support import stored
 from cab.cells import Cell
 from cab.execution import Runner
 from cab.processes import Processes
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 SEEDS = 100
 LONGEST = 0.5

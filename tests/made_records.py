@@ -7,7 +7,7 @@ from typing import Any
 
 from cli_support import make_record
 
-from cab.records import CurvePoint, Record, TaskInfo
+from cab.records.store import CurvePoint, Record, TaskInfo
 from cab.registry import discover_tasks, discover_variants
 from cab.scores.board import Board, make_board
 from cab.scores.table import records_table

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 
 TASK = '''"""A number from a number."""
 

@@ -5,11 +5,11 @@ from cli_support import cab_here, write_variant
 
 from cab.commands.bench_table import print_rows
 from cab.errors import CabError
-from cab.files import alone
 from cab.measure.cell import identity
 from cab.measure.points import Point, SubjectName
 from cab.measure.protocol import Request, Runner, plan_apart, remaining
 from cab.measure.record import BenchRow, read_rows, write_rows
+from cab.records.files import alone
 from cab.registry import discover_variants
 from cab.taxonomy import Pattern
 

@@ -8,8 +8,8 @@ import pytest
 from cli_support import cab_here
 from made_records import SCORED, made, made_board, made_entry
 
-from cab.published import canonical_line, read_file
-from cab.records import RecordStore
+from cab.records.results import canonical_line, read_file
+from cab.records.store import RecordStore
 
 ENTRIES = {"linear": 0.5, "performer": 0.52, "gqa": 0.97, "window": 0.3}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cli_support import cab_here, write_variant
 
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 RUN = ("run", "--profile", "smoke", "--tracking", "none", "--task", "mqar", "--json")
 LEAKS = "return q + v.mean(dim=2, keepdim=True)"

@@ -18,7 +18,7 @@ from cli_support import (
     write_variant,
 )
 
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 WAITS = "open({marker!r}, 'a').close()\n        while os.path.exists({gate!r}): time.sleep(0.05)"
 RUN = ("run", "--profile", "smoke", "--task", "mqar", "--seeds", "2", "--json", "--unchecked")

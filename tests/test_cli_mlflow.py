@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cli_support import cab, cab_here, environment, make_record, wait_until
 
-from cab.records import CurvePoint, RecordStore
+from cab.records.store import CurvePoint, RecordStore
 
 DEAD = "http://127.0.0.1:9"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli_support import DATA, Said, cab, cab_here, cells_of, make_record, needs_data, write_variant
 
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 from cab.registry import discover_tasks
 
 # What becomes of cells is told here; the proof before them in test_cli_gate.py.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cli_support import cab_here, make_record, write_variant
 
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 RESULTS = {"softmax": 0.9, "linear": 0.5, "none": 0.1}
 

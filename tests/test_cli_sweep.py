@@ -16,7 +16,7 @@ from cab.execution import Finished
 from cab.executors.local import LocalExecutor, grouped
 from cab.jobs import Job, Jobs
 from cab.processes import placed
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 PLAN = ("--profile", "smoke", "--unchecked", "--dry-run", "--json")
 

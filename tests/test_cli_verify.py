@@ -13,8 +13,8 @@ from made_records import made, made_board
 
 from cab.errors import CabError
 from cab.profiles import PROFILES
-from cab.published import canonical_line, read_file, read_verifications, thinned
-from cab.records import CurvePoint, Estimate, Metrics, Record
+from cab.records.results import canonical_line, read_file, read_verifications, thinned
+from cab.records.store import CurvePoint, Estimate, Metrics, Record
 from cab.verification import expected, sample, verdict
 
 Edit = Callable[[dict[str, Any]], Any]

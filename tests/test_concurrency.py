@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_support import Said, cab_here, finish, start_cab
 
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 from cab.tracking import Tracking
 
 RUN = ("run", "--profile", "smoke", "--seeds", "2", "--json", "--unchecked")

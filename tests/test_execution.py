@@ -13,7 +13,7 @@ from filelock import FileLock
 from cab.cells import Cell
 from cab.errors import CabError
 from cab.execution import Finished
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 
 TENSOR = "return q + torch.ones(1 << 30).sum()"  # 4 GiB at once
 SURROGATE = 'raise RuntimeError("a file called \\udcff")'

@@ -7,7 +7,7 @@ from cli_support import cab_here, cells_of, make_record, write_variant
 
 from cab.errors import CabError
 from cab.extrapolation import FACTORS, PARTS, extrapolate, join, loss_along, plot
-from cab.records import AtLength, Estimate, Positions, RecordStore
+from cab.records.store import AtLength, Estimate, Positions, RecordStore
 from cab.registry import discover_tasks
 from cab.task import LENGTH_FACTORS
 from cab.trained import TrainedCell, build_model

@@ -19,7 +19,7 @@ from cab.backbones.slots import Slots, Width
 from cab.errors import Unsupported
 from cab.mlflow_runs import metrics
 from cab.profiles import get_profile
-from cab.records import AtLength, Estimate, Metrics, RecordStore, parse_record
+from cab.records.store import AtLength, Estimate, Metrics, RecordStore, parse_record
 from cab.registry import discover_tasks
 from cab.scores.summary import summarise
 from cab.seeding import generator

@@ -12,7 +12,7 @@ from language_models import TEXT, WINDOW, Bytes, language_model
 
 from cab.errors import CabError
 from cab.lm_evaluation import OWN, evaluate_tasks, own_tasks
-from cab.records import Evaluation, RecordStore
+from cab.records.store import Evaluation, RecordStore
 
 NOWHERE = Path("/nowhere")
 DOCUMENTS = """import json

@@ -13,7 +13,7 @@ from torch import nn
 from cab import probes
 from cab.mixing import mixings
 from cab.probing import evaluations, plot, probe
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 from cab.registry import discover_tasks
 from cab.taxonomy import Pattern
 from cab.trained import TrainedCell, build_model

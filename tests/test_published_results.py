@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support import REPOSITORY
 
-from cab.published import read_results
+from cab.records.results import read_results
 from cab.registry import discover_tasks, discover_variants
 from cab.validation import validate
 

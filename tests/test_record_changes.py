@@ -8,7 +8,7 @@ from cli_support import Log, cells_of, make_record, run_cells
 
 from cab.cells import Cell
 from cab.errors import CabError
-from cab.records import Evaluation, RecordStore, with_evaluations_of
+from cab.records.store import Evaluation, RecordStore, with_evaluations_of
 
 KEY = "0123456789abcdef0123456789abcdef"
 

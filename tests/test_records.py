@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cab.errors import CabError
-from cab.files import whole
-from cab.records import SCHEMA_VERSION, CurvePoint, Estimate, RecordStore, parse_record
+from cab.records.files import whole
+from cab.records.store import SCHEMA_VERSION, CurvePoint, Estimate, RecordStore, parse_record
 
 KEY = "0123456789abcdef0123456789abcdef"
 NUMBERS = st.floats(-3e38, 3e38)
@@ -182,7 +182,7 @@ WRITER = """
 import sys
 from itertools import cycle
 from pathlib import Path
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 record = Record.model_validate_json(sys.stdin.read())
 store = RecordStore(Path(sys.argv[1]))
 changes = [{"key": f"{n:032x}", "message": "m" * 200_000 * n} for n in range(4)]

@@ -10,7 +10,7 @@ from cli_support import make_record
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cab.records import Record
+from cab.records.store import Record
 from cab.scores.summary import Row, Score, rows_of_task, score, student_t95, summarise
 from cab.taxonomy import TaskCard
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import VARIANTS
 
 import cab.kernels
-from cab.sources import source_hash
+from cab.records.sources import source_hash
 
 SOURCE = '''"""One mechanism."""
 

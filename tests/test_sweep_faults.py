@@ -26,7 +26,7 @@ from cli_support import (
 )
 from sweep_support import command, plug_in, plugged, stored
 
-from cab.records import SCHEMA_VERSION, RecordStore
+from cab.records.store import SCHEMA_VERSION, RecordStore
 from cab.tracking import Tracking, index
 
 NAN_AT = "self.calls = getattr(self, 'calls', 0) + self.training\n        "

@@ -12,7 +12,7 @@ from cli_support import cab, environment, finish, start_cab, wait_until, write_v
 from sweep_support import command, plug_in, stored
 
 from cab.executors.ray import RayExecutor, _Tasks
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 pytest.importorskip("ray")
 

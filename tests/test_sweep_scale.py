@@ -12,7 +12,7 @@ from cli_support import cab, environment, finish, process_group, start_cab
 from support import REPOSITORY
 from sweep_support import command, plug_in, stored
 
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 KILLS = 200
 

@@ -10,7 +10,7 @@ from cli_support import cab, cab_here, write_variant
 from sweep_support import command, plug_in, stored
 
 from cab.executors.slurm import SlurmExecutor, _queued
-from cab.records import RecordStore
+from cab.records.store import RecordStore
 
 pytest.importorskip("submitit")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cli_support import cab_here, make_record, write_variant
 
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 from cab.tracking import Tracking, index
 
 SMOKE = ("run", "--profile", "smoke", "--unchecked")

@@ -12,7 +12,7 @@ from cab.registry import Registry, discover_tasks, discover_variants
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
-    from cab.records import Record
+    from cab.records.store import Record
     from cab.scores.board import Board
 
 DEFAULT_RESULTS = Path("results")
@@ -41,8 +41,8 @@ def scored_profile(name: str) -> str:
 
 def read_records(results: Path, store: Path | None, profile: str) -> "list[Record]":
     """The published records of a profile and, of a store, those that could be published."""
-    from cab.published import publishable, read_results
-    from cab.records import RecordStore
+    from cab.records.results import publishable, read_results
+    from cab.records.store import RecordStore
 
     records, _, problems = read_results(results, profile)
     by_key = {record.key: record for record in records}

@@ -24,7 +24,7 @@ from cab.errors import CabError
 from cab.registry import discover_tasks, discover_variants, name_of_role
 
 if TYPE_CHECKING:
-    from cab.records import AtLength
+    from cab.records.store import AtLength
 
 SHOWN = 4
 """How many places along the sequence the terminal shows."""
@@ -55,7 +55,7 @@ def extrapolate(
     from cab.extrapolation import extrapolate as measure
     from cab.extrapolation import join
     from cab.extrapolation import plot as draw
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
     wanted = Wanted(
         task,

@@ -16,7 +16,7 @@ def index(
 
     Exit 1 if a file of the store is no record; it is named and left as it is.
     """
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
     from cab.tracking import Tracking
     from cab.tracking import index as index_records
 

@@ -73,7 +73,7 @@ def lm_eval(
 
     from cab.lm_evaluation import evaluate_tasks
     from cab.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
     wanted = Wanted(
         task,

@@ -119,7 +119,7 @@ def refused_variants(
     from cab.commands.run_gate import prove_aloud
     from cab.environment import usable_cores
     from cab.gate import Claim
-    from cab.sources import source_hash
+    from cab.records.sources import source_hash
 
     asked = {
         (name.label, cell.point.pattern): (name, cell.point.device.split(":")[0])

@@ -38,7 +38,7 @@ def necessity(
     from cab.commands.progress import RunProgress
     from cab.execution import Runner
     from cab.necessity import certificate_path, certify, control_cells
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
     records = RecordStore(store)
     cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks)]

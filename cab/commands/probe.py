@@ -48,7 +48,7 @@ def probe(
 
     from cab.probing import evaluations, plot
     from cab.probing import probe as look
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
     wanted = Wanted(
         task,

@@ -26,8 +26,8 @@ def publish(
     Records are added to those that are published; the same cell is replaced. Left out, and said:
     records that ended in error, that were not proved, or whose training was changed.
     """
-    from cab.published import publishable, results_file, write_results
-    from cab.records import Record, RecordStore
+    from cab.records.results import publishable, results_file, write_results
+    from cab.records.store import Record, RecordStore
 
     scored_profile(profile)
     records, problems = RecordStore(store).load()

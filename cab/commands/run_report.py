@@ -9,7 +9,7 @@ from cab.cells import Cell, Plan
 from cab.commands import output
 from cab.commands.show import print_lines, table
 from cab.execution import Finished
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 from cab.registry import Registry
 from cab.taxonomy import TaskCard, VariantCard
 

@@ -9,7 +9,7 @@ from cab.commands import output
 from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 from cab.profiles import get_profile
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.scores.summary import Row, rows_of_task, score, summarise
 from cab.taxonomy import TaskCard, VariantCard

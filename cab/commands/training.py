@@ -16,7 +16,7 @@ from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
     from cab.cells import Cell
-    from cab.records import Record
+    from cab.records.store import Record
     from cab.trained import TrainedCell
 
 FOLDER = "checkpoints"
@@ -125,7 +125,7 @@ def _run(wanted: Wanted, cells: "list[Cell]", tasks: Registry[TaskCard]) -> None
     from cab.commands.run_gate import pass_gate
     from cab.execution import Runner
     from cab.fork_server import start_fork_server
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
     context = start_fork_server(tasks.only(*{cell.task.name for cell in cells}))
     keys = {cell.key for cell in cells}

@@ -15,8 +15,8 @@ from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
     from cab.cells import Cell
-    from cab.published import Verification
-    from cab.records import Record
+    from cab.records.results import Verification
+    from cab.records.store import Record
     from cab.validation import Problem
 
 
@@ -45,7 +45,7 @@ def verify(
     variants, tasks = discover_variants(files), discover_tasks()
     chosen = choose_device(device) if sample != 0 else "cpu"
     directory = data_directory(data_dir)
-    from cab.published import read_file, read_results
+    from cab.records.results import read_file, read_results
     from cab.validation import validate
 
     problems: list[Problem] = []
@@ -112,7 +112,7 @@ def _run(
     """Run a sample again in a store of its own; say what gave no result."""
     from cab.commands.progress import RunProgress
     from cab.execution import Runner
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
     from cab.replanning import cell_of
     from cab.verification import sample, verdict
 
@@ -144,7 +144,7 @@ def _need_data(cells: "list[Cell]", directory: Path) -> None:
 
 def _keep(path: Path, again: "list[Verification]") -> None:
     """Add re-runs to those that are kept; of equal keys the new one counts."""
-    from cab.published import VERIFIED, canonical_line, read_verifications
+    from cab.records.results import VERIFIED, canonical_line, read_verifications
 
     target = path.parent.parent / VERIFIED / path.parent.name / path.name
     by_key = {one.key: one for one in (*read_verifications(target), *again)}

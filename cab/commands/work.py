@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cab.commands.run_report import Tally
     from cab.execution import Finished, Runner
     from cab.jobs import Device
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def plan_work(
         output.warn(problem)
 
     from cab.fork_server import start_fork_server
-    from cab.records import RecordStore
+    from cab.records.store import RecordStore
 
     records = RecordStore(asked.store)
     fresh = start and not records.folder.exists()

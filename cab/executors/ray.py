@@ -20,8 +20,8 @@ from cab.errors import CabError
 from cab.execution import Finished, Runner
 from cab.jobs import Device, Ended, Job, Outcome, Progressed, check_source
 from cab.processes import Processes
+from cab.records.sources import Sources
 from cab.registry import discover_variants
-from cab.sources import Sources
 
 RETRIES = 3
 """How often a task is tried again whose worker was lost: a cell may be what kills its node."""

@@ -18,7 +18,7 @@ from cab.cells import Cell
 from cab.errors import CabError
 from cab.execution import RETRIED, Finished, Runner
 from cab.executors.local import LocalExecutor
-from cab.records import Record, RecordStore
+from cab.records.store import Record, RecordStore
 
 WORKERS = 1
 LOOK_AGAIN = 2.0

@@ -16,8 +16,8 @@ from cab.measure.cell import identity, work
 from cab.measure.operators import choose, get_operator, make_case
 from cab.measure.points import Cell, Limits, Pass, Point, SubjectName, sizes
 from cab.measure.record import BenchRow, Status
+from cab.records.sources import source_hash
 from cab.registry import Registry
-from cab.sources import source_hash
 from cab.taxonomy import Pattern, VariantCard
 
 GRACE = 120.0

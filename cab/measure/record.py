@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cab.errors import CabError
-from cab.files import whole
 from cab.measure.waits import MOST
-from cab.records import Environment
+from cab.records.files import whole
+from cab.records.store import Environment
 
 Status = Literal["ok", "oom", "timeout", "unsupported", "refused", "impossible", "error"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

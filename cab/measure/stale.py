@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from cab.measure.record import BenchRow
+from cab.records.sources import Sources
 from cab.registry import Registry
-from cab.sources import Sources
 from cab.taxonomy import VariantCard
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cab.records import Record
+from cab.records.store import Record
 from cab.scores.normalise import scale_of
 from cab.taxonomy import TaskCard
 

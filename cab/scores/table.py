@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from cab.profiles import TUNED, TUNED_PROFILES
-from cab.records import Environment, Record
+from cab.records.store import Environment, Record
 from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard
 

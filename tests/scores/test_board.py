@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_records import TASKS, VARIANTS, board_of, ends, made, made_board, shuffled
 
-from cab.records import Estimate
+from cab.records.store import Estimate
 from cab.scores.board import make_board
 from cab.scores.table import current, records_table
 from cab.taxonomy import Pattern

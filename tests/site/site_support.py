@@ -8,8 +8,8 @@ from pathlib import Path
 from made_records import SCORED, made, made_board
 from support import REPOSITORY
 
-from cab.published import canonical_line, results_file, write_results
-from cab.records import Record
+from cab.records.results import canonical_line, results_file, write_results
+from cab.records.store import Record
 
 ENTRIES = {
     "linear": 0.55, "performer": 0.7, "window": 0.35, "abc": 0.6, "cosformer": 0.5, "gqa": 0.97,

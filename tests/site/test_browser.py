@@ -12,7 +12,7 @@ import pytest
 from made_records import REGISTERED, VARIANTS
 from site_support import HOSTILE, HOSTILE_SETTING
 
-from cab.published import read_results
+from cab.records.results import read_results
 from cab.registry import discover_tasks
 from cab.scores.board import make_board
 from cab.scores.paired import compare

@@ -10,7 +10,7 @@ from cli_support import DATA, Said, cab_here
 from made_records import made
 from support import REPOSITORY
 
-from cab.published import read_file, results_file, write_results
+from cab.records.results import read_file, results_file, write_results
 
 WHOLE_ROW = "--seeds 3"
 

@@ -19,12 +19,12 @@ from cab.measure.record import (
     read_rows,
     write_rows,
 )
+from cab.records.sources import source_hash
 from cab.registry import discover_variants
 from cab.scores.table import host_class
 from cab.site.build import files
 from cab.site.content import Content, gather
 from cab.site.kernels import drawn, efficiency_lengths, kernel_tables
-from cab.sources import source_hash
 
 NOISE = 0.02
 VARIANTS = discover_variants()

@@ -6,7 +6,7 @@ import pytest
 from made_records import made
 from site_support import results_of
 
-from cab.records import AtLength, Estimate
+from cab.records.store import AtLength, Estimate
 from cab.site.build import build_site
 from cab.site.content import gather
 from cab.site.lengths import lengths

@@ -13,7 +13,7 @@ from made_records import REGISTERED, VARIANTS, made_board, shuffled
 from site_support import results_of
 
 from cab.errors import CabError
-from cab.published import canonical_line
+from cab.records.results import canonical_line
 from cab.scores.board import make_board
 from cab.scores.report import document
 from cab.scores.table import records_table
@@ -123,7 +123,7 @@ def test_every_variant_and_task_has_its_page(site: Path) -> None:
 
 
 def test_the_table_the_json_and_the_csv_say_the_same(results: Path, site: Path) -> None:
-    from cab.published import read_results
+    from cab.records.results import read_results
 
     records = read_results(results, "quick")[0]
     board = make_board(records_table(records), "quick", REGISTERED, VARIANTS)
@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_shown(tmp_path: Path
 
 
 def test_re_runs_raise_the_standing(tmp_path: Path) -> None:
-    from cab.published import VERIFIED, Verification
+    from cab.records.results import VERIFIED, Verification
 
     records = made_board({"linear": 0.5})
     results = results_of(tmp_path, records)

@@ -13,8 +13,8 @@ from filelock import FileLock
 from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
-from cab.files import whole
-from cab.record_parts import (
+from cab.records.files import whole
+from cab.records.parts import (
     AtLength,
     Cost,
     CurvePoint,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cab.errors import CabError
 from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
-from cab.records import CurvePoint, Environment, Finite, Record
+from cab.records.store import CurvePoint, Environment, Finite, Record
 
 CURVE_POINTS = 12
 """How many points of a curve are published."""

@@ -1,0 +1,6 @@
+"""What a result is, and where it lies.
+
+`store` holds the record of a cell and the folder of records: read it first. `parts` are its
+fields, `results` the published files, `sources` the hash of a mechanism's code, `files` safe
+writing.
+"""
