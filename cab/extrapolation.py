@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cab.errors import CabError
 from cab.figures import figure
 from cab.records.store import AtLength, Positions, Record, RecordStore
+from cab.running.trained import TrainedCell
+from cab.running.training import evaluate
+from cab.running.worker import length_curve
 from cab.task import IGNORED, LENGTH_FACTORS, Batch, Task, slice_batch
-from cab.trained import TrainedCell
-from cab.training import evaluate
-from cab.worker import length_curve
 
 FACTORS = (*LENGTH_FACTORS, 8.0)
 """Multiples of the training length. Slots are told of 4 times it at most; what was made for a

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from cab.backbones.stepping import can_step, start, step
 from cab.errors import CabError
+from cab.running.trained import TrainedCell
 from cab.seeding import generator
-from cab.trained import TrainedCell
 
 Following = Generator[Tensor, Tensor, None]
 """Yields the logits (B, V) of the next token, and is sent the tokens that were chosen."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cab.cells import Cell, Request, plan
 from cab.errors import CabError
 from cab.profiles import Profile
 from cab.records.store import Record
 from cab.registry import Registry, name_of_role
+from cab.running.cells import Cell, Request, plan
 from cab.scores.summary import entry_label, student_t95
 from cab.taxonomy import TaskCard, VariantCard
 

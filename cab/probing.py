@@ -15,9 +15,9 @@ from cab.attention import Attention, MultiHeadAttention
 from cab.figures import figure
 from cab.mixing import Mixing, attentions, mixings
 from cab.records.store import Evaluation
+from cab.running.trained import TrainedCell
+from cab.running.training import evaluate
 from cab.task import IGNORED, Batch, Task, slice_batch
-from cab.trained import TrainedCell
-from cab.training import evaluate
 
 ACROSS = 4
 """Drawings beside each other."""

@@ -18,7 +18,7 @@ from cab.records.results import (
 )
 from cab.records.store import Record
 from cab.registry import Registry
-from cab.replanning import cell_of
+from cab.running.replanning import cell_of
 from cab.scores.board import Board
 from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard, VariantCard

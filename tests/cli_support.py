@@ -18,9 +18,7 @@ from unittest import mock
 
 import pytest
 
-from cab.cells import Cell, Request, plan
 from cab.commands.app import main
-from cab.execution import Finished, Runner
 from cab.profiles import get_profile
 from cab.records.store import (
     Cost,
@@ -35,6 +33,8 @@ from cab.records.store import (
     VariantInfo,
 )
 from cab.registry import discover_tasks, discover_variants
+from cab.running.cells import Cell, Request, plan
+from cab.running.execution import Finished, Runner
 
 DATA = os.environ.get("CAB_DATA")
 MQAR = discover_tasks().card("mqar")

@@ -22,10 +22,10 @@ import torch._dynamo  # noqa: F401  what optimisers import, as in the fork serve
 from cli_support import Log, cells_of, members
 from sweep_support import stored
 
-from cab.cells import Cell
-from cab.execution import Runner
-from cab.processes import Processes
 from cab.records.store import RecordStore
+from cab.running.cells import Cell
+from cab.running.execution import Runner
+from cab.running.processes import Processes
 
 SEEDS = 100
 LONGEST = 0.5

@@ -8,7 +8,7 @@ from cli_support import cells_of
 
 from cab.lm_harness import ByteTokenizer, DecoderLM, Tokenizer
 from cab.registry import discover_tasks
-from cab.trained import TrainedCell, build_model
+from cab.running.trained import TrainedCell, build_model
 
 TASKS = discover_tasks()
 TEXT = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(150)) + "é\n"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cli_support import cells_of
 
-from cab.fork_server import start_fork_server
-from cab.jobs import Ended, Jobs
-from cab.processes import Processes
 from cab.registry import discover_tasks
+from cab.running.fork_server import start_fork_server
+from cab.running.jobs import Ended, Jobs
+from cab.running.processes import Processes
 
 NAMES, TASKS = ["softmax", "linear", "performer"], ["mqar", "induction"]
 """The reference, one with a kernel of its own, one that draws random numbers; and two

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cab.backbones.slots import Slots
-from cab.cells import Cell, Request, data_needed, plan
 from cab.errors import CabError, UnknownName
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
+from cab.running.cells import Cell, Request, data_needed, plan
+from cab.running.worker import slots_for
 from cab.taxonomy import Domain, Pattern
-from cab.worker import slots_for
 
 VARIANTS, TASKS = discover_variants(), discover_tasks()
 

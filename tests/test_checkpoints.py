@@ -13,13 +13,13 @@ from cli_support import cab_here, cells_of, run_cells, write_variant
 from safetensors.torch import load_file, save_file
 from support import REPOSITORY, VARIANTS
 
-from cab import checkpoints
-from cab.cells import Cell, Request, plan
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
-from cab.trained import build_model, restore
-from cab.training import evaluate
+from cab.running import checkpoints
+from cab.running.cells import Cell, Request, plan
+from cab.running.trained import build_model, restore
+from cab.running.training import evaluate
 
 TASKS = discover_tasks()
 NOWHERE = Path("/nowhere")

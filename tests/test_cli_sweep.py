@@ -12,11 +12,11 @@ from sweep_support import command, plugged, stored
 
 from cab.commands.progress import Pace, RunProgress
 from cab.errors import CabError
-from cab.execution import Finished
-from cab.executors.local import LocalExecutor, grouped
-from cab.jobs import Job, Jobs
-from cab.processes import placed
 from cab.records.store import RecordStore
+from cab.running.execution import Finished
+from cab.running.executors.local import LocalExecutor, grouped
+from cab.running.jobs import Job, Jobs
+from cab.running.processes import placed
 
 PLAN = ("--profile", "smoke", "--unchecked", "--dry-run", "--json")
 

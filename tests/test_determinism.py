@@ -10,12 +10,12 @@ from cli_support import cells_of, needs_data, run_cells, write_variant
 
 from cab.attention import build_attention
 from cab.backbones.slots import Slots
-from cab.cells import Cell
 from cab.records.store import Record
 from cab.registry import discover_tasks, discover_variants
+from cab.running.cells import Cell
+from cab.running.training import train
 from cab.seeding import derive_seed, generator
 from cab.task import Batch, Split, Task
-from cab.training import train
 
 GENERATED = ("mqar", "regress")
 REAL = ("digits", "byte-lm", "forecast", "transcribe")

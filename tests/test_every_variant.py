@@ -9,7 +9,6 @@ from support import VARIANTS
 
 from cab.attention import build_attention
 from cab.backbones.slots import Slots
-from cab.cells import Request, plan
 from cab.conformance.check import subjects
 from cab.conformance.cost import exponent
 from cab.conformance.counting import count
@@ -17,7 +16,8 @@ from cab.conformance.subject import Shape
 from cab.formula import evaluate
 from cab.profiles import get_profile
 from cab.registry import discover_tasks
-from cab.training import train
+from cab.running.cells import Request, plan
+from cab.running.training import train
 
 TASKS = discover_tasks()
 BUILT_IN = [card.name for card in TASKS.cards() if not card.data]

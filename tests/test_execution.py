@@ -10,10 +10,10 @@ from cli_support import HANGS, cells_of, make_record, run_cells, wait_until
 from cli_support import write_variant as write
 from filelock import FileLock
 
-from cab.cells import Cell
 from cab.errors import CabError
-from cab.execution import Finished
 from cab.records.store import Record, RecordStore
+from cab.running.cells import Cell
+from cab.running.execution import Finished
 
 TENSOR = "return q + torch.ones(1 << 30).sum()"  # 4 GiB at once
 SURROGATE = 'raise RuntimeError("a file called \\udcff")'

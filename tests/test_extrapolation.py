@@ -9,8 +9,8 @@ from cab.errors import CabError
 from cab.extrapolation import FACTORS, PARTS, extrapolate, join, loss_along, plot
 from cab.records.store import AtLength, Estimate, Positions, RecordStore
 from cab.registry import discover_tasks
+from cab.running.trained import TrainedCell, build_model
 from cab.task import LENGTH_FACTORS
-from cab.trained import TrainedCell, build_model
 
 TASKS = discover_tasks()
 POINTS = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]

@@ -21,11 +21,11 @@ from cab.mlflow_runs import metrics
 from cab.profiles import get_profile
 from cab.records.store import AtLength, Estimate, Metrics, RecordStore, parse_record
 from cab.registry import discover_tasks
+from cab.running.worker import length_curve
 from cab.scores.summary import summarise
 from cab.seeding import generator
 from cab.task import LENGTH_FACTORS, LONGEST, Task
 from cab.taxonomy import Pattern
-from cab.worker import length_curve
 
 TASKS = discover_tasks()
 KEY = "0123456789abcdef0123456789abcdef"

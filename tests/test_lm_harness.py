@@ -7,7 +7,7 @@ from language_models import TASKS, TEXT, WINDOW, asked, language_model, log_like
 
 from cab.errors import CabError
 from cab.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
-from cab.trained import TrainedCell, build_model
+from cab.running.trained import TrainedCell, build_model
 
 
 def test_a_text_is_cut_into_windows_that_predict_each_byte_once():

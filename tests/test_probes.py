@@ -15,8 +15,8 @@ from cab.mixing import mixings
 from cab.probing import evaluations, plot, probe
 from cab.records.store import RecordStore
 from cab.registry import discover_tasks
+from cab.running.trained import TrainedCell, build_model
 from cab.taxonomy import Pattern
-from cab.trained import TrainedCell, build_model
 
 TASKS = discover_tasks()
 HALF, EVEN = [0.5, 0.5, 0.0], [1 / 3] * 3

@@ -7,10 +7,10 @@ import torch
 from cli_support import DATA, cab_here, cells_of, needs_data, run_cells, write_variant
 from task_support import softmax_slots
 
-from cab.cells import Request, plan
 from cab.errors import CabError, Unsupported
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
+from cab.running.cells import Request, plan
 from cab.seeding import generator
 from cab.task import slice_batch
 

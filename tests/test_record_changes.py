@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cli_support import Log, cells_of, make_record, run_cells
 
-from cab.cells import Cell
 from cab.errors import CabError
 from cab.records.store import Evaluation, RecordStore, with_evaluations_of
+from cab.running.cells import Cell
 
 KEY = "0123456789abcdef0123456789abcdef"
 

@@ -10,7 +10,7 @@ from cli_support import environment
 
 LEFT_BEHIND = """
 import json, os, resource, sys
-import torch, torch._dynamo, cab.worker
+import torch, torch._dynamo, cab.running.worker
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
 def state():
@@ -29,7 +29,7 @@ def state():
 
 before = state()
 os.environ["CAB_REHEARSED_MODULES"] = sys.argv[1]
-import cab.rehearsal
+import cab.running.rehearsal
 print(json.dumps({"before": before, "after": state(), "loaded": "noisy" in sys.modules}))
 """
 

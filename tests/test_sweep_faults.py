@@ -220,7 +220,7 @@ def test_a_clock_that_is_set_back_disturbs_neither_records_nor_their_index(
         def now(cls, zone: object = None) -> datetime:
             return datetime(2026, 1, 1, next(hours) - 1, tzinfo=UTC)
 
-    monkeypatch.setattr("cab.execution.datetime", Backwards)
+    monkeypatch.setattr("cab.running.execution.datetime", Backwards)
     cells = cells_of(["none"], seeds=3)
     finished, _ = run_cells(tmp_path, cells)
     assert [one.state for one in finished] == ["ran"] * 3

@@ -11,8 +11,8 @@ import pytest
 from cli_support import cab, environment, finish, start_cab, wait_until, write_variant
 from sweep_support import command, plug_in, stored
 
-from cab.executors.ray import RayExecutor, _Tasks
 from cab.records.store import RecordStore
+from cab.running.executors.ray import RayExecutor, _Tasks
 
 pytest.importorskip("ray")
 

@@ -9,8 +9,8 @@ import pytest
 from cli_support import cab, cab_here, write_variant
 from sweep_support import command, plug_in, stored
 
-from cab.executors.slurm import SlurmExecutor, _queued
 from cab.records.store import RecordStore
+from cab.running.executors.slurm import SlurmExecutor, _queued
 
 pytest.importorskip("submitit")
 

@@ -11,9 +11,9 @@ import torch
 from cab.attention import build_attention
 from cab.backbones.slots import Slots
 from cab.registry import discover_tasks, discover_variants
+from cab.running.worker import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS, Task
-from cab.worker import fingerprint
 
 sys.path.insert(0, str(Path(__file__).parent / "golden"))
 

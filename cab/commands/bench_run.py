@@ -38,10 +38,10 @@ def measure(
         resume: keep what `path` holds, and leave its cells out.
         unchecked: prove nothing.
     """
-    from cab.fork_server import start_fork_server
     from cab.measure.protocol import Runner, remaining
     from cab.measure.record import write_rows
     from cab.records.files import alone
+    from cab.running.fork_server import start_fork_server
 
     with alone(path, "cab bench") if path and path.suffix == ".jsonl" else nullcontext():
         context = start_fork_server()

@@ -81,10 +81,10 @@ def crossover(
 
     Beside each stands CAB's own fitted length (a parabola against a line), which extrapolates.
     """
-    from cab.fork_server import start_fork_server
     from cab.measure.points import PASSES, Limits, Point
     from cab.measure.protocol import Request, Runner, plan
     from cab.measure.record import write_rows
+    from cab.running.fork_server import start_fork_server
 
     files = tuple(path.resolve() for path in include or ())
     variants = discover_variants(files)

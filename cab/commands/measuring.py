@@ -107,7 +107,7 @@ def standard_baselines(variants: Registry[VariantCard]) -> list[str]:
 
 def thread_count(given: int) -> int:
     """How many threads a CPU's cells are pinned to."""
-    from cab.environment import usable_cores
+    from cab.running.environment import usable_cores
 
     return given or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
 
@@ -117,9 +117,9 @@ def refused_variants(
 ) -> dict[tuple[str, Pattern], str]:
     """Prove every variant of some cells in its pattern; return what the laws say of the others."""
     from cab.commands.run_gate import prove_aloud
-    from cab.environment import usable_cores
-    from cab.gate import Claim
     from cab.records.sources import source_hash
+    from cab.running.environment import usable_cores
+    from cab.running.gate import Claim
 
     asked = {
         (name.label, cell.point.pattern): (name, cell.point.device.split(":")[0])

@@ -36,9 +36,9 @@ def necessity(
     require({name for card in cards for name in card.data}, directory)
 
     from cab.commands.progress import RunProgress
-    from cab.execution import Runner
     from cab.necessity import certificate_path, certify, control_cells
     from cab.records.store import RecordStore
+    from cab.running.execution import Runner
 
     records = RecordStore(store)
     cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks)]

@@ -16,9 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cab.cells import Cell
 from cab.commands import output
-from cab.execution import Finished
+from cab.running.cells import Cell
+from cab.running.execution import Finished
 
 SECONDS_BETWEEN = 60.0
 
@@ -41,7 +41,7 @@ def describe(finished: Finished) -> str:
 
 
 class RunProgress:
-    """Shows a run on stderr; a `Reporter` of `cab.execution`. Several cells may run at once."""
+    """Shows a run on stderr, several cells at once; a `Reporter` of `cab.running.execution`."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self._total, self._finished = len(cells), 0

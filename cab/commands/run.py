@@ -93,7 +93,7 @@ def run(
 
         return show_plan(work.planned, work.records, json)
     from cab.commands.progress import RunProgress
-    from cab.execution import Runner
+    from cab.running.execution import Runner
 
     here = choose_device(device)
     cells, to_run, directory = prepare(work, here)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence, Set
 from multiprocessing.context import ForkServerContext
 
-from cab.cells import Cell
 from cab.commands import output
-from cab.gate import Claim, claims, prove_all
+from cab.running.cells import Cell
+from cab.running.gate import Claim, claims, prove_all
 from cab.taxonomy import Pattern
 
 

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from cab.cells import Cell, Plan
 from cab.commands import output
 from cab.commands.show import print_lines, table
-from cab.execution import Finished
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry
+from cab.running.cells import Cell, Plan
+from cab.running.execution import Finished
 from cab.taxonomy import TaskCard, VariantCard
 
 

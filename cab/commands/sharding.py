@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cab.errors import CabError
 
 if TYPE_CHECKING:
-    from cab.cells import Cell
+    from cab.running.cells import Cell
 
 
 @dataclass(frozen=True)

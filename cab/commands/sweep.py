@@ -52,7 +52,7 @@ from cab.settings import split_assignments
 from cab.taxonomy import VariantCard
 
 if TYPE_CHECKING:
-    from cab.executors import Executor
+    from cab.running.executors import Executor
 
 EVERY = "all"
 JOBS = 16
@@ -163,8 +163,8 @@ def sweep(
 
         return show_plan(work.planned, work.records, json)
     from cab.commands.progress import RunProgress
-    from cab.environment import usable_cores
-    from cab.execution import Runner
+    from cab.running.environment import usable_cores
+    from cab.running.execution import Runner
 
     here = choose_device("auto" if executor != Where.LOCAL and device == "cuda" else device)
     cells, to_run, directory = prepare(work, here, usable_cores())
@@ -206,11 +206,11 @@ def _executor(
         if given and where != its:
             raise CabError(f"{option} is for --executor {its}, not for {where}.")
     if where == Where.RAY:
-        from cab.executors.ray import RayExecutor
+        from cab.running.executors.ray import RayExecutor
 
         return RayExecutor(device, address, workers, threads or 1, cells_per_gpu, processes)
     if where == Where.SLURM:
-        from cab.executors.slurm import SlurmExecutor
+        from cab.running.executors.slurm import SlurmExecutor
 
         options = split_assignments(list(slurm or ()), "--slurm")
         cluster = options.pop("cluster", "slurm")
@@ -218,7 +218,7 @@ def _executor(
         return SlurmExecutor(
             count, device, workers, threads or 1, cells_per_gpu, processes, options, cluster
         )
-    from cab.executors.local import LocalExecutor
+    from cab.running.executors.local import LocalExecutor
 
     return LocalExecutor.here(choose_device(device), workers, threads, cells_per_gpu, processes)
 

@@ -15,9 +15,9 @@ from cab.settings import split_assignments
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
-    from cab.cells import Cell
     from cab.records.store import Record
-    from cab.trained import TrainedCell
+    from cab.running.cells import Cell
+    from cab.running.trained import TrainedCell
 
 FOLDER = "checkpoints"
 """Where weights are kept below a store, for the commands that train them themselves."""
@@ -64,8 +64,8 @@ def trained_cells(
         CabError: a cell did not end well, or its variant breaks a law; or there is no checkpoint
             of it, more than one, or it does not fit.
     """
-    from cab.checkpoints import find
-    from cab.trained import restore
+    from cab.running.checkpoints import find
+    from cab.running.trained import restore
 
     if wanted.checkpoint is None:
         manifests = _train(wanted, names, variants, tasks)
@@ -91,8 +91,8 @@ def _train(
     tasks: Registry[TaskCard],
 ) -> list[Path]:
     """Train what is not trained yet; return where the weights are described."""
-    from cab.cells import Request, plan
     from cab.data import require
+    from cab.running.cells import Request, plan
 
     folder = (wanted.store / FOLDER).resolve()
     options = split_assignments(list(wanted.settings))
@@ -123,9 +123,9 @@ def _run(wanted: Wanted, cells: "list[Cell]", tasks: Registry[TaskCard]) -> None
         return
     from cab.commands.progress import RunProgress
     from cab.commands.run_gate import pass_gate
-    from cab.execution import Runner
-    from cab.fork_server import start_fork_server
     from cab.records.store import RecordStore
+    from cab.running.execution import Runner
+    from cab.running.fork_server import start_fork_server
 
     context = start_fork_server(tasks.only(*{cell.task.name for cell in cells}))
     keys = {cell.key for cell in cells}

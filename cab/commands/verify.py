@@ -14,9 +14,9 @@ from cab.registry import Registry, discover_tasks, discover_variants
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
-    from cab.cells import Cell
     from cab.records.results import Verification
     from cab.records.store import Record
+    from cab.running.cells import Cell
     from cab.validation import Problem
 
 
@@ -111,9 +111,9 @@ def _run(
 ) -> "tuple[list[Verification], list[str]]":
     """Run a sample again in a store of its own; say what gave no result."""
     from cab.commands.progress import RunProgress
-    from cab.execution import Runner
     from cab.records.store import RecordStore
-    from cab.replanning import cell_of
+    from cab.running.execution import Runner
+    from cab.running.replanning import cell_of
     from cab.verification import sample, verdict
 
     chosen = sample(records, count)
@@ -134,7 +134,7 @@ def _run(
 
 
 def _need_data(cells: "list[Cell]", directory: Path) -> None:
-    from cab.cells import data_needed
+    from cab.running.cells import data_needed
 
     for name in data_needed(cells):
         state, sentence = inspect(get_data_set(name), directory)

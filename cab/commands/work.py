@@ -18,11 +18,11 @@ from cab.settings import split_assignments
 from cab.taxonomy import Domain, TaskCard, VariantCard
 
 if TYPE_CHECKING:
-    from cab.cells import Cell, Plan
     from cab.commands.run_report import Tally
-    from cab.execution import Finished, Runner
-    from cab.jobs import Device
     from cab.records.store import RecordStore
+    from cab.running.cells import Cell, Plan
+    from cab.running.execution import Finished, Runner
+    from cab.running.jobs import Device
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,15 @@ def plan_work(
     for problem in (*variants.problems, *tasks.problems):
         output.warn(problem)
 
-    from cab.fork_server import start_fork_server
     from cab.records.store import RecordStore
+    from cab.running.fork_server import start_fork_server
 
     records = RecordStore(asked.store)
     fresh = start and not records.folder.exists()
     needed = tasks.only(*asked.task) if asked.task else tasks
     context = start_fork_server(needed) if fresh else None
 
-    from cab.cells import Request, plan
+    from cab.running.cells import Request, plan
 
     request = Request(
         variants=asked.variants,
@@ -122,8 +122,8 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
         The cells, the keys of those that are to run, and the folder of the data sets.
     """
     from cab.commands.run_gate import pass_gate
-    from cab.execution import is_done
-    from cab.fork_server import start_fork_server
+    from cab.running.execution import is_done
+    from cab.running.fork_server import start_fork_server
 
     asked, planned = work.asked, work.planned.cells
     directory = data_directory(asked.data_dir)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from cab.environment import describe
 from cab.measure.ceilings import POSSIBLE, Ceilings, measure_ceilings
 from cab.measure.flops import of_pass
 from cab.measure.gate import Checked, Wrong, check_provider, check_timed
@@ -32,7 +31,8 @@ from cab.measure.subjects import build
 from cab.measure.telemetry import device_state
 from cab.measure.timers import Timer, choose_timer, load_average
 from cab.measure.waits import Waits
-from cab.worker import classify, follow_parent, limit_memory
+from cab.running.environment import describe
+from cab.running.worker import classify, follow_parent, limit_memory
 
 SECOND_THOUGHTS = 5
 """How often the ceilings are measured after sampling, at most."""

@@ -1,7 +1,7 @@
 """Nothing is timed that is wrong: checks before and after timing, on inputs never seen before.
 
 A provider answers to its operator's float64 oracle, forward and in every gradient. A variant has
-its proof of conformance (`cab.gate`); here it must still answer like a twin built anew.
+its proof of conformance (`cab.running.gate`); here it must still answer like a twin built anew.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -10,7 +10,6 @@ from multiprocessing.context import ForkServerContext
 from random import Random
 from typing import Any
 
-from cab.environment import git_state
 from cab.errors import CabError, Unsupported
 from cab.measure.cell import identity, work
 from cab.measure.operators import choose, get_operator, make_case
@@ -18,6 +17,7 @@ from cab.measure.points import Cell, Limits, Pass, Point, SubjectName, sizes
 from cab.measure.record import BenchRow, Status
 from cab.records.sources import source_hash
 from cab.registry import Registry
+from cab.running.environment import git_state
 from cab.taxonomy import Pattern, VariantCard
 
 GRACE = 120.0

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cab.environment import cpu_model
+from cab.running.environment import cpu_model
+from cab.running.worker import fingerprint
 from cab.seeding import generator
 from cab.task import Task
-from cab.worker import fingerprint
 
 ROUNDING = 5e-5
 """Of a tensor's norm. Between a Xeon's vector instructions and none, tensors of sounds differ by

@@ -12,16 +12,16 @@ import torch
 from published_support import encoded, png, small, wav, write_parquet
 from task_support import TASKS, softmax_slots
 
-from cab.cells import Request, plan
 from cab.data import DATA_SETS, inspect
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.registry import discover_variants
+from cab.running.cells import Request, plan
+from cab.running.worker import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.language._bytes import byte_rows
 from cab.tasks.speech.speech_commands import SAMPLE_RATE
-from cab.worker import fingerprint
 
 PUBLISHED = {
     "image": "cifar10",

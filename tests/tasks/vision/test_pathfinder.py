@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from scipy import ndimage
 from task_support import make
 
+from cab.running.worker import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.vision._pathfinder import Paths, draw_once, draw_pictures, grow, paint
 from cab.tasks.vision.pathfinder import DISC, EASY, HARD
 from cab.tasks.vision.pathx import LARGE
-from cab.worker import fingerprint
 
 SIZES = {"easy": EASY, "hard": HARD, "large": LARGE}
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
-from cab.cells import Request, plan
-from cab.fork_server import MODULES
-from cab.jobs import Job, Outcome
 from cab.profiles import get_profile
 from cab.records.sources import FOLLOWED
 from cab.registry import Registry, name_of_role
+from cab.running.cells import Request, plan
+from cab.running.fork_server import MODULES
+from cab.running.jobs import Job, Outcome
+from cab.running.worker import perform
 from cab.taxonomy import TaskCard, VariantCard
-from cab.worker import perform
 
 
 def rehearse() -> None:

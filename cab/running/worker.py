@@ -20,21 +20,21 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cab import checkpoints, ranks
 from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots
-from cab.cells import Cell
-from cab.environment import describe
 from cab.errors import Unsupported
-from cab.fork_server import PARENTS
-from cab.jobs import Job, Outcome
 from cab.profiles import Profile
 from cab.records.store import AtLength, Estimate, Estimates, Metrics, Status
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
+from cab.running import checkpoints, ranks
+from cab.running.cells import Cell
+from cab.running.environment import describe
+from cab.running.fork_server import PARENTS
+from cab.running.jobs import Job, Outcome
+from cab.running.training import DivergedError, Report, evaluate, train
 from cab.seeding import generator, seed_all
 from cab.task import LENGTH_FACTORS, Batch, Task
 from cab.taxonomy import VariantCard
-from cab.training import DivergedError, Report, evaluate, train
 
 GIB = 1 << 30
 

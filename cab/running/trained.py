@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cab import checkpoints
-from cab.cells import Cell
 from cab.data import require
 from cab.registry import Registry
-from cab.replanning import cell_of
+from cab.running import checkpoints
+from cab.running.cells import Cell
+from cab.running.replanning import cell_of
+from cab.running.worker import slots_for
 from cab.seeding import seed_all
 from cab.task import Task
 from cab.taxonomy import TaskCard, VariantCard
-from cab.worker import slots_for
 
 
 @dataclass(frozen=True)

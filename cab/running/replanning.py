@@ -4,12 +4,12 @@ import dataclasses
 import json
 from pathlib import Path
 
-from cab.cells import Cell, Request, plan
-from cab.checkpoints import Checkpoint
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records.store import Record
 from cab.registry import Registry
+from cab.running.cells import Cell, Request, plan
+from cab.running.checkpoints import Checkpoint
 from cab.taxonomy import TaskCard, VariantCard
 
 

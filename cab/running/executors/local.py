@@ -4,11 +4,11 @@ import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
-from cab.cells import Cell
-from cab.environment import usable_cores
-from cab.execution import Finished, Runner
-from cab.jobs import Device
-from cab.processes import Processes
+from cab.running.cells import Cell
+from cab.running.environment import usable_cores
+from cab.running.execution import Finished, Runner
+from cab.running.jobs import Device
+from cab.running.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from cab.cells import Cell
 from cab.errors import CabError
 from cab.records.sources import Sources
 from cab.records.store import CurvePoint, Environment, Estimates, Metrics, Status
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
+from cab.running.cells import Cell
 from cab.taxonomy import TaskCard, VariantCard
 
 Device = Literal["cpu", "cuda"]

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 import cab
-from cab.cells import Cell
 from cab.errors import CabError
 from cab.records.files import whole
 from cab.records.store import Settings, TaskInfo, VariantInfo
+from cab.running.cells import Cell
 
 SUFFIX = ".safetensors"
 NAMED = 3

@@ -2,7 +2,7 @@
 
 A cell is claimed by a lock in the store before it starts, and its record stands before the lock
 is gone: of all the runs and sweeps on one store a single one runs it. Where a cell runs is another
-matter (`cab.jobs.Places`): in processes of this machine, or elsewhere.
+matter (`cab.running.jobs.Places`): in processes of this machine, or elsewhere.
 """
 
 import os
@@ -20,12 +20,12 @@ from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
-from cab.cells import Cell
-from cab.environment import describe, git_state, usable_cores
 from cab.errors import CabError
-from cab.jobs import Device, Ended, Jobs, Places, stopping
-from cab.processes import Processes
 from cab.records.store import Cost, Provenance, Record, RecordStore, with_evaluations_of
+from cab.running.cells import Cell
+from cab.running.environment import describe, git_state, usable_cores
+from cab.running.jobs import Device, Ended, Jobs, Places, stopping
+from cab.running.processes import Processes
 
 RETRIED = ("error",)
 """Outcomes that say more of the circumstances than of the variant: such cells run again."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cab.cells import Cell
 from cab.errors import CabError
-from cab.execution import RETRIED, Finished, Runner
-from cab.executors.local import LocalExecutor
 from cab.records.store import Record, RecordStore
+from cab.running.cells import Cell
+from cab.running.execution import RETRIED, Finished, Runner
+from cab.running.executors.local import LocalExecutor
 
 WORKERS = 1
 LOOK_AGAIN = 2.0

@@ -35,9 +35,9 @@ def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerCont
     # PyTorch's optimisers import its compiler, which takes as long as torch itself; and every
     # process first runs the script that the user started, with all that it imports.
     program = {"cab.commands.app"} & sys.modules.keys()
-    rehearsal = ["cab.rehearsal"] if tasks else []
+    rehearsal = ["cab.running.rehearsal"] if tasks else []
     context.set_forkserver_preload(
-        ["cab.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
+        ["cab.running.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
     )
     if tasks:
         os.environ[MODULES] = " ".join(tasks.modules())

@@ -3,8 +3,8 @@
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
-from cab.cells import Cell
-from cab.execution import Finished, Runner
+from cab.running.cells import Cell
+from cab.running.execution import Finished, Runner
 
 
 class Executor(Protocol):

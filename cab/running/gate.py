@@ -20,12 +20,12 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from cab.cells import Cell
-from cab.fork_server import end
 from cab.records.files import whole
 from cab.registry import discover_variants
+from cab.running.cells import Cell
+from cab.running.fork_server import end
+from cab.running.worker import follow_parent, limit_memory
 from cab.taxonomy import Pattern
-from cab.worker import follow_parent, limit_memory
 
 TIME_LIMIT = 600.0
 """Seconds for one variant in one pattern."""

@@ -7,9 +7,9 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from cab.fork_server import end, start_fork_server
-from cab.jobs import Ended, Job, Outcome, Progressed
-from cab.worker import work
+from cab.running.fork_server import end, start_fork_server
+from cab.running.jobs import Ended, Job, Outcome, Progressed
+from cab.running.worker import work
 
 
 @dataclass
