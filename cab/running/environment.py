@@ -61,7 +61,7 @@ def installed_version(package: str) -> str | None:
 @functools.cache
 def git_state() -> tuple[str | None, bool | None]:
     """Return (revision, dirty) of the clone that CAB runs from, or (None, None) without one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(cab.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None, None
     try:
