@@ -26,7 +26,7 @@ ROOMS = (
     ("records",),
     ("conformance",),
     ("running",),
-    ("tracking", "mlflow_runs", "live_index"),
+    ("tracking",),
     ("scores",),
     ("publishing", "standing", "verification", "validation"),
     ("analysis", "figures", "mixing", "probes", "probing", "extrapolation", "necessity"),

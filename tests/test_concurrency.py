@@ -8,7 +8,7 @@ import pytest
 from cli_support import Said, cab_here, finish, start_cab
 
 from cab.records.store import RecordStore
-from cab.tracking import Tracking
+from cab.tracking.index import Tracking
 
 RUN = ("run", "--profile", "smoke", "--seeds", "2", "--json", "--unchecked")
 SHARED = (*RUN, "--variant", "none", "--variant", "mean", "--task", "mqar")

@@ -17,7 +17,6 @@ from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.layers import SinusoidalPositions
 from cab.backbones.slots import Slots, Width
 from cab.errors import Unsupported
-from cab.mlflow_runs import metrics
 from cab.profiles import get_profile
 from cab.records.store import AtLength, Estimate, Metrics, RecordStore, parse_record
 from cab.registry import discover_tasks
@@ -26,6 +25,7 @@ from cab.scores.summary import summarise
 from cab.seeding import generator
 from cab.task import LENGTH_FACTORS, LONGEST, Task
 from cab.taxonomy import Pattern
+from cab.tracking.runs import metrics
 
 TASKS = discover_tasks()
 KEY = "0123456789abcdef0123456789abcdef"

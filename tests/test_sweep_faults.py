@@ -27,7 +27,7 @@ from cli_support import (
 from sweep_support import command, plug_in, plugged, stored
 
 from cab.records.store import SCHEMA_VERSION, RecordStore
-from cab.tracking import Tracking, index
+from cab.tracking.index import Tracking, index
 
 NAN_AT = "self.calls = getattr(self, 'calls', 0) + self.training\n        "
 NAN_AT += "return q * (float('nan') if self.training and self.calls == {call} else 1)"

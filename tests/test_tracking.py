@@ -10,7 +10,7 @@ import pytest
 from cli_support import cab_here, make_record, write_variant
 
 from cab.records.store import Record, RecordStore
-from cab.tracking import Tracking, index
+from cab.tracking.index import Tracking, index
 
 SMOKE = ("run", "--profile", "smoke", "--unchecked")
 RUN = (*SMOKE, "--variant", "broken", "--variant", "none", "--seeds", "2")

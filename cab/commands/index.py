@@ -17,8 +17,8 @@ def index(
     Exit 1 if a file of the store is no record; it is named and left as it is.
     """
     from cab.records.store import RecordStore
-    from cab.tracking import Tracking
-    from cab.tracking import index as index_records
+    from cab.tracking.index import Tracking
+    from cab.tracking.index import index as index_records
 
     records, problems = RecordStore(store).load()
     for problem in problems:

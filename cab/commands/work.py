@@ -164,8 +164,8 @@ def indexed(
     runner: "Runner", tracking: TrackingKind, uri: str | None, start: bool
 ) -> Iterator[None]:
     """Index the runner's records while it runs; afterwards say it if MLflow took none."""
-    from cab.live_index import LiveIndex
-    from cab.tracking import Tracking
+    from cab.tracking.index import Tracking
+    from cab.tracking.live import LiveIndex
 
     live = LiveIndex(Tracking.of_store(runner.store.root, uri))
     if tracking == TrackingKind.MLFLOW:

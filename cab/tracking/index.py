@@ -19,8 +19,8 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from cab.errors import CabError
-from cab.mlflow_runs import DIGEST_TAG, KEY_TAG, PARENT_TAG, digest, milliseconds, write_run
 from cab.records.store import Record
+from cab.tracking.runs import DIGEST_TAG, KEY_TAG, PARENT_TAG, digest, milliseconds, write_run
 
 INVOCATION_TAG, STORE_TAG = "cab.invocation", "cab.store"
 

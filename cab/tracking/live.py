@@ -5,7 +5,7 @@ import threading
 
 from cab.errors import CabError
 from cab.records.store import Record
-from cab.tracking import Tracking, index
+from cab.tracking.index import Tracking, index
 
 
 class LiveIndex:
