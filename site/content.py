@@ -16,6 +16,7 @@ from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
+from cab.publishing.standing import Standing, standing
 from cab.records.results import Verification, read_results
 from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants
@@ -23,7 +24,6 @@ from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_reference
 from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, current, records_table
-from cab.standing import Standing, standing
 from cab.taxonomy import TaskCard, VariantCard
 
 SHORT, LONG = 1024, 4096

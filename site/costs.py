@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from cab.publishing.validation import PARAMETER_BUDGET
 from cab.records.store import Record
 from cab.scores.table import host_class
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, decode_state
 from cab.taxonomy import Family
-from cab.validation import PARAMETER_BUDGET
 
 STATE_LENGTH = 1024
 

@@ -28,7 +28,7 @@ ROOMS = (
     ("running",),
     ("tracking",),
     ("scores",),
-    ("publishing", "standing", "verification", "validation"),
+    ("publishing",),
     ("analysis", "figures", "mixing", "probes", "probing", "extrapolation", "necessity"),
     ("language_models", "lm_harness", "lm_evaluation"),
     ("measure",),

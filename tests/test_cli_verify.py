@@ -13,9 +13,9 @@ from made_records import made, made_board
 
 from cab.errors import CabError
 from cab.profiles import PROFILES
+from cab.publishing.verification import expected, sample, verdict
 from cab.records.results import canonical_line, read_file, read_verifications, thinned
 from cab.records.store import CurvePoint, Estimate, Metrics, Record
-from cab.verification import expected, sample, verdict
 
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -191,9 +191,9 @@ def test_copies_and_great_sizes_are_to_be_looked_at(published: Path) -> None:
 def test_a_score_well_above_the_reference_is_to_be_looked_at(tmp_path: Path) -> None:
     from made_records import TASKS, VARIANTS
 
+    from cab.publishing.validation import suspicious
     from cab.scores.board import make_board
     from cab.scores.table import records_table
-    from cab.validation import suspicious
 
     records = [*made_board(), *made("linear", "mqar", (2.0, 2.0, 2.0))]
     board = make_board(records_table(records), "quick", TASKS, VARIANTS)

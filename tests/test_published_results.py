@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from support import REPOSITORY
 
+from cab.publishing.validation import validate
 from cab.records.results import read_results
 from cab.registry import discover_tasks, discover_variants
-from cab.validation import validate
 
 VARIANTS, TASKS = discover_variants(), discover_tasks()
 FILES = sorted((REPOSITORY / "results" / "quick").glob("*.jsonl"))

@@ -14,10 +14,10 @@ from cab.registry import Registry, discover_tasks, discover_variants
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
+    from cab.publishing.validation import Problem
     from cab.records.results import Verification
     from cab.records.store import Record
     from cab.running.cells import Cell
-    from cab.validation import Problem
 
 
 def verify(
@@ -45,8 +45,8 @@ def verify(
     variants, tasks = discover_variants(files), discover_tasks()
     chosen = choose_device(device) if sample != 0 else "cpu"
     directory = data_directory(data_dir)
+    from cab.publishing.validation import validate
     from cab.records.results import read_file, read_results
-    from cab.validation import validate
 
     problems: list[Problem] = []
     runs: list[tuple[Path, Verification]] = []
@@ -87,9 +87,9 @@ def _suspicions(
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
 ) -> "list[Problem]":
+    from cab.publishing.validation import Problem, suspicious
     from cab.scores.board import make_board
     from cab.scores.table import records_table
-    from cab.validation import Problem, suspicious
 
     board = make_board(
         records_table(published),
@@ -111,10 +111,10 @@ def _run(
 ) -> "tuple[list[Verification], list[str]]":
     """Run a sample again in a store of its own; say what gave no result."""
     from cab.commands.progress import RunProgress
+    from cab.publishing.verification import sample, verdict
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
     from cab.running.replanning import cell_of
-    from cab.verification import sample, verdict
 
     chosen = sample(records, count)
     by_key = {record.key: record for record in chosen}
