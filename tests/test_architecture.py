@@ -29,7 +29,7 @@ ROOMS = (
     ("tracking",),
     ("scores",),
     ("publishing",),
-    ("analysis", "figures", "mixing", "probes", "probing", "extrapolation", "necessity"),
+    ("analysis",),
     ("language_models", "lm_harness", "lm_evaluation"),
     ("measure",),
     ("site",),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from cli_support import cab_here, cells_of, make_record, write_variant
 
+from cab.analysis.extrapolation import FACTORS, PARTS, extrapolate, join, loss_along, plot
 from cab.errors import CabError
-from cab.extrapolation import FACTORS, PARTS, extrapolate, join, loss_along, plot
 from cab.records.store import AtLength, Estimate, Positions, RecordStore
 from cab.registry import discover_tasks
 from cab.running.trained import TrainedCell, build_model

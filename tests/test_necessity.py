@@ -8,8 +8,8 @@ import pytest
 from cli_support import cab_here, make_record
 from support import REPOSITORY
 
+from cab.analysis.necessity import certificate_path, certify, control_cells, read_certificate
 from cab.errors import CabError
-from cab.necessity import certificate_path, certify, control_cells, read_certificate
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
 from cab.scores.summary import student_t95

@@ -10,9 +10,9 @@ from cli_support import cab_here, cells_of
 from support import VARIANTS, build, draw, right_padding
 from torch import nn
 
-from cab import probes
-from cab.mixing import mixings
-from cab.probing import evaluations, plot, probe
+from cab.analysis import probes
+from cab.analysis.mixing import mixings
+from cab.analysis.probing import evaluations, plot, probe
 from cab.records.store import RecordStore
 from cab.registry import discover_tasks
 from cab.running.trained import TrainedCell, build_model
@@ -230,7 +230,7 @@ def test_every_probe_that_applies_is_there_and_the_others_are_named(task, tmp_pa
 
 
 def test_a_flow_through_too_many_tokens_is_left_out_and_said(monkeypatch):
-    monkeypatch.setattr("cab.probing.LONGEST_FLOW", 10)
+    monkeypatch.setattr("cab.analysis.probing.LONGEST_FLOW", 10)
     found = probe(trained("softmax"), 2)
     assert found.flow == []
     assert found.rollout is not None

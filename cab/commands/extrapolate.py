@@ -52,9 +52,9 @@ def extrapolate(
     files = tuple(path.resolve() for path in include or ())
     variants, tasks = discover_variants(files), discover_tasks()
 
-    from cab.extrapolation import extrapolate as measure
-    from cab.extrapolation import join
-    from cab.extrapolation import plot as draw
+    from cab.analysis.extrapolation import extrapolate as measure
+    from cab.analysis.extrapolation import join
+    from cab.analysis.extrapolation import plot as draw
     from cab.records.store import RecordStore
 
     wanted = Wanted(

@@ -35,8 +35,8 @@ def necessity(
     directory = data_directory(data_dir)
     require({name for card in cards for name in card.data}, directory)
 
+    from cab.analysis.necessity import certificate_path, certify, control_cells
     from cab.commands.progress import RunProgress
-    from cab.necessity import certificate_path, certify, control_cells
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
 

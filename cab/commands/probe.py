@@ -46,8 +46,8 @@ def probe(
     files = tuple(path.resolve() for path in include or ())
     variants, tasks = discover_variants(files), discover_tasks()
 
-    from cab.probing import evaluations, plot
-    from cab.probing import probe as look
+    from cab.analysis.probing import evaluations, plot
+    from cab.analysis.probing import probe as look
     from cab.records.store import RecordStore
 
     wanted = Wanted(

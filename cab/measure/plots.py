@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cab.figures import figure
+from cab.analysis.figures import figure
 from cab.measure.crossover import Quantity, read_crossover, side_by_side
 from cab.measure.record import BenchRow
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from cab.analysis.figures import figure
 from cab.errors import CabError
-from cab.figures import figure
 from cab.records.store import AtLength, Positions, Record, RecordStore
 from cab.running.trained import TrainedCell
 from cab.running.training import evaluate

@@ -10,10 +10,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 import cab
-from cab import probes
+from cab.analysis import probes
+from cab.analysis.figures import figure
+from cab.analysis.mixing import Mixing, attentions, mixings
 from cab.attention import Attention, MultiHeadAttention
-from cab.figures import figure
-from cab.mixing import Mixing, attentions, mixings
 from cab.records.store import Evaluation
 from cab.running.trained import TrainedCell
 from cab.running.training import evaluate
