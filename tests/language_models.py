@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from cli_support import cells_of
 
-from cab.lm_harness import ByteTokenizer, DecoderLM, Tokenizer
+from cab.language_models.lm_harness import ByteTokenizer, DecoderLM, Tokenizer
 from cab.registry import discover_tasks
 from cab.running.trained import TrainedCell, build_model
 

@@ -30,7 +30,7 @@ ROOMS = (
     ("scores",),
     ("publishing",),
     ("analysis",),
-    ("language_models", "lm_harness", "lm_evaluation"),
+    ("language_models",),
     ("measure",),
     ("site",),
     ("commands",),

@@ -11,7 +11,7 @@ from cli_support import DATA, cab_here, cells_of, make_record, needs_data
 from language_models import TEXT, WINDOW, Bytes, language_model
 
 from cab.errors import CabError
-from cab.lm_evaluation import OWN, evaluate_tasks, own_tasks
+from cab.language_models.lm_evaluation import OWN, evaluate_tasks, own_tasks
 from cab.records.store import Evaluation, RecordStore
 
 NOWHERE = Path("/nowhere")
@@ -143,7 +143,7 @@ def test_a_task_that_lacks_a_package_is_said(monkeypatch):
     def lacking(*_, **__):
         raise ImportError("no package called sacrebleu")
 
-    monkeypatch.setattr("cab.lm_evaluation.simple_evaluate", lacking)
+    monkeypatch.setattr("cab.language_models.lm_evaluation.simple_evaluate", lacking)
     with pytest.raises(CabError, match="no package called sacrebleu"):
         evaluate_tasks(language_model(), ["cab_recall"], NOWHERE)
 

@@ -6,7 +6,7 @@ from cli_support import cells_of, write_variant
 from language_models import TASKS, TEXT, WINDOW, asked, language_model, log_likelihood
 
 from cab.errors import CabError
-from cab.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
+from cab.language_models.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
 from cab.running.trained import TrainedCell, build_model
 
 

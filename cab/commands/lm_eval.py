@@ -71,8 +71,8 @@ def lm_eval(
     # Reading training data would set this to 1 for good, and hub tasks need the hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "0")
 
-    from cab.lm_evaluation import evaluate_tasks
-    from cab.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
+    from cab.language_models.lm_evaluation import evaluate_tasks
+    from cab.language_models.lm_harness import ByteTokenizer, DecoderLM, HubTokenizer
     from cab.records.store import RecordStore
 
     wanted = Wanted(

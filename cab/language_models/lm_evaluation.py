@@ -14,7 +14,7 @@ from lm_eval.evaluator import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from cab.errors import CabError
-from cab.lm_harness import DecoderLM
+from cab.language_models.lm_harness import DecoderLM
 from cab.records.store import Evaluation
 
 OWN = Path(importlib.import_module("cab.tasks").__path__[0], "lm_eval")
