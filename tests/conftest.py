@@ -7,7 +7,7 @@ import jaxtyping
 from hypothesis import settings
 
 # Helpers beside the tests are imported by their own names, wherever pytest is started.
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).with_name("helpers")))
 
 # Before anything of these packages is imported: beartype then checks each call's shapes.
 jaxtyping.install_import_hook(

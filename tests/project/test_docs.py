@@ -43,7 +43,7 @@ def test_the_links_and_options_of_a_page_are_there(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / target).exists(), target
-    for name in re.findall(r"`(tests/\w+\.py)`", text):
+    for name in re.findall(r"`(tests/[\w/]+\.py)`", text):
         assert (REPOSITORY / name).is_file(), name
     sources = [REPOSITORY / "cab" / "commands" / f"{name}.py" for name in ("sweep", "options")]
     known = set(re.findall(r'"(--[a-z-]+)"', "".join(path.read_text() for path in sources)))

@@ -11,7 +11,8 @@ from cab.registry import discover_variants
 from cab.seeding import generator
 from cab.taxonomy import Pattern
 
-REPOSITORY = Path(__file__).parents[1]
+HELPERS = Path(__file__).parent
+REPOSITORY = HELPERS.parents[1]
 
 BATCH, HEADS, HEAD_WIDTH, CONTEXT = 4, 3, 5, 29
 DIM = HEADS * HEAD_WIDTH

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli_support import environment
+from support import HELPERS
 
 LEFT_BEHIND = """
 import json, os, resource, sys
@@ -48,7 +49,7 @@ def python(*arguments: str, **changes: str) -> Any:
 
 
 def test_cells_give_the_same_bits_with_and_without_it() -> None:
-    script = str(Path(__file__).with_name("rehearsed_cells.py"))
+    script = str(HELPERS / "rehearsed_cells.py")
     rehearsed, bare = python(script, "yes"), python(script, "no")
     assert len(bare) == 12
     assert {said[0] for said in bare.values()} == {"ok"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import cab, environment, finish, process_group, start_cab
-from support import REPOSITORY
+from support import HELPERS, REPOSITORY
 from sweep_support import command, plug_in, stored
 
 from cab.records.store import RecordStore
@@ -21,7 +21,7 @@ KILLS = 200
 def test_sweeps_killed_200_times_end_with_the_records_of_an_undisturbed_one(
     tmp_path: Path,
 ) -> None:
-    script = Path(__file__).with_name("killed_sweeps.py")
+    script = HELPERS / "killed_sweeps.py"
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(KILLS), "0"],
         env=environment(**plug_in(tmp_path)),

@@ -3,14 +3,14 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support import HELPERS
 
 
 @pytest.mark.slow
 def test_4096_tokens_are_decoded_in_the_constant_memory_that_the_card_states():
-    script = Path(__file__).with_name("long_decoding.py")
+    script = HELPERS / "long_decoding.py"
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=600
     )

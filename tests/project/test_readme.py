@@ -1,9 +1,10 @@
 """The README says what the cards and the published results say."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "golden"))
+from support import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "tests" / "golden"))
 
 from readme import BLOCKS, README, marks, written
 

@@ -12,6 +12,7 @@ import pytest
 from cli_support import cells_of, environment, write_variant
 from hypothesis import given
 from hypothesis import strategies as st
+from support import HELPERS
 
 from cab.backbones.slots import Slots
 from cab.errors import CabError, UnknownName
@@ -42,7 +43,7 @@ def test_a_key_is_the_same_in_every_process(tmp_path: Path) -> None:
     )
     keys = [cell.key for cell in cells_of(["window", "none"], seeds=2)]
     done = subprocess.run(
-        [sys.executable, "-c", script, str(Path(__file__).parent)],
+        [sys.executable, "-c", script, str(HELPERS)],
         env=environment(PYTHONHASHSEED="1"),
         cwd=tmp_path,
         capture_output=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import REPOSITORY
 
 from cab.attention import build_attention
 from cab.backbones.slots import Slots
@@ -15,7 +16,7 @@ from cab.running.worker import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS, Task
 
-sys.path.insert(0, str(Path(__file__).parent / "golden"))
+sys.path.insert(0, str(REPOSITORY / "tests" / "golden"))
 
 from first_examples import golden, processor, sketch
 from write import EMBEDDED, read_examples, recipe_hash
@@ -27,7 +28,7 @@ DATA = os.environ.get("CAB_DATA")
 # of the task: raise its version, then run tests/golden/write.py.
 EXAMPLES = read_examples()
 # sha256 of the quick recipe, per task and version: a recipe that changes raises the version.
-RECIPES = json.loads((Path(__file__).parent / "golden" / "recipes.json").read_text())
+RECIPES = json.loads((REPOSITORY / "tests" / "golden" / "recipes.json").read_text())
 
 
 SETTINGS = [
