@@ -1,5 +1,6 @@
-"""What is asked of trained cells and of tasks, beyond the score.
+"""Questions asked of trained cells and of tasks, beyond the score.
 
-`probing` looks into trained attentions with `probes` and `mixing`: read it first. `extrapolation`
-tests other lengths, `necessity` certifies that a task needs attention, `figures` draws.
+`probing` measures what trained attentions do, with `probes` and `mixing`: read it first.
+`extrapolation` tests other lengths, `necessity` certifies that a task needs attention, `figures`
+draws.
 """

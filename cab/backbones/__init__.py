@@ -1,1 +1,5 @@
-"""Networks with attention slots: plain PyTorch, one file each, the same for every variant."""
+"""Networks with attention slots, in plain PyTorch, the same for every variant.
+
+`slots` decides which attention goes into which slot: read it first. `layers` holds the blocks that
+the networks share; each other file is one network.
+"""

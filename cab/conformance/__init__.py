@@ -1,7 +1,7 @@
-"""Ten laws that a variant keeps before it is scored or timed: `cab check`.
+"""Ten laws that a variant must satisfy before it is scored or timed: `cab check`.
 
-Each law is a module with one `Law`. A law knows nothing of the variant but its card; it builds
-the variant afresh at the sizes it wants through a `Subject`, and yields what it found.
+`law` says what a law is: read it first. Each law has a module of its own; `check` runs them, and
+`subject` builds the variant at the sizes that a law asks for. A law sees a variant's card only.
 """
 
 from cab.conformance.parametrize import BrokenLaw, checks, parametrize_with_checks

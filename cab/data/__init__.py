@@ -1,8 +1,8 @@
-"""Data sets: where they come from, how they are checked, how they are loaded.
+"""Data sets: where they come from, how they are verified and loaded.
 
-Each set names its address and its licence, and, if it is known byte for byte, its checksum. Files
-are looked for below `--data-dir`, `CAB_DATA` or the user's cache, in that order, and are verified
-before use, never trusted.
+`sets` says what a data set is: read it first. `catalogue` lists them, `fetch` downloads them,
+`inspection` verifies files before use, `loading` reads them. Files are looked for in `--data-dir`,
+then `CAB_DATA`, then the user's cache.
 """
 
 from cab.data.catalogue import DATA_SETS, VERBATIM, get_data_set

@@ -1,5 +1,5 @@
-"""Decoders trained here under lm-evaluation-harness.
+"""Decoders trained by CAB, evaluated with lm-evaluation-harness.
 
-`lm_harness` is a trained cell as a model of the harness: read it first. `lm_evaluation` runs the
-harness and keeps what it scored beside the record.
+`lm_harness` presents a trained cell as a model of the harness: read it first. `lm_evaluation`
+runs the harness and stores its scores in the record.
 """

@@ -1,1 +1,5 @@
-"""Measurement: time, memory and operations of variants and operators (`cab bench`)."""
+"""Time, memory and operation counts of variants and kernels: `cab bench`, `cab crossover`.
+
+`protocol` plans and runs the measurements: read it first. `gate` checks outputs before and after
+timing, `sampling` and `timers` measure, `record` is one measured row, `crossover` fits lengths.
+"""

@@ -1,5 +1,5 @@
-"""MLflow, an index of the records, which are the truth.
+"""MLflow, as an index of the records. The records are the source of truth.
 
-`index` writes records to a tracking server and finds what is there: read it first. `runs` is one
-record as a run, `live` indexes while cells are still running.
+`index` writes records to a tracking server: read it first. `runs` turns one record into an MLflow
+run, `live` indexes records while other cells are still running.
 """

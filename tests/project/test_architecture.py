@@ -136,6 +136,36 @@ def test_commands_are_imported_by_the_entry_alone():
     assert importers == {"cab.__main__"}
 
 
+def test_the_rooms_form_no_circle():
+    graph: dict[str, set[str]] = {}
+    for module, path in CAB.items():
+        others = {room_of(name) for name in imports_of(path) - {"cab"}} - {room_of(module)}
+        graph.setdefault(room_of(module), set()).update(others)
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_every_name_in_the_table_of_rooms_exists():
+    there = {room_of(name) for name in CAB} | {"site"}
+    assert sorted(there) == sorted(room for floor in ROOMS for room in floor)
+
+
+def test_the_hall_of_cab_holds_the_contract_alone():
+    loose = [path.stem for path in (REPOSITORY / "cab").glob("*.py")]
+    assert len(loose) <= 12, loose
+
+
+def test_every_room_has_a_sign_that_says_what_to_read_first():
+    rooms = [path for path in (REPOSITORY / "cab").iterdir() if (path / "__init__.py").exists()]
+    assert len(rooms) > 10
+    for room in rooms:
+        sign = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+        assert sign, room
+        assert 2 <= len(sign.splitlines()) <= 8, room
+        first = re.search(r"`(\w+)`[^.]*: read it first", sign)
+        assert first, room
+        assert (room / f"{first[1]}.py").exists(), room
+
+
 def test_no_two_modules_import_each_other_in_a_ring():
     graph = {name: imports_of(path) for name, path in MODULES.items()}
     assert list(TopologicalSorter(graph).static_order())
