@@ -19,6 +19,7 @@ from cab.scores import report
 from cab.scores.drawn import Drawn
 from cab.site import pages
 from cab.site.content import Content, ProfileContent, complexity, gather, slug
+from cab.site.glossary import GLOSSARY
 from cab.site.plots import mark
 from cab.site.strips import strip
 from cab.taxonomy import Pattern, VariantCard
@@ -137,6 +138,7 @@ def _environment(content: Content) -> Environment:
         "variants": content.variants,
         "tasks": content.tasks,
         "reference": content.reference,
+        "glossary": GLOSSARY,
         "profiles": [one.profile for one in content.profiles],
         "patterns": list(Pattern),
         "strip": strip,
