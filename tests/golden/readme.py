@@ -1,6 +1,6 @@
-"""Write the README's tables from the cards and from the published results.
+"""Write the tables of README.md and docs/ from the cards, the glossary and the published results.
 
-Run it after a card has changed or results were published.
+Run it after a card or the glossary has changed, or after results were published.
 """
 
 from pathlib import Path
@@ -9,20 +9,20 @@ from cab.commands.boards import load_board
 from cab.registry import discover_tasks
 from cab.scores.report import interval_text, to_markdown
 from cab.site.content import gather
+from cab.site.glossary import GLOSSARY
 from cab.site.kernels import kernel_tables
 from cab.taxonomy import Domain, Pattern, TaskCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = REPOSITORY / "README.md"
 DOMAINS = (Domain.LONG_RANGE, Domain.RETRIEVAL, Domain.VISION, Domain.SPEECH)
 ROWS = 12
 """How many of the board's rows are shown."""
 LENGTHS = (1024, 4096)
-"""At which times are shown."""
+"""The lengths at which times are shown."""
 
 
 def tasks() -> str:
-    """Return the scored tasks as a grid of pattern and domain, and the names of the others."""
+    """Return the scored tasks as a grid of pattern and domain."""
     cards = discover_tasks().cards()
     lines = [
         "| | " + " | ".join(f"`{pattern}`" for pattern in Pattern) + " |",
@@ -38,13 +38,17 @@ def tasks() -> str:
             for pattern in Pattern
         ]
         lines.append(f"| {domain.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    others = ", ".join(f"`{card.name}`" for card in cards if not card.scored_in("quick"))
-    return "\n".join(lines) + f"\n\nShown, and not scored in `quick`: {others}.\n"
+    return "\n".join(lines) + "\n"
 
 
 def _named(card: TaskCard) -> str:
     real = " (real recordings)" if card.data else ""
     return f"`{card.name}`{real}"
+
+
+def glossary() -> str:
+    """Return the glossary as a list."""
+    return "".join(f"- **{word}**: {definition}.\n" for word, definition in GLOSSARY)
 
 
 def board() -> str:
@@ -54,7 +58,10 @@ def board() -> str:
 
 
 def costs() -> str:
-    """Return forward times in CS beside scores, of what has both, on the fullest machine."""
+    """Return forward times and scores in CS of the entries that have both.
+
+    The times are those of the machine with the most measurements.
+    """
     content = gather(REPOSITORY / "results")
     machine = kernel_tables(content.kernels, content.reference)[0]
     table = next(t for t in machine.tables if t.title.startswith("cs, fwd_no_grad: milliseconds"))
@@ -79,17 +86,22 @@ def costs() -> str:
     return "\n".join(lines) + f"\n\nMeasured on {machine.host}.\n"
 
 
-BLOCKS = {"tasks": tasks, "board": board, "costs": costs}
+BLOCKS = {
+    "README.md": {"glossary": glossary, "board": board},
+    "docs/costs.md": {"costs": costs},
+    "docs/tasks.md": {"tasks": tasks},
+}
+"""The generated blocks of each file."""
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return what stands before and after a block."""
+    """Return the lines before and after a block."""
     return f"<!-- {name}: written by tests/golden/readme.py -->\n", f"<!-- end of {name} -->\n"
 
 
-def written(text: str) -> str:
-    """Return the README's text with every block in its place."""
-    for name, write in BLOCKS.items():
+def written(file: str, text: str) -> str:
+    """Return a file's text with its blocks written anew."""
+    for name, write in BLOCKS[file].items():
         begin, end = marks(name)
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
@@ -98,4 +110,6 @@ def written(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in BLOCKS:
+        path = REPOSITORY / file
+        path.write_text(written(file, path.read_text(encoding="utf-8")), encoding="utf-8")
