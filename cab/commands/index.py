@@ -12,13 +12,15 @@ def index(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Make the MLflow index hold the store's records, all of them and no others.
+    """Make the MLflow index hold exactly the store's records.
 
-    Exit 1 if a file of the store is no record; it is named and left as it is.
+    Exit code 1 if a file in the store is not a record, or if MLflow refuses a record: each is
+    named, and the others are indexed. Exit code 2 if MLflow cannot be used.
     """
     from cab.records.store import RecordStore
-    from cab.tracking.index import Tracking
+    from cab.tracking.connection import Tracking
     from cab.tracking.index import index as index_records
+    from cab.tracking.index import refusals
 
     records, problems = RecordStore(store).load()
     for problem in problems:
@@ -27,14 +29,17 @@ def index(
     with Progress(console=output.err, disable=not output.err.is_terminal) as bar:
         task = bar.add_task("Indexing", total=len(records))
         done = index_records(records, tracking, complete=True, advance=lambda: bar.advance(task))
+    if done.refused:
+        output.warn(refusals(done.refused, len(records)))
     if json:
-        output.print_json({**output.plain(done), "uri": tracking.uri, "problems": problems})
+        output.print_json({**output.plain(done), "uri": tracking.shown, "problems": problems})
     else:
         output.out.print(
-            f"{len(records)} records in {tracking.uri}: {done.added} added, {done.replaced} "
-            f"replaced, {done.present} there already, {done.removed} without a record removed.",
+            f"{len(records) - len(done.refused)} of {len(records)} records are in MLflow at "
+            f"{tracking.shown}: {done.added} added, {done.replaced} replaced, {done.present} "
+            f"unchanged. {done.removed} runs without a record removed.",
             markup=False,
             soft_wrap=True,
         )
-    if problems:
+    if problems or done.refused:
         raise typer.Exit(1)

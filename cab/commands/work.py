@@ -163,8 +163,8 @@ def check_writable(records: "RecordStore") -> None:
 def indexed(
     runner: "Runner", tracking: TrackingKind, uri: str | None, start: bool
 ) -> Iterator[None]:
-    """Index the runner's records while it runs; afterwards say it if MLflow took none."""
-    from cab.tracking.index import Tracking
+    """Index the runner's records while it runs; afterwards warn of what is not in the index."""
+    from cab.tracking.connection import Tracking
     from cab.tracking.live import LiveIndex
 
     live = LiveIndex(Tracking.of_store(runner.store.root, uri))
@@ -179,7 +179,7 @@ def indexed(
         kept = "Records of finished cells are kept; the same command goes on."
         raise Interrupted(kept) from None
     if live.problem:
-        output.warn(f"MLflow took no record. {live.problem} `cab index` catches up.")
+        output.warn(live.problem)
 
 
 def hear(work: Work, finished: "Generator[Finished, None, None]", json: bool) -> "Tally":

@@ -1,42 +1,60 @@
 """A record as an MLflow run: what it is searched by, its parameters, its numbers, its artifact."""
 
+import contextlib
 import hashlib
-import re
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+import json
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from cab.records.store import Record
+from cab.tracking.names import Limits, cut, distinct, tidy
 
 KEY_TAG, DIGEST_TAG, PARENT_TAG = "cab.key", "cab.record", "mlflow.parentRunId"
-METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100
-"""MLflow's limits of one call."""
+
+_LARGEST = 2**63 - 1
 
 
 def write_run(client: Any, record: Record, experiment: str, more: Mapping[str, str]) -> None:
-    """Make the run of a record, with tags beside its own, such as its parent's."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+    """Make the run of a record, with tags beside its own, such as its parent's.
 
-    ended = milliseconds(record.provenance.ended)
+    If MLflow refuses a part of it, the run is deleted, as far as MLflow still answers.
+    """
+    limits = Limits.of_mlflow()
     run = client.create_run(
         experiment,
         start_time=milliseconds(record.provenance.started),
-        run_name=f"{record.variant.name} seed {record.seed}",
-        tags={**tags(record), **more},
+        run_name=cut(f"{record.variant.name} seed {record.seed}", limits.name),
+        tags={**tags(record, limits), **more},
     )
-    run_id = run.info.run_id
-    numbers = [Metric(name, value, ended, step) for name, value, step in metrics(record)]
-    for start in range(0, len(numbers), METRICS_AT_ONCE):
-        client.log_batch(run_id, metrics=numbers[start : start + METRICS_AT_ONCE])
-    settings = [Param(name, str(value)[:6000]) for name, value in params(record).items()]
-    for start in range(0, len(settings), PARAMS_AT_ONCE):
-        client.log_batch(run_id, params=settings[start : start + PARAMS_AT_ONCE])
+    try:
+        _fill(client, run.info.run_id, record, limits)
+    except BaseException:
+        # If this fails too the run stays without an end, and the next index deletes it.
+        with contextlib.suppress(Exception):
+            client.delete_run(run.info.run_id)
+        raise
+
+
+def _fill(client: Any, run_id: str, record: Record, limits: Limits) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+    ended = milliseconds(record.provenance.ended)
+    numbers = [
+        Metric(name, value, ended, step) for name, value, step in metrics(record, limits.name)
+    ]
+    for batch in _batches(numbers, limits.metrics_at_once, limits.request):
+        client.log_batch(run_id, metrics=batch)
+    settings = [Param(name, value) for name, value in params(record, limits).items()]
+    for batch in _batches(settings, limits.params_at_once, limits.request):
+        client.log_batch(run_id, params=batch)
     if record.task.data_fingerprint is not None:
         dataset = Dataset(
-            name=f"{record.task.name} v{record.task.version}",
-            digest=record.task.data_fingerprint[:36],
+            name=cut(f"{record.task.name} v{record.task.version}", limits.dataset),
+            digest=tidy(record.task.data_fingerprint)[: limits.digest],
             source_type="cab",
-            source=record.task.name,
+            source=cut(record.task.name, limits.dataset),
         )
         used = DatasetInput(dataset, [InputTag("mlflow.data.context", "test")])
         client.log_inputs(run_id, [used])
@@ -45,17 +63,34 @@ def write_run(client: Any, record: Record, experiment: str, more: Mapping[str, s
     client.set_terminated(run_id, status=status, end_time=ended)
 
 
+def _batches(entries: Sequence[Any], most: int, size: int) -> Iterator[list[Any]]:
+    """Split metrics or parameters into requests of so many entries and bytes at most."""
+    batch: list[Any] = []
+    room = size // 2  # the other half is for the field names around each entry
+    for entry in entries:
+        needed = len(json.dumps([entry.key, entry.value]))
+        if batch and (len(batch) == most or needed > room):
+            yield batch
+            batch, room = [], size // 2
+        batch.append(entry)
+        room -= needed
+    if batch:
+        yield batch
+
+
 def digest(record: Record) -> str:
     """Hash a record's text, to see whether it changed."""
     return hashlib.sha256(record.to_json().encode()).hexdigest()
 
 
 def milliseconds(moment: datetime) -> int:
-    """A moment as MLflow keeps it."""
-    return int(moment.timestamp() * 1000)
+    """A moment as MLflow keeps it: after 1970, and UTC where no zone is given."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(1, int(moment.timestamp() * 1000))
 
 
-def tags(record: Record) -> dict[str, str]:
+def tags(record: Record, limits: Limits) -> dict[str, str]:
     """What a run is searched by."""
     found = {
         KEY_TAG: record.key,
@@ -63,61 +98,88 @@ def tags(record: Record) -> dict[str, str]:
         "cab.variant": record.variant.name,
         "cab.variant_hash": record.variant.source_hash,
         "cab.task": record.task.name,
-        "cab.task_version": str(record.task.version),
+        "cab.task_version": _text(record.task.version),
         "cab.profile": record.task.profile,
         "cab.pattern": record.task.pattern,
         "cab.domain": record.task.domain,
-        "cab.seed": str(record.seed),
+        "cab.seed": _text(record.seed),
         "cab.status": record.status,
         "cab.device": record.environment.device,
         "cab.accelerator": record.environment.accelerator,
         "cab.git": record.provenance.git_revision or "",
     }
     if record.message:
-        found["cab.message"] = record.message[:5000]
-    return found
+        found["cab.message"] = record.message
+    return {name: cut(value, limits.tag) for name, value in found.items()}
 
 
-def params(record: Record) -> dict[str, Any]:
+def params(record: Record, limits: Limits) -> dict[str, str]:
     """The settings, flattened: variant.window, recipe.train.steps, seed ..."""
     settings = {
         "variant": {"name": record.variant.name, **record.variant.config},
         "recipe": record.settings.recipe,
         "seed": record.seed,
     }
-    return dict(_flatten(settings, ""))
+    found = dict(_flatten(settings, ()))
+    names = distinct(((path, ".".join(path)) for path in found), limits.name)
+    return {names[path]: cut(_text(value), limits.param) for path, value in found.items()}
 
 
-def _flatten(values: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _flatten(values: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     for name, value in values.items():
+        path = (*above, _text(name))
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from _flatten(value, path)
         else:
-            yield f"{prefix}{name}", value
+            yield path, value
 
 
-def metrics(record: Record) -> Iterator[tuple[str, float, int]]:
-    """Every number of a record, as (name, value, step)."""
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a {type(value).__name__} that is too long to write"
+
+
+def _sorted(settings: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(settings, sort_keys=True, default=repr)
+    except ValueError:
+        return ""
+
+
+def metrics(record: Record, limit: int = Limits.name) -> Iterator[tuple[str, float, int]]:
+    """Every number of a record that a double can hold, as (name, value, step)."""
+    numbers = list(_numbers(record))
+    names = distinct(((thing, "_".join(map(str, thing[:3]))) for thing, _, _ in numbers), limit)
+    for thing, value, step in numbers:
+        try:
+            number = float(value)
+        except OverflowError:
+            continue
+        if math.isfinite(number):
+            yield names[thing], number, max(-_LARGEST, min(step, _LARGEST))
+
+
+def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]]:
+    """Every number, its value and its step. Up to three parts make its name, more tell it apart."""
     for point in record.curve:
-        yield "train_loss", point.loss, point.step
+        yield ("train", "loss"), point.loss, point.step
         for name, value in point.valid.items():
-            yield f"valid_{name}", value, point.step
+            yield ("valid", name), value, point.step
     last = record.cost.steps or 0
     for name, estimate in record.metrics.test.items():
-        yield f"test_{name}", estimate.value, last
-        yield f"test_{name}_standard_error", estimate.standard_error, last
+        yield ("test", name), estimate.value, last
+        yield ("test", name, "standard_error"), estimate.standard_error, last
     for reached in record.metrics.lengths:
         if reached.estimate is not None:
-            name = f"test_{record.task.metric}_at_{reached.factor:g}x"
-            yield name, reached.estimate.value, last
+            at = f"at_{reached.factor:g}x"
+            thing = ("test", record.task.metric, at, reached.factor, reached.length)
+            yield thing, reached.estimate.value, last
     for name, estimate in record.shortcuts.items():
-        yield f"shortcut_{name}", estimate.value, last
+        yield ("shortcut", name), estimate.value, last
     for one in record.evaluations:
-        yield f"evaluation_{one.task}_{_plain(one.metric)}", one.value, last
+        made = (one.harness, one.task_version, _sorted(one.settings))
+        yield ("evaluation", one.task, one.metric, *made), one.value, last
     for name, number in record.cost.model_dump(exclude_none=True).items():
-        yield f"cost_{name}", float(number), last
-
-
-def _plain(name: str) -> str:
-    """A name of letters that MLflow takes."""
-    return re.sub(r"[^\w./-]+", "_", name).strip("_")
+        yield ("cost", name), number, last

@@ -35,7 +35,7 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     if page.stem == "sweeps":
         assert "Nothing to do: all 6 cells are done." in done.stderr
     if page.stem == "teams":
-        assert "1 records in sqlite:///shared.db: 0 added, 0 replaced, 1 there" in done.stdout
+        assert "1 records in sqlite:///shared.db: 0 added, 0 replaced, 1 unchanged" in done.stdout
 
 
 @pytest.mark.parametrize("page", [pytest.param(path, id=path.stem) for path in PAGES])
