@@ -35,9 +35,8 @@ def index(
         output.print_json({**output.plain(done), "uri": tracking.shown, "problems": problems})
     else:
         output.out.print(
-            f"{len(records) - len(done.refused)} of {len(records)} records are in MLflow at "
-            f"{tracking.shown}: {done.added} added, {done.replaced} replaced, {done.present} "
-            f"unchanged. {done.removed} runs without a record removed.",
+            f"{len(records) - len(done.refused)} records in {tracking.shown}: {done.added} added, "
+            f"{done.replaced} replaced, {done.present} unchanged, {done.removed} removed.",
             markup=False,
             soft_wrap=True,
         )

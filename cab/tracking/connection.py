@@ -25,13 +25,13 @@ _DATABASE_TRIES = 3
 
 
 class IndexFailed(CabError):
-    """MLflow cannot be used; `reason` says where and why, `indexed` counts the records it has."""
+    """MLflow cannot be used: `reason` says where and why, `indexed` counts the records it took."""
 
     def __init__(self, reason: str, indexed: int, total: int) -> None:
         self.reason, self.indexed = reason, indexed
         super().__init__(
-            f"{reason}. It has {indexed} of {total} records; all are kept in the store. Run "
-            "`cab index` again once it can be used."
+            f"{reason}. {indexed} of {total} records were indexed; all are kept in the store; run "
+            "`cab index` again once MLflow can be used."
         )
 
 
@@ -61,7 +61,7 @@ class Tracking:
     @property
     def shown(self) -> str:
         """The URI as messages show it, without a password."""
-        return tidy(re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", self.uri))
+        return tidy(_without_password(self.uri))
 
     @property
     def local(self) -> bool:
@@ -133,8 +133,16 @@ def locked(tracking: Tracking) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why MLflow failed, in one line without a final full stop."""
-    return one_line(str(error)) or type(error).__name__
+    """Why MLflow failed, in one line without a final full stop and without a password."""
+    text = _without_password(re.sub(r"^\([\w.]+\) ", "", str(error).strip()))
+    if "Max retries exceeded" in text:  # the whole text repeats the address three times
+        cause = re.search(r"\[Errno -?\d+\] [\w ]+|too many \d+ error responses|timed out", text)
+        return "the server does not answer" + (f" ({cause[0]})" if cause else "")
+    return one_line(text) or type(error).__name__
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)
 
 
 def connect(tracking: Tracking) -> Any:

@@ -162,7 +162,7 @@ def metrics(record: Record, limit: int = Limits.name) -> Iterator[tuple[str, flo
 
 
 def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]]:
-    """Every number, its value and its step. Up to three parts make its name, more tell it apart."""
+    """Every number as (thing, value, step): three parts of a thing make its name at most."""
     for point in record.curve:
         yield ("train", "loss"), point.loss, point.step
         for name, value in point.valid.items():

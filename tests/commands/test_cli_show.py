@@ -125,5 +125,5 @@ def test_an_index_holds_all_records_once_and_says_what_it_did(store: Path) -> No
     assert second.code == 1
     assert foreign.name in second.err
     assert "8 records" in second.out
-    assert "0 added, 0 replaced, 8 there already, 1 without a record removed" in second.out
+    assert "0 added, 0 replaced, 8 unchanged, 1 removed" in second.out
     assert foreign.read_text() == '{"not": "mine"}'

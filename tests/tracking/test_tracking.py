@@ -128,14 +128,6 @@ def test_an_index_made_from_records_alone_equals_the_live_one(live: Path, tmp_pa
         assert content(store) == before
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without runs, to copy: MLflow takes seconds to set one up."""
-    tracking = Tracking.of_store(tmp_path_factory.mktemp("empty"))
-    index([], tracking)
-    return Path(tracking.uri.removeprefix("sqlite:///"))
-
-
 def new_index(root: Path, empty: Path, records: Iterable[Record]) -> Tracking:
     root.mkdir(exist_ok=True)
     shutil.copy(empty, root / "mlflow.db")
