@@ -53,7 +53,7 @@ def plain(text: str, limit: int = Limits.name) -> str:
 
     No slash is kept: MLflow reads names as paths. Different texts may become equal.
     """
-    name = re.sub(r"[^\w.-]+", "_", text).strip("_").lstrip(".")
+    name = re.sub(r"[^\w.-]+", "_", text).rstrip("_").lstrip("_.")
     return name if 0 < len(name) <= limit else _with_hash(name, text, limit)
 
 

@@ -115,9 +115,13 @@ def tags(record: Record, limits: Limits) -> dict[str, str]:
 
 def params(record: Record, limits: Limits) -> dict[str, str]:
     """The settings, flattened: variant.window, recipe.train.steps, seed ..."""
+    # As the record's file has them: lists and tuples are one there.
     settings = {
-        "variant": {"name": record.variant.name, **record.variant.config},
-        "recipe": record.settings.recipe,
+        "variant": {
+            "name": record.variant.name,
+            **record.variant.model_dump(mode="json")["config"],
+        },
+        "recipe": record.settings.model_dump(mode="json")["recipe"],
         "seed": record.seed,
     }
     found = dict(_flatten(settings, ()))
