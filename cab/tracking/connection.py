@@ -132,9 +132,23 @@ def locked(tracking: Tracking) -> Iterator[None]:
         lock.release()
 
 
+def is_general(error: BaseException | None) -> bool:
+    """Whether an error would meet any other record too: a full disk, a locked database."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return True
+        if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
+            return True
+        if type(error).__name__ == "OperationalError":  # of the database's driver or SQLAlchemy
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def reason_of(error: BaseException) -> str:
     """Why MLflow failed, in one line without a final full stop and without a password."""
-    text = _without_password(re.sub(r"^\([\w.]+\) ", "", str(error).strip()))
+    text = re.sub(r"^\(raised as a result of [^\n]*\n", "", str(error).strip())
+    text = _without_password(re.sub(r"^\([\w.]+\) ", "", text))
     if "Max retries exceeded" in text:  # the whole text repeats the address three times
         cause = re.search(r"\[Errno -?\d+\] [\w ]+|too many \d+ error responses|timed out", text)
         return "the server does not answer" + (f" ({cause[0]})" if cause else "")

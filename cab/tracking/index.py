@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cab.errors import CabError
 from cab.records.store import Record
-from cab.tracking.connection import IndexFailed, Tracking, locked, reason_of
+from cab.tracking.connection import IndexFailed, Tracking, is_general, locked, reason_of
 from cab.tracking.mirror import Mirror
 from cab.tracking.names import one_line
 from cab.tracking.runs import milliseconds
@@ -77,8 +77,8 @@ def index(
                         runs = mirror.find(record.key)
                     counts[mirror.sync_run(record, runs.get(record.key))] += 1
                 except Exception as error:
-                    if isinstance(error, OSError) and error.errno is not None:
-                        raise  # the disk is full, say: the next record would fare no better
+                    if is_general(error):
+                        raise
                     mirror.check()
                     refused.append(_refusal(record, error))
                 runs.pop(record.key, None)

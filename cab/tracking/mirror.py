@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cab.records.store import Record
-from cab.tracking.connection import Tracking, connect
+from cab.tracking.connection import Tracking, connect, is_general
 from cab.tracking.names import Limits, cut, lasting
 from cab.tracking.runs import DIGEST_TAG, KEY_TAG, PARENT_TAG, digest, milliseconds, write_run
 
@@ -111,7 +111,9 @@ class Mirror:
                 old = there.pop((experiment, invocation), None)
                 parent = self._sync_parent(experiment, invocation, its, old)
                 self.parents[command] = (experiment, parent)
-            except Exception as error:  # as far as MLflow answers, its records alone are refused
+            except Exception as error:  # if MLflow still works, only its records are refused
+                if is_general(error):
+                    raise
                 self.check()
                 self.parents[command] = error
         if self.complete:
