@@ -62,7 +62,7 @@ class Mirror:
         """The finished runs of cells, or of one cell; half-written ones are deleted on the way."""
         runs: dict[str, Any] = {}
         condition = f"= '{key}'" if key else "!= ''"
-        for run in self._runs(f"tags.`{KEY_TAG}` {condition}{self._own}"):
+        for run in list(self._runs(f"tags.`{KEY_TAG}` {condition}{self._own}")):
             name = run.data.tags[KEY_TAG]
             if run.info.end_time is None or name in runs:
                 self._delete(run)
@@ -98,7 +98,7 @@ class Mirror:
         if not self.complete and len(invocations) == 1:
             condition = f"tags.`{INVOCATION_TAG}` = '{invocations.pop()}'"
         there: dict[_Command, Any] = {}
-        for run in self._runs(condition + self._own) if records or self.complete else ():
+        for run in list(self._runs(condition + self._own)) if records or self.complete else ():
             place = run.info.experiment_id, run.data.tags[INVOCATION_TAG]
             if place in there and self.complete:
                 self._delete(run)  # made twice, because the answer to the first request was lost
