@@ -265,6 +265,11 @@ def name_of_role(variants: Registry[VariantCard], role: Role) -> str:
     return name
 
 
+def reference_names(variants: Registry[VariantCard]) -> tuple[str, str]:
+    """The two variants between which scores are measured: softmax and none."""
+    return name_of_role(variants, "reference"), name_of_role(variants, "zero")
+
+
 def discover_variants(
     include: tuple[Path, ...] = (), *, tolerant: bool = False
 ) -> Registry[VariantCard]:

@@ -17,6 +17,7 @@ from cab.errors import CabError
 from cab.records.results import canonical_line
 from cab.scores import report
 from cab.scores.drawn import Drawn
+from cab.scores.missing import Missing
 from cab.site import pages
 from cab.site.content import Content, ProfileContent, complexity, gather, slug
 from cab.site.glossary import GLOSSARY
@@ -30,14 +31,20 @@ MARK = ".cab-site"
 
 @dataclass(frozen=True)
 class Written:
-    """The files that were written, by name, and what was wrong with the results."""
+    """The files that were written, by name, and what was wrong with the results.
+
+    notes says which published results were replaced by the user's, missing which references the
+    boards lack.
+    """
 
     files: tuple[str, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    missing: tuple[Missing, ...] = ()
 
 
-def build_site(results: Path, out: Path, include: tuple[Path, ...] = ()) -> Written:
-    """Write the site of a results folder.
+def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) -> Written:
+    """Write the site of a results folder; None stands for those that `results_folders` finds.
 
     The pages are made beside their place and put there when all are whole.
 
@@ -66,7 +73,8 @@ def build_site(results: Path, out: Path, include: tuple[Path, ...] = ()) -> Writ
     except OSError as error:
         raise CabError(f"The site cannot be written to {out}: {error}.") from None
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    return Written(tuple(written), tuple(content.problems))
+    missing = tuple(missing for one in content.profiles for missing in one.board.missing)
+    return Written(tuple(written), tuple(content.problems), tuple(content.notes), missing)
 
 
 def files(content: Content) -> dict[str, str]:

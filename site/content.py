@@ -17,11 +17,12 @@ from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
 from cab.publishing.standing import Standing, standing
-from cab.records.results import Verification, read_results
+from cab.records.folders import Published, results_folders
+from cab.records.results import Verification
 from cab.records.store import Record
-from cab.registry import Registry, discover_tasks, discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.scores.board import Board, make_board
-from cab.scores.reference import ReferenceTables, read_reference
+from cab.scores.reference import ReferenceTables, read_tables
 from cab.scores.rows import BoardRow
 from cab.scores.table import board_entry, current, records_table
 from cab.taxonomy import TaskCard, VariantCard
@@ -75,16 +76,18 @@ def by_entry(records: Iterable[Record]) -> Iterator[tuple[str, str, list[Record]
 
 @dataclass(frozen=True)
 class Content:
-    """Everything, with the problems that were met."""
+    """Everything, with the problems that were met, and what of the user's replaced what."""
 
     profiles: tuple[ProfileContent, ...]
     variants: Mapping[str, VariantCard]
     tasks: Mapping[str, TaskCard]
     reference: str
+    zero: str
     published: tuple[ReferenceTables, ...]
     texts: Mapping[str, str]
     kernels: Mapping[str, list[BenchRow]]
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def family(self, variant: str) -> str:
         """A variant's family; "unknown" of one whose code is not here."""
@@ -92,43 +95,56 @@ class Content:
         return "unknown" if card is None else card.family
 
 
-def gather(results: Path, include: tuple[Path, ...] = ()) -> Content:
-    """Read a results folder, and the CHANGELOG and CONTRIBUTING beside it."""
+def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
+    """Read a results folder, and the CHANGELOG and CONTRIBUTING beside it.
+
+    Args:
+        results: the folder; None stands for those that `results_folders` finds.
+    """
+    folders = results_folders(results)
     registry = discover_variants(include)
     variants, tasks = _cards(registry), _cards(discover_tasks())
     problems: list[str] = []
+    notes: list[str] = []
+
+    def files(folder: str, pattern: str) -> list[Path]:
+        found, replaced = folders.files(folder, pattern)
+        notes.extend(replaced)
+        return found
+
     profiles = []
     for name, profile in PROFILES.items():
         if not profile.scored:
             continue
-        records, verifications, found = read_results(results, name)
-        problems += found
-        if records or not profiles:
-            certificates = _certificates(results / "necessity" / name, problems)
-            profiles.append(_profile(name, records, verifications, certificates, variants, tasks))
+        published = folders.read(name, reference_names(registry))
+        problems += published.problems
+        notes += published.notes
+        if published.records or not profiles:
+            certificates = _certificates(files(f"necessity/{name}", "*.json"), problems)
+            profiles.append(_profile(name, published, certificates, variants, tasks))
     texts = {}
     for title in ("CHANGELOG", "CONTRIBUTING"):
-        path = results.resolve().parent / f"{title}.md"
+        path = folders.project / f"{title}.md"
         texts[title] = path.read_text(encoding="utf-8") if path.is_file() else ""
-    (reference,) = (name for name, card in variants.items() if card.role == "reference")
     return Content(
         tuple(profiles),
         variants,
         tasks,
-        reference,
-        tuple(read_reference(results)),
+        *reference_names(registry),
+        tuple(read_tables(files("reference", "*.json"))),
         texts,
-        _kernels(results / "kernels", registry, problems),
+        _kernels(files("kernels", "*.jsonl"), registry, problems),
         problems,
+        notes,
     )
 
 
 def _kernels(
-    folder: Path, variants: Registry[VariantCard], problems: list[str]
+    files: Iterable[Path], variants: Registry[VariantCard], problems: list[str]
 ) -> dict[str, list[BenchRow]]:
     """The measurements of each machine, by file name; not those of sources that changed since."""
     found = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in files:
         try:
             rows = read_rows(path)
         except CabError as error:
@@ -149,16 +165,15 @@ def _cards(registry: Registry[Any]) -> dict[str, Any]:
 
 def _profile(
     profile: str,
-    records: list[Record],
-    verifications: list[Verification],
+    published: Published,
     certificates: Mapping[str, Mapping[str, Any]],
     variants: Mapping[str, VariantCard],
     tasks: Mapping[str, TaskCard],
 ) -> ProfileContent:
-    table = records_table(records)
+    table = records_table(published.records)
     board = make_board(table, profile, tasks, variants)
     cells = current(table, tasks, profile)
-    runs = {one.key: one for one in verifications}
+    runs = {one.key: one for one in published.verifications}
     standings = {}
     for row in board.rows:
         own = cells[cells["entry"] == row.entry]
@@ -169,16 +184,18 @@ def _profile(
         board=board,
         together=make_board(table, profile, tasks, variants, together=True),
         cells=cells,
-        records={record.key: record for record in records},
+        records={record.key: record for record in published.records},
         standings=standings,
         verifications=runs,
         certificates=certificates,
     )
 
 
-def _certificates(folder: Path, problems: list[str]) -> dict[str, Mapping[str, Any]]:
+def _certificates(
+    files: Iterable[Path], problems: list[str]
+) -> dict[str, Mapping[str, Any]]:
     found = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in files:
         try:
             found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.strips import Axis, score_axis, spark
+from cab.site.unscored import missing_of, without_score
 from cab.site.weights import along_the_sequence, evaluated
 from cab.taxonomy import Domain, Family, Pattern, TaskCard
 
@@ -121,7 +122,7 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
     counting = _counting(content, one)
     return {
         "groups": groups,
-        "without": [row for row in one.board.rows if row.score is None],
+        "without": without_score(content, one),
         "together": {entry: str(row.place or "") for entry, row in together.items()},
         "families": families,
         "complexities": {name: complexity(content.variants[name])
@@ -143,6 +144,13 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
     return {
         "pattern": pattern,
         "rows": rows,
+        "unscored": [
+            row
+            for row in one.board.rows
+            if pattern not in row.patterns
+            and any(content.tasks[task].pattern == pattern for task in row.results)
+        ],
+        "missing": missing_of(one, (t for t, c in content.tasks.items() if c.pattern == pattern)),
         "counting": [card for card in _counting(content, one) if card.pattern == pattern],
         "others": [
             card
@@ -166,6 +174,8 @@ def variant(
         "name": name,
         "card": card,
         "rows": rows,
+        "unscored": [reason for reason, _ in without_score(content, one, name)],
+        "missing": missing_of(one, (task for row in rows for task in row.results)),
         "records": records,
         "on_board": one.on_board,
         "curves": _curves(counted),

@@ -1,5 +1,6 @@
 """What the commands about boards share: where results come from, and how a row is said."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,17 +9,24 @@ import typer
 from cab.commands import output
 from cab.errors import CabError
 from cab.profiles import PROFILES, get_profile
-from cab.registry import Registry, discover_tasks, discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
+    from cab.records.folders import ResultsFolders
     from cab.records.store import Record
     from cab.scores.board import Board
-
-DEFAULT_RESULTS = Path("results")
+    from cab.scores.missing import Missing
 
 Results = Annotated[
-    Path, typer.Option("--results", help="Folder of published results.", envvar="CAB_RESULTS")
+    Path | None,
+    typer.Option(
+        "--results",
+        help="Folder of published results [default: the checkout's; elsewhere ./results, read "
+        "together with those that CAB brings].",
+        envvar="CAB_RESULTS",
+        show_default=False,
+    ),
 ]
 FromStore = Annotated[
     Path | None,
@@ -39,13 +47,16 @@ def scored_profile(name: str) -> str:
     return name
 
 
-def read_records(results: Path, store: Path | None, profile: str) -> "list[Record]":
+def read_records(
+    results: "ResultsFolders", store: Path | None, profile: str, references: Collection[str]
+) -> "list[Record]":
     """The published records of a profile and, of a store, those that could be published."""
-    from cab.records.results import publishable, read_results
+    from cab.records.results import publishable
     from cab.records.store import RecordStore
 
-    records, _, problems = read_results(results, profile)
-    by_key = {record.key: record for record in records}
+    published = results.read(profile, references)
+    problems = [*published.problems, *published.notes]
+    by_key = {record.key: record for record in published.records}
     if store is not None:
         own, more = RecordStore(store).load()
         problems += more
@@ -60,7 +71,7 @@ def read_records(results: Path, store: Path | None, profile: str) -> "list[Recor
 
 
 def load_board(
-    results: Path,
+    results: Path | None,
     store: Path | None,
     profile: str,
     include: tuple[Path, ...] = (),
@@ -71,12 +82,16 @@ def load_board(
     Raises:
         CabError: there is nothing to show.
     """
+    from cab.records.folders import results_folders
     from cab.scores.board import make_board
+    from cab.scores.missing import Missing
     from cab.scores.table import records_table
 
     scored_profile(profile)
     variants, tasks = discover_variants(include), discover_tasks()
-    records = read_records(results, store, profile)
+    folders = results_folders(results)
+    references = reference_names(variants)
+    records = read_records(folders, store, profile, references)
     board = make_board(
         records_table(records),
         profile,
@@ -85,9 +100,21 @@ def load_board(
         together,
     )
     if not board.rows:
-        where = f"{results}/{profile}" + (f" and {store}" if store else "")
-        raise CabError(
-            f"{where} holds no {profile} results that count. `--store runs` shows your own runs; "
-            f"`cab publish` publishes them."
+        where = " and ".join(map(str, (folders, *([store] if store else []))))
+        # In a profile in which no task is scored yet, the whole row stands for its tasks.
+        whole = Missing(references, tuple(tasks.names()), profile)
+        needed = " ".join(map(missing_text, board.missing)) or (
+            f"Scores need {' and '.join(references)}: run `{whole.command()}`, then `cab publish`."
         )
+        raise CabError(
+            f"There are no {profile} results that count in {where}. `--store runs` shows your own "
+            f"runs; `cab publish` publishes them. {needed}"
+        )
+    for missing in board.missing:
+        output.warn(missing_text(missing))
     return board, variants, tasks
+
+
+def missing_text(missing: "Missing") -> str:
+    """Which references are missing on a board, and how they come there."""
+    return f"{missing.sentence} Run `{missing.command()}`, then `cab publish`."

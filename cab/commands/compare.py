@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cab.commands import output
-from cab.commands.boards import DEFAULT_RESULTS, FromStore, Results, ScoredProfile, load_board
+from cab.commands.boards import FromStore, Results, ScoredProfile, load_board
 from cab.commands.options import Include, Json
 from cab.errors import UnknownName
 
@@ -17,7 +17,7 @@ def compare(
     one: Annotated[str, typer.Argument(help="An entry, as `cab leaderboard` names it.")],
     other: Annotated[str, typer.Argument(help="Another.")],
     profile: ScoredProfile = "quick",
-    results: Results = DEFAULT_RESULTS,
+    results: Results = None,
     store: FromStore = None,
     include: Include = None,
     json: Json = False,

@@ -6,7 +6,6 @@ import typer
 
 from cab.commands import output
 from cab.commands.boards import (
-    DEFAULT_RESULTS,
     FromStore,
     Results,
     ScoredProfile,
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 def leaderboard(
     profile: ScoredProfile = "quick",
     pattern: Patterns = None,
-    results: Results = DEFAULT_RESULTS,
+    results: Results = None,
     store: FromStore = None,
     together: Annotated[
         bool, typer.Option("--together", help="Rank rows of different coverage with one another.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cab.commands import output
-from cab.commands.boards import DEFAULT_RESULTS, Results, ScoredProfile, scored_profile
+from cab.commands.boards import Results, ScoredProfile, scored_profile
 from cab.commands.options import DEFAULT_STORE, Json, Store
 from cab.errors import CabError
 
@@ -18,7 +18,7 @@ def publish(
     ] = None,
     profile: ScoredProfile = "quick",
     store: Store = DEFAULT_STORE,
-    results: Results = DEFAULT_RESULTS,
+    results: Results = None,
     json: Json = False,
 ) -> None:
     """Write the store's records to results/<profile>/<variant>.jsonl, to be reviewed and merged.
@@ -26,10 +26,13 @@ def publish(
     Records are added to those that are published; the same cell is replaced. Left out, and said:
     records that ended in error, that were not proved, or whose training was changed.
     """
+    from cab.records.folders import refuse_package, results_folders
     from cab.records.results import publishable, results_file, write_results
     from cab.records.store import Record, RecordStore
 
     scored_profile(profile)
+    folder = results_folders(results).own
+    refuse_package([folder])
     records, problems = RecordStore(store).load()
     for problem in problems:
         output.warn(problem)
@@ -47,7 +50,7 @@ def publish(
     written: list[tuple[str, Path, int, int]] = []
     for name, own in by_variant.items():
         if own:
-            path = results_file(results, profile, name)
+            path = results_file(folder, profile, name)
             written.append((name, path, len(own), write_results(path, own)))
     sentences = [
         f"{count} of {name} left out: {reason}." for (name, reason), count in left_out.items()

@@ -8,7 +8,6 @@ import typer
 
 from cab.commands import output
 from cab.commands.boards import (
-    DEFAULT_RESULTS,
     FromStore,
     Results,
     ScoredProfile,
@@ -31,7 +30,7 @@ def report(
     format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.MARKDOWN,
     profile: ScoredProfile = "quick",
     rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
-    results: Results = DEFAULT_RESULTS,
+    results: Results = None,
     store: FromStore = None,
     include: Include = None,
     file: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cab.commands import output
-from cab.commands.boards import DEFAULT_RESULTS, Results
+from cab.commands.boards import Results, missing_text
 from cab.commands.options import Include
 from cab.errors import CabError
 
@@ -18,20 +18,20 @@ DEFAULT_OUT = Path("site/public")
 
 @app.command("build")
 def build(
-    results: Results = DEFAULT_RESULTS, out: Out = DEFAULT_OUT, include: Include = None
+    results: Results = None, out: Out = DEFAULT_OUT, include: Include = None
 ) -> None:
     """Write all pages from the published results. Equal results give equal bytes."""
     from cab.site.build import build_site
 
     pages = build_site(results, out, tuple(include or ()))
-    for problem in pages.problems:
+    for problem in (*pages.problems, *pages.notes, *map(missing_text, pages.missing)):
         output.warn(problem)
     output.out.print(f"{len(pages.files)} files in {out}", markup=False, soft_wrap=True)
 
 
 @app.command("serve")
 def serve(
-    results: Results = DEFAULT_RESULTS,
+    results: Results = None,
     out: Out = DEFAULT_OUT,
     include: Include = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,

@@ -10,7 +10,7 @@ from cab.commands import output
 from cab.commands.options import DataDir, Device, Include, Json, choose_device
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError
-from cab.registry import Registry, discover_tasks, discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
@@ -46,13 +46,17 @@ def verify(
     chosen = choose_device(device) if sample != 0 else "cpu"
     directory = data_directory(data_dir)
     from cab.publishing.validation import validate
-    from cab.records.results import read_file, read_results
+    from cab.records.folders import folders_around, refuse_package
+    from cab.records.results import read_file
 
+    if write:
+        refuse_package(file)
     problems: list[Problem] = []
     runs: list[tuple[Path, Verification]] = []
     sentences: list[str] = []
     for path in file:
-        published = read_results(path.parent.parent, path.parent.name)[0]
+        folders = folders_around(path)
+        published = folders.read(path.parent.name, reference_names(variants)).records
         found = validate(path, variants, tasks, published, files)
         found += _suspicions(path, published, variants, tasks)
         problems += found

@@ -6,7 +6,7 @@ results on, the CAB score the mean over those patterns; a task without a result 
 is not zero, and is counted by the coverage. Ranks compare rows of equal coverage only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from cab.scores.drawn import (
     mean_over_tasks,
     weighted,
 )
+from cab.scores.missing import Missing, group_missing
 from cab.scores.normalise import Scale, scale_of
 from cab.scores.ranking import rank, seeds_of
 from cab.scores.rows import BoardRow, Coverage, Result
@@ -33,7 +34,8 @@ class Board:
     """A profile's rows, best first within equal coverage, wider coverage first.
 
     scales holds the counting tasks. left_out says of each other task of the profile why it does
-    not count. band is the hull of the identity rows' intervals and of 1: what one and the same
+    not count, missing of which tasks, on which entries ran, the references have no result (of a
+    board without rows: all tasks of the score). band is the hull of the identity rows' intervals and of 1: what one and the same
     function scores, by other code and other seeds; pattern_bands is the same of each pattern.
     """
 
@@ -43,6 +45,7 @@ class Board:
     left_out: Mapping[str, str]
     band: Interval | None
     pattern_bands: Mapping[Pattern, Interval]
+    missing: tuple[Missing, ...] = ()
 
     def row(self, entry: str) -> BoardRow | None:
         """The row of an entry."""
@@ -64,9 +67,15 @@ def make_board(
     reference = next(name for name, card in variants.items() if card.role == "reference")
     zero = next(name for name, card in variants.items() if card.role == "zero")
     means = _means(table)
-    scales, left_out = _scales(tasks, profile, means, reference, zero)
+    scales, left_out = _scales(tasks, profile, means, (reference, zero))
+    missing = {
+        task: absent
+        for task in (tasks if table.empty else map(str, table["task"].unique()))
+        if tasks[task].scored_in(profile)
+        and (absent := _absent(task, means, (reference, zero)))
+    }
     rows = [
-        _row(group, means, scales, tasks, variants, (reference, zero))
+        _row(group, means, scales, tasks, variants, (reference, zero), missing)
         for _, group in table.groupby("entry", sort=True)
     ]
     by_pattern = {
@@ -81,6 +90,7 @@ def make_board(
         left_out,
         _band([row.score for row in identities]),
         {pattern: band for pattern, band in by_own.items() if band is not None},
+        group_missing(missing, profile),
     )
 
 
@@ -98,17 +108,18 @@ def _scales(
     tasks: Mapping[str, TaskCard],
     profile: str,
     means: Mapping[tuple[str, str], Drawn],
-    reference: str,
-    zero: str,
+    ends_of_scale: tuple[str, str],
 ) -> tuple[dict[str, Scale], dict[str, str]]:
     scales, left_out = {}, {}
+    reference, zero = ends_of_scale
     for task, card in sorted(tasks.items()):
         ends = (means.get((task, reference)), means.get((task, zero)))
         if not card.scored_in(profile):
             left_out[task] = "diagnostic: no certificate of necessity in this profile"
         elif ends[0] is None or ends[1] is None:
-            missing = reference if ends[0] is None else zero
-            left_out[task] = f"{missing} has no result yet, so there is no scale"
+            absent = _absent(task, means, ends_of_scale)
+            verb = "has" if len(absent) == 1 else "have"
+            left_out[task] = f"{' and '.join(absent)} {verb} no result yet, so there is no scale"
         else:
             scale = scale_of(ends[0].point, ends[1].point, card.chance, card.higher_is_better)
             if scale is None:
@@ -118,6 +129,13 @@ def _scales(
             else:
                 scales[task] = scale
     return scales, left_out
+
+
+def _absent(
+    task: str, means: Mapping[tuple[str, str], Drawn], ends: tuple[str, str]
+) -> tuple[str, ...]:
+    """The references of which no seed ended well on a task."""
+    return tuple(name for name in ends if (task, name) not in means)
 
 
 def _blurred(top: Drawn, floor: Drawn) -> bool:
@@ -133,6 +151,7 @@ def _row(
     tasks: Mapping[str, TaskCard],
     variants: Mapping[str, VariantCard],
     ends: tuple[str, str],
+    missing: Collection[str],
 ) -> BoardRow:
     entry, variant = group["entry"].iloc[0], group["variant"].iloc[0]
     results: dict[str, Result] = {}
@@ -177,7 +196,9 @@ def _row(
         coverage,
         seeds=0,
     )
-    return replace(row, seeds=seeds_of(row, scored))
+    # An entry without a score has its seeds all the same.
+    asked = list(scored) or [task for task in results if task in missing] or list(results)
+    return replace(row, seeds=seeds_of(row, asked))
 
 
 def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:

@@ -5,7 +5,7 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -65,13 +65,18 @@ class ReferenceTables(_Part):
 
 
 def read_reference(folder: Path) -> list[ReferenceTables]:
-    """All published tables of a results folder, by file name.
+    """All published tables of a results folder, by file name; see `read_tables`."""
+    return read_tables(sorted((folder / "reference").glob("*.json")))
+
+
+def read_tables(files: Iterable[Path]) -> list[ReferenceTables]:
+    """The published tables of some files.
 
     Raises:
         CabError: a file is not of this form.
     """
     found = []
-    for path in sorted((folder / "reference").glob("*.json")):
+    for path in files:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found.append(ReferenceTables.model_validate(content))

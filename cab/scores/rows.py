@@ -18,6 +18,8 @@ class Coverage:
     of_patterns: int
 
     def __str__(self) -> str:
+        if not self.of_tasks:
+            return "not scored"
         return (
             f"{len(self.patterns)}/{self.of_patterns} patterns, {len(self.tasks)}/{self.of_tasks} "
             f"tasks"
@@ -43,7 +45,8 @@ class Result:
 class BoardRow:
     """An entry. score is None without a result on any counting task.
 
-    seeds is the least number of seeds on a task that counts. place is its place among rows of the
+    seeds is the least number of seeds on a task that counts; where it has no score, on the tasks
+    whose references are missing, else on all that it ran. place is its place among rows of the
     same coverage, places the one within each pattern; there is none for what is not ranked:
     controls, the reference, entries with too few seeds or alone in their coverage.
     """
