@@ -33,6 +33,9 @@ PROFILES = {
 }
 
 
+DEFAULT_PROFILE = "quick"
+"""The profile of a command that names none."""
+
 TUNED = "train.learning_rate"
 """The one training setting that is chosen per entry, on validation, in `TUNED_PROFILES`."""
 

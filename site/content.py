@@ -191,9 +191,7 @@ def _profile(
     )
 
 
-def _certificates(
-    files: Iterable[Path], problems: list[str]
-) -> dict[str, Mapping[str, Any]]:
+def _certificates(files: Iterable[Path], problems: list[str]) -> dict[str, Mapping[str, Any]]:
     found = {}
     for path in files:
         try:

@@ -23,7 +23,9 @@ def _reason(content: Content, one: ProfileContent, row: BoardRow) -> str:
     absent = {task for missing in one.board.missing for task in missing.tasks}
     results = row.results.items()
     if any(task in absent and result.mean is not None for task, result in results):
-        return f"No score, since {content.reference} or {content.zero} has no result on these tasks"
+        return (
+            f"No score, since {content.reference} or {content.zero} has no result on these tasks"
+        )
     scored = {name for name, card in content.tasks.items() if card.scored_in(one.profile)}
     if any(task in scored and result.mean is None for task, result in results):
         return "No seed ended well on a task that counts"

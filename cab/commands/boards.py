@@ -1,5 +1,6 @@
 """What the commands about boards share: where results come from, and how a row is said."""
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ import typer
 
 from cab.commands import output
 from cab.errors import CabError
-from cab.profiles import PROFILES, get_profile
+from cab.profiles import DEFAULT_PROFILE, PROFILES, get_profile
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -103,18 +104,28 @@ def load_board(
         where = " and ".join(map(str, (folders, *([store] if store else []))))
         # In a profile in which no task is scored yet, the whole row stands for its tasks.
         whole = Missing(references, tuple(tasks.names()), profile)
-        needed = " ".join(map(missing_text, board.missing)) or (
-            f"Scores need {' and '.join(references)}: run `{whole.command()}`, then `cab publish`."
+        needed = " ".join(missing_text(one, results) for one in board.missing) or (
+            f"Scores need {' and '.join(references)}. {how_to_add(whole, results)}"
         )
         raise CabError(
             f"There are no {profile} results that count in {where}. `--store runs` shows your own "
             f"runs; `cab publish` publishes them. {needed}"
         )
     for missing in board.missing:
-        output.warn(missing_text(missing))
+        output.warn(missing_text(missing, results))
     return board, variants, tasks
 
 
-def missing_text(missing: "Missing") -> str:
-    """Which references are missing on a board, and how they come there."""
-    return f"{missing.sentence} Run `{missing.command()}`, then `cab publish`."
+def missing_text(missing: "Missing", results: Path | None) -> str:
+    """Which references are missing on a board of a results folder, and how they come there."""
+    return f"{missing.sentence} {how_to_add(missing, results)}"
+
+
+def how_to_add(missing: "Missing", results: Path | None) -> str:
+    """The commands that bring missing references into a results folder."""
+    words = ["cab publish", *(f"--variant {name}" for name in missing.references)]
+    if missing.profile != DEFAULT_PROFILE:
+        words.append(f"--profile {missing.profile}")
+    if results is not None:
+        words.append(f"--results {shlex.quote(str(results))}")
+    return f"Run `{missing.command()}`, then `{' '.join(words)}`."

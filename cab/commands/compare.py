@@ -51,7 +51,9 @@ def compare(
         ],
     )
     if found.difference is None or found.p_value is None:
-        sentence = f"{one} and {other} have no task with a common seed; there is no difference."
+        sentence = (
+            f"{one} and {other} have no scored task with a common seed; there is no difference."
+        )
     else:
         sentence = (
             f"Overall {found.difference:+.3f} {_text(found.interval)}, p = {found.p_value:.3g} "

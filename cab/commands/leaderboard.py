@@ -12,6 +12,7 @@ from cab.commands.boards import (
     load_board,
 )
 from cab.commands.options import Include, Json, Patterns, read_patterns
+from cab.errors import CabError
 from cab.taxonomy import Pattern
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ def leaderboard(
         found = document(board)
         found["rows"] = [one for one in found["rows"] if one["entry"] in wanted]
         return output.print_json(found)
+    if not rows:
+        raise CabError(
+            f"No entry has a score in {', '.join(asked)} in profile {profile}. Without --pattern "
+            f"all entries are shown."
+        )
     shown = asked or tuple(Pattern)
     output.print_table(
         f"CAB, profile {profile}: 0 is no attention, 1 is softmax",

@@ -1,16 +1,23 @@
 """`cab show`: the stored results, beside the reference and the controls."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cab.commands import output
+from cab.commands.boards import Results
 from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 from cab.profiles import get_profile
+from cab.records.folders import results_folders
+from cab.records.sources import source_hash
 from cab.records.store import Record, RecordStore
-from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
+from cab.registry import Registry, discover_tasks, discover_variants, reference_names
+from cab.scores.missing import Missing, group_missing
+from cab.scores.published_references import PublishedReference, find_stand_ins
 from cab.scores.summary import Row, rows_of_task, score, summarise
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -19,12 +26,14 @@ def show(
     variant: Annotated[str | None, typer.Argument(help="A variant; all of them if none.")] = None,
     profile: Annotated[str, typer.Option(help="The profile to show.")] = "quick",
     store: Store = DEFAULT_STORE,
+    results: Results = None,
     include: Include = None,
     json: Json = False,
 ) -> None:
     """Show stored results with their intervals, beside softmax and none.
 
-    Scores are 0 for no attention and 1 for softmax; diagnostic tasks have none.
+    Scores are 0 for no attention and 1 for softmax; diagnostic tasks have none. Where the store
+    lacks softmax or none, published results of the same task version and recipe take their place.
     """
     get_profile(profile)
     variants, tasks = discover_variants(tuple(include or ())), discover_tasks()
@@ -34,17 +43,45 @@ def show(
     records = [record for record in records if record.task.profile == profile]
     if variant is not None and variant not in {record.variant.name for record in records}:
         variants.entry(variant)  # an unknown name says so, with the nearest ones
+        published = results_folders(results).read(profile).records
+        there = any(record.variant.name == variant for record in published)
         raise CabError(
             f"{store} holds no {profile} results of {variant}. "
             f"Run `cab run --variant {variant} --profile {profile}`."
+            + (" `cab leaderboard` shows the published ones." if there else "")
         )
     if not records and not json:
         raise CabError(f"{store} holds no {profile} results. Run `cab run --variant softmax`.")
-    lines = table(records, variants, tasks, profile, None if variant is None else {variant})
+    wanted = None if variant is None else {variant}
+    found = table(records, variants, tasks, profile, wanted, results)
     if json:
-        output.print_json({"profile": profile, "rows": lines, "problems": problems})
+        missing = [
+            {"references": one.references, "tasks": one.tasks, "command": one.command(found.seeds)}
+            for one in found.missing
+        ]
+        document = {"profile": profile, "rows": found.lines, "problems": problems}
+        output.print_json({**document, "missing": missing})
     else:
-        print_lines(lines, profile)
+        print_lines(found, profile)
+
+
+@dataclass
+class Table:
+    """One line per task and entry; what stands in from the published results; what is missing.
+
+    borrowed holds, by task, the published references; apart the entries that were trained by
+    another recipe than these, so that they have no score.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    borrowed: dict[str, dict[str, PublishedReference]] = field(default_factory=dict)
+    apart: dict[str, list[str]] = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that an entry has."""
+        return max((line["seeds"] for line in self.lines), default=1)
 
 
 def table(
@@ -53,23 +90,52 @@ def table(
     tasks: Registry[TaskCard],
     profile: str,
     wanted: set[str] | None,
-) -> list[dict[str, Any]]:
+    results: Path | None = None,
+) -> Table:
     """One line per task and entry, with its score; the reference and controls always stand by."""
-    rows = summarise(records)
-    reference, zero = name_of_role(variants, "reference"), name_of_role(variants, "zero")
-    lines = []
+    records = list(records)
+    rows, names = summarise(records), reference_names(variants)
+    published = results_folders(results).read(profile, names).records
+    sources = {name: source_hash(variants.entry(name).path) for name in names}
+    stand_ins = find_stand_ins(records, published, names, sources)
+    found, missing = Table(), {}
     for task in sorted({row.task for row in rows}):
-        by_entry = rows_of_task(rows, task, profile)
-        for entry, row in sorted(by_entry.items(), key=lambda item: _order(item[1])):
-            beside = entry in (reference, zero)
-            if wanted is not None and row.variant not in wanted and not beside:
+        own = rows_of_task(rows, task, profile)
+        scored = any(_is_scored(row, tasks) for row in own.values())
+        borrowed = stand_ins.of_task(own) if scored else {}
+        if borrowed:
+            found.borrowed[task] = borrowed
+        if scored and (absent := _absent(own, borrowed, names)):
+            missing[task] = absent
+        others = {name: other.row for name, other in borrowed.items()}
+        ends = own | others
+        for row in sorted([*own.values(), *others.values()], key=_order):
+            if wanted is not None and row.variant not in wanted and row.entry not in names:
                 continue
-            found = None
-            scored = _is_scored(row, tasks)
-            if scored and reference in by_entry and zero in by_entry:
-                found = score(row, by_entry[reference], by_entry[zero], tasks.card(task))
-            lines.append({**output.plain(row), "scored": scored, "score": output.plain(found)})
-    return lines
+            is_published = row is others.get(row.entry)
+            line = {**output.plain(row), "scored": _is_scored(row, tasks)}
+            line |= {"score": None, "published": is_published}
+            found.lines.append(line)
+            if not line["scored"] or task in missing or row.mean is None:
+                continue
+            if is_published or all(stand_ins.compares(row, one) for one in borrowed.values()):
+                top, floor = (ends[name] for name in names)
+                line["score"] = output.plain(score(row, top, floor, tasks.card(task)))
+            else:
+                found.apart.setdefault(task, []).append(row.entry)
+    found.missing = group_missing(missing, profile)
+    return found
+
+
+def _absent(
+    own: dict[str, Row], borrowed: dict[str, PublishedReference], names: tuple[str, str]
+) -> tuple[str, ...]:
+    """The references of which no result is at hand on a task."""
+    return tuple(
+        name
+        for name in names
+        if name not in borrowed and (name not in own or own[name].mean is None)
+    )
 
 
 def _is_scored(row: Row, tasks: Registry[TaskCard]) -> bool:
@@ -84,8 +150,9 @@ def _order(row: Row) -> tuple[int, float]:
     return 0, -row.mean if row.higher_is_better else row.mean
 
 
-def print_lines(lines: list[dict[str, Any]], profile: str) -> None:
+def print_lines(found: Table, profile: str) -> None:
     """Print the table, and what its columns mean."""
+    lines = found.lines
     output.print_table(
         f"Results of profile {profile}, on test examples",
         ("task", "pattern", "metric", "entry", "mean ± 95 %", "seeds", "score", "seconds"),
@@ -101,12 +168,12 @@ def print_lines(lines: list[dict[str, Any]], profile: str) -> None:
             for factor, value in line["lengths"].items()
         )
         output.out.print(
-            f"{line['task']}, {line['entry']}, by length: {text}", markup=False, soft_wrap=True
+            f"{line['task']}, {_entry(line)}, by length: {text}", markup=False, soft_wrap=True
         )
     for line in (line for line in lines if line["evaluations"]):
         text = ", ".join(f"{name} {value:.3f}" for name, value in line["evaluations"].items())
         output.out.print(
-            f"{line['task']}, {line['entry']}, elsewhere: {text}", markup=False, soft_wrap=True
+            f"{line['task']}, {_entry(line)}, elsewhere: {text}", markup=False, soft_wrap=True
         )
     if any(line["interval_source"] == "test examples" for line in lines):
         output.out.print(
@@ -114,6 +181,33 @@ def print_lines(lines: list[dict[str, Any]], profile: str) -> None:
             markup=False,
             soft_wrap=True,
         )
+    for sentence in _references(found):
+        output.out.print(sentence, markup=False, soft_wrap=True)
+
+
+def _references(found: Table) -> list[str]:
+    """Which references are published ones, of which machines, and which are missing."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for task, borrowed in found.borrowed.items():
+        machines = sorted({one for other in borrowed.values() for one in other.machines})
+        groups.setdefault((" and ".join(borrowed), "; ".join(machines)), []).append(task)
+    sentences = [
+        f"{', '.join(tasks)}: {names} of the published results, measured on {machines}; the store "
+        f"has none of its own."
+        for (names, machines), tasks in groups.items()
+    ]
+    sentences += [
+        f"{task}: {', '.join(entries)} has no score, since its training differs from that of the "
+        f"published {' and '.join(found.borrowed[task])}."
+        for task, entries in found.apart.items()
+    ]
+    return sentences + [
+        f"{one.sentence} Run `{one.command(found.seeds)}`." for one in found.missing
+    ]
+
+
+def _entry(line: dict[str, Any]) -> str:
+    return line["entry"] + (" (published)" if line["published"] else "")
 
 
 def _cells(line: dict[str, Any]) -> tuple[str, ...]:
@@ -128,5 +222,5 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
     if found is not None:
         text = f"{found['value']:z.2f} ± {found['interval']:.2f}"
     seconds = "-" if line["seconds"] is None else f"{line['seconds']:.0f}"
-    names = line["task"], line["pattern"], f"{line['metric']} {arrow}", line["entry"]
+    names = line["task"], line["pattern"], f"{line['metric']} {arrow}", _entry(line)
     return (*names, mean, seeds, text, seconds)

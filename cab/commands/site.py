@@ -17,15 +17,15 @@ DEFAULT_OUT = Path("site/public")
 
 
 @app.command("build")
-def build(
-    results: Results = None, out: Out = DEFAULT_OUT, include: Include = None
-) -> None:
+def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = None) -> None:
     """Write all pages from the published results. Equal results give equal bytes."""
     from cab.site.build import build_site
 
     pages = build_site(results, out, tuple(include or ()))
-    for problem in (*pages.problems, *pages.notes, *map(missing_text, pages.missing)):
+    for problem in (*pages.problems, *pages.notes):
         output.warn(problem)
+    for missing in pages.missing:
+        output.warn(missing_text(missing, results))
     output.out.print(f"{len(pages.files)} files in {out}", markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Where published results are read from, and where they are written: decided here for all commands.
+"""Where published results are read from and written to, decided for all commands.
 
 The installed package holds the published results, so that they are at hand in any folder.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cab
 from cab.errors import CabError
-from cab.records.results import VERIFIED, Verification, read_results
+from cab.records.results import Verification, read_results
 from cab.records.store import Record
 
 RESULTS = "results"

@@ -35,8 +35,9 @@ class Board:
 
     scales holds the counting tasks. left_out says of each other task of the profile why it does
     not count, missing of which tasks, on which entries ran, the references have no result (of a
-    board without rows: all tasks of the score). band is the hull of the identity rows' intervals and of 1: what one and the same
-    function scores, by other code and other seeds; pattern_bands is the same of each pattern.
+    board without rows: all tasks of the score). band is the hull of the identity rows' intervals
+    and of 1: what one and the same function scores, by other code and other seeds; pattern_bands
+    is the same of each pattern.
     """
 
     profile: str
@@ -71,8 +72,7 @@ def make_board(
     missing = {
         task: absent
         for task in (tasks if table.empty else map(str, table["task"].unique()))
-        if tasks[task].scored_in(profile)
-        and (absent := _absent(task, means, (reference, zero)))
+        if tasks[task].scored_in(profile) and (absent := _absent(task, means, (reference, zero)))
     }
     rows = [
         _row(group, means, scales, tasks, variants, (reference, zero), missing)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cab.profiles import DEFAULT_PROFILE
 from cab.scores.ranking import SEEDS_FOR_A_RANK
 
 NAMED_TASKS = 8
 """Up to so many tasks are named one by one in a command."""
-DEFAULT_PROFILE = "quick"
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,8 @@ class Missing:
     def sentence(self) -> str:
         """Which scores there are not, and why."""
         verb = "has" if len(self.references) == 1 else "have"
-        return (
-            f"There is no score on {', '.join(self.tasks)}: {' and '.join(self.references)} {verb} "
-            f"no result there."
-        )
+        names = " and ".join(self.references)
+        return f"There is no score on {', '.join(self.tasks)}: {names} {verb} no result there."
 
     def command(self, seeds: int = SEEDS_FOR_A_RANK) -> str:
         """The command that makes the results."""

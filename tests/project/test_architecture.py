@@ -18,6 +18,9 @@ PACKAGES = {
 }
 """Where each package stands in the tree; the longest name that fits a module counts."""
 
+DATA = {"cab.results": "results"}
+"""Folders without code that install beside the packages."""
+
 ROOMS = (
     ("taxonomy", "errors", "formula", "settings", "seeding", "profiles"),
     ("attention", "decoding", "registry"),
@@ -220,8 +223,13 @@ def test_every_package_of_the_tree_is_installed():
     configured = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     packages = configured["tool"]["setuptools"]["packages"]
     present = [name for name, path in MODULES.items() if path.name == "__init__.py"]
-    assert sorted(packages) == sorted(present)
-    assert configured["tool"]["setuptools"]["package-dir"] == PACKAGES
+    assert sorted(packages) == sorted([*present, *DATA])
+    assert configured["tool"]["setuptools"]["package-dir"] == PACKAGES | DATA
+
+
+def test_a_folder_of_data_holds_no_code():
+    for folder in DATA.values():
+        assert not list((REPOSITORY / folder).rglob("*.py"))
 
 
 def test_the_rules_can_fail(tmp_path):

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import DATA, environment
+from cli_support import DATA, cab_here, environment
+from made_records import made
 from support import REPOSITORY
 
+from cab.records.store import RecordStore
 from cab.registry import discover_tasks, discover_variants
 
 pytest.importorskip("setuptools", "77", reason="building needs setuptools 77 or newer")
 
-PARTS = ("cab", "kernels", "site", "tasks", "variants", "pyproject.toml", "README.md", "LICENSE")
+PACKAGES = ("cab", "kernels", "site", "tasks", "variants")
+PARTS = (*PACKAGES, "results", "pyproject.toml", "README.md", "LICENSE")
 CLUTTER = shutil.ignore_patterns("__pycache__", "*.egg-info", "public", "build")
 
 
@@ -102,7 +105,7 @@ def test_the_installed_package_is_the_one_that_runs(installed: Installed) -> Non
 
 @pytest.mark.slow
 def test_every_module_and_the_template_are_shipped(installed: Installed) -> None:
-    for folder, root in (("cab", "cab"), *((n, f"cab/{n}") for n in PARTS[1:5])):
+    for folder, root in (("cab", "cab"), *((n, f"cab/{n}") for n in PACKAGES[1:])):
         expected = {
             path.relative_to(REPOSITORY / folder)
             for pattern in ("*.py", "*.template", "py.typed")
@@ -113,6 +116,54 @@ def test_every_module_and_the_template_are_shipped(installed: Installed) -> None
         missing = [str(path) for path in sorted(expected) if not (shipped / path).is_file()]
         assert missing == []
     assert (installed.target / "cab" / "commands" / "variant.py.template").is_file()
+
+
+@pytest.mark.slow
+def test_the_published_results_are_shipped_to_the_last_byte(installed: Installed) -> None:
+    published, shipped = REPOSITORY / "results", installed.target / "cab" / "results"
+    files = {path.relative_to(published) for path in published.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(shipped) for path in shipped.rglob("*") if path.is_file()}
+    assert all((shipped / one).read_bytes() == (published / one).read_bytes() for one in files)
+
+
+@pytest.mark.slow
+def test_the_installed_program_shows_the_published_board_in_an_empty_folder(
+    installed: Installed, tmp_path: Path
+) -> None:
+    elsewhere = Installed(installed.target, tmp_path)
+    board = elsewhere.cab("leaderboard")
+    there = cab_here("leaderboard", "--results", REPOSITORY / "results", "--json").document
+    assert board == there
+    scores = {row["entry"]: row["score"] for row in board["rows"]}
+    assert scores["softmax"]["value"] == 1
+    assert scores["none"]["value"] == pytest.approx(0, abs=0.01)
+    assert len(scores) > 30
+    done = elsewhere.python("-m", "cab", "report", "--rows", "3")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5), done.stderr
+    assert elsewhere.cab("compare", "gla", "window")["difference"] is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_written_into_the_installed_package(
+    installed: Installed, tmp_path: Path
+) -> None:
+    store = RecordStore(tmp_path / "runs")
+    for record in made("window", "mqar", (0.5,)):
+        store.write(record)
+    elsewhere = Installed(installed.target, tmp_path)
+    shipped = installed.target / "cab" / "results"
+    before = (shipped / "quick" / "window.jsonl").read_bytes()
+    refused = elsewhere.python("-m", "cab", "publish", "--results", str(shipped))
+    assert refused.returncode == 2
+    assert "read-only" in refused.stderr
+    file = str(shipped / "quick" / "window.jsonl")
+    refused = elsewhere.python("-m", "cab", "verify", file, "--write")
+    assert refused.returncode == 2
+    assert "read-only" in refused.stderr
+    assert elsewhere.python("-m", "cab", "publish").returncode == 0
+    assert (tmp_path / "results" / "quick" / "window.jsonl").is_file()
+    assert (shipped / "quick" / "window.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow

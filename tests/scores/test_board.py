@@ -92,9 +92,7 @@ def test_tasks_that_do_not_count_say_why():
     left_out = board_of([*ends("mqar", softmax=(0.2, 0.2), none=(0.3, 0.3))]).left_out
     assert "not above" in left_out["mqar"]
     assert "diagnostic" in left_out["byte-lm"]
-    assert left_out["mirror"] == (
-        "softmax and none have no result yet, so there is no scale"
-    )
+    assert left_out["mirror"] == ("softmax and none have no result yet, so there is no scale")
     (one_end,) = made("softmax", "mirror", (0.9,))
     left_out = board_of([*ends("mqar"), one_end]).left_out
     assert left_out["mirror"] == "none has no result yet, so there is no scale"
