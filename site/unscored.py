@@ -24,7 +24,8 @@ def _reason(content: Content, one: ProfileContent, row: BoardRow) -> str:
     results = row.results.items()
     if any(task in absent and result.mean is not None for task, result in results):
         return (
-            f"No score, since {content.reference} or {content.zero} has no result on these tasks"
+            f"No score, because {content.reference} or {content.zero} has no result on the same "
+            f"tasks"
         )
     scored = {name for name, card in content.tasks.items() if card.scored_in(one.profile)}
     if any(task in scored and result.mean is None for task, result in results):

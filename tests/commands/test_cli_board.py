@@ -8,8 +8,8 @@ import pytest
 from cli_support import cab_here
 from made_records import SCORED, made, made_board, made_entry
 
-from cab.records.results import canonical_line, read_file
-from cab.records.store import RecordStore
+from cab.records.results import canonical_line, read_file, results_file, write_results
+from cab.records.store import Record, RecordStore
 
 ENTRIES = {"linear": 0.5, "performer": 0.52, "gqa": 0.97, "window": 0.3}
 
@@ -100,9 +100,19 @@ def test_paths_of_the_author_s_machine_are_not_published(tmp_path: Path) -> None
         (("publish",), "nothing to publish"),
         (("publish", "--profile", "smoke"), "never scored"),
         (("publish", "--profile", "fast"), "no profile called"),
-        (("leaderboard",), "no quick results that count"),
-        (("compare", "a", "b"), "no quick results that count"),
-        (("report",), "no quick results that count"),
+        (("leaderboard", "--results", "empty"), "no quick results that count in empty"),
+        (("compare", "a", "b", "--results", "empty"), "no quick results that count in empty"),
+        (("report", "--results", "empty"), "no quick results that count in empty"),
+        (
+            ("leaderboard", "--results", "empty"),
+            "Run `cab run --variant softmax --variant none --seeds 3`, then `cab publish "
+            "--variant softmax --variant none --results empty`.",
+        ),
+        (("leaderboard", "--profile", "standard"), "no standard results that count"),
+        (
+            ("report", "--profile", "standard"),
+            "`cab run --variant softmax --variant none --profile standard --seeds 3`",
+        ),
     ],
 )
 def test_an_empty_folder_is_a_sentence(
@@ -113,6 +123,73 @@ def test_an_empty_folder_is_a_sentence(
     assert said.code == 2
     assert words in " ".join(said.err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def own_results(tmp_path: Path, *records: list[Record]) -> Path:
+    """Publish records in the folder that is the default one in `tmp_path`."""
+    for own in records:
+        write_results(results_file(tmp_path / "results", "quick", own[0].variant.name), own)
+    return tmp_path / "results"
+
+
+def test_elsewhere_a_row_of_ones_own_stands_beside_all_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    published = cab_here("leaderboard", "--json").document
+    assert len(published["rows"]) > 30
+    own_results(tmp_path, made("mine", "mqar", (0.5, 0.5, 0.5)))
+    said = cab_here("leaderboard", "--json")
+    assert said.err == ""
+    rows = {row["entry"]: row for row in said.document["rows"]}
+    assert rows["mine"]["score"]["value"] == pytest.approx(0.46, abs=0.03)
+    assert rows["mine"]["coverage"] == "1/4 patterns, 1/16 tasks"
+    assert rows.keys() == {row["entry"] for row in published["rows"]} | {"mine"}
+    assert all(rows[row["entry"]]["score"] == row["score"] for row in published["rows"])
+    report = cab_here("report", "--format", "csv").out
+    assert {"mine", "softmax", "gla"} <= {row.split(",")[1] for row in report.splitlines()}
+    assert cab_here("compare", "mine", "gla", "--json").document["difference"] is not None
+
+
+def test_elsewhere_own_rows_replace_the_published_ones_of_a_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own_results(tmp_path, made("window", "mqar", (0.5, 0.5)))
+    said = cab_here("leaderboard", "--json")
+    assert "Your quick records of window in results replace the published ones." in said.err
+    (row,) = (row for row in said.document["rows"] if row["entry"] == "window")
+    assert list(row["tasks"]) == ["mqar"]
+    assert set(row["tasks"]["mqar"]["values"].values()) == {0.5}
+
+
+def test_where_references_are_missing_every_command_says_so_and_nothing_false(
+    tmp_path: Path,
+) -> None:
+    results = own_results(
+        tmp_path, made("mine", "mqar", (0.5,)), made("softmax", "mirror", (0.9,))
+    )
+    how = (
+        "There is no score on mqar: softmax and none have no result there. Run `cab run --variant "
+        "softmax --variant none --task mqar --seeds 3`, then `cab publish --variant softmax "
+        f"--variant none --results {results}`."
+    )
+    one_end = "There is no score on mirror: none has no result there. Run `cab run --variant none"
+    for command in ("leaderboard",), ("report",), ("compare", "mine", "softmax"):
+        said = cab_here(*command, "--results", results)
+        assert said.code == 0
+        assert how in " ".join(said.err.split())
+        assert one_end in " ".join(said.err.split())
+        assert "0/0" not in said.out
+    assert "have no scored task with a common seed" in said.out
+    for command in ("leaderboard", "--json"), ("report", "--format", "json"):
+        document = cab_here(*command, "--results", results).document
+        (row,) = (row for row in document["rows"] if row["entry"] == "mine")
+        assert (row["score"], row["coverage"], row["seeds"]) == (None, "not scored", 1)
+        assert document["left_out"]["mqar"].startswith("softmax and none have no result")
+    said = cab_here("leaderboard", "--results", results, "--pattern", "cs")
+    assert said.code == 2
+    assert "No entry has a score in cs" in said.err
 
 
 def test_a_name_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cli_support import cab_here, make_record, write_variant
+from cli_support import Said, cab_here, make_record, write_variant
+from support import REPOSITORY
 
-from cab.records.store import RecordStore
+from cab.records.results import read_file, results_file, write_results
+from cab.records.store import Record, RecordStore, Settings
+from cab.scores.table import host_class
 
 RESULTS = {"softmax": 0.9, "linear": 0.5, "none": 0.1}
 
@@ -127,3 +131,116 @@ def test_an_index_holds_all_records_once_and_says_what_it_did(store: Path) -> No
     assert "8 records" in second.out
     assert "0 added, 0 replaced, 8 unchanged, 1 removed" in second.out
     assert foreign.read_text() == '{"not": "mine"}'
+
+
+SOFTMAX, NONE = (
+    next(
+        record
+        for record in read_file(REPOSITORY / "results" / "quick" / f"{name}.jsonl")
+        if record.task.name == "mqar"
+    )
+    for name in ("softmax", "none")
+)
+
+
+def run_like_the_published_ones(key: str, variant: str, value: float, **changes: Any) -> Record:
+    """A record by the published recipe of mqar."""
+    record = make_record(key * 32, variant=variant, value=value)
+    return record.model_copy(update={"settings": SOFTMAX.settings, **changes})
+
+
+def rows_by_entry(said: Said) -> dict[str, Any]:
+    assert said.code == 0, said.err
+    return {row["entry"]: row for row in said.document["rows"]}
+
+
+def test_published_references_stand_in_for_missing_ones_and_it_is_said(tmp_path: Path) -> None:
+    RecordStore(tmp_path).write(run_like_the_published_ones("a", "window", 0.5))
+    said = cab_here("show", "window", "--store", tmp_path, "--json")
+    rows = rows_by_entry(said)
+    assert list(rows) == ["softmax", "window", "none"]
+    top, floor = rows["softmax"]["mean"], max(rows["none"]["mean"], 1 / 32)
+    assert rows["window"]["score"]["value"] == pytest.approx((0.5 - floor) / (top - floor))
+    assert {name: row["published"] for name, row in rows.items()} == {
+        "softmax": True, "window": False, "none": True,
+    }  # fmt: skip
+    assert rows["softmax"]["seconds"] is None
+    assert said.document["missing"] == []
+    out = cab_here("show", "window", "--store", tmp_path).out
+    assert "none (published)" in out
+    assert (
+        f"mqar: softmax and none of the published results, measured on "
+        f"{host_class(SOFTMAX.environment)}; the store has none of its own." in out
+    )
+
+
+def test_references_of_ones_own_come_before_the_published_ones(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    store.write(run_like_the_published_ones("a", "window", 0.5))
+    store.write(run_like_the_published_ones("b", "softmax", 0.8))
+    said = cab_here("show", "window", "--store", tmp_path, "--json")
+    rows = rows_by_entry(said)
+    assert (rows["softmax"]["mean"], rows["softmax"]["published"]) == (0.8, False)
+    assert rows["none"]["published"]
+    assert "mqar: none of the published results" in cab_here("show", "--store", tmp_path).out
+    failed = make_record("c" * 32, variant="none", status="oom")
+    store.write(failed.model_copy(update={"settings": SOFTMAX.settings}))
+    lines = cab_here("show", "--store", tmp_path, "--json").document["rows"]
+    assert sorted(one["published"] for one in lines if one["entry"] == "none") == [False, True]
+
+
+@pytest.mark.parametrize("change", ["version", "recipe", "training", "source"])
+def test_only_comparable_published_references_stand_in(change: str, tmp_path: Path) -> None:
+    record = run_like_the_published_ones("a", "window", 0.5)
+    results = tmp_path / "results"
+    published = [SOFTMAX, NONE]
+    if change == "version":
+        task = SOFTMAX.task.model_copy(update={"version": SOFTMAX.task.version - 1})
+        published = [one.model_copy(update={"task": task}) for one in published]
+    if change == "recipe":
+        settings = Settings(recipe={**SOFTMAX.settings.recipe, "evaluations": 9}, changed={})
+        published = [one.model_copy(update={"settings": settings}) for one in published]
+    if change == "source":
+        published = [
+            one.model_copy(
+                update={"variant": one.variant.model_copy(update={"source_hash": "0" * 64})}
+            )
+            for one in published
+        ]
+    if change == "training":
+        settings = Settings(recipe=SOFTMAX.settings.recipe, changed={"train.steps": 3})
+        record = record.model_copy(update={"settings": settings})
+    for one in published:
+        write_results(results_file(results, "quick", one.variant.name), [one])
+    RecordStore(tmp_path / "store").write(record)
+    show = ("show", "--store", tmp_path / "store", "--results", results)
+    said = cab_here(*show, "--json")
+    (row,) = rows_by_entry(said).values()
+    assert row["score"] is None
+    (missing,) = said.document["missing"]
+    command = "cab run --variant softmax --variant none --task mqar"
+    assert missing == {"references": ["softmax", "none"], "tasks": ["mqar"], "command": command}
+    assert f"softmax and none have no result there. Run `{command}`." in cab_here(*show).out
+
+
+def test_an_entry_of_another_training_is_not_scored_by_published_references(
+    tmp_path: Path,
+) -> None:
+    store = RecordStore(tmp_path)
+    store.write(run_like_the_published_ones("a", "window", 0.5))
+    changed = Settings(recipe=SOFTMAX.settings.recipe, changed={"train.steps": 3})
+    store.write(run_like_the_published_ones("b", "window", 0.6, settings=changed))
+    rows = rows_by_entry(cab_here("show", "--store", tmp_path, "--json"))
+    assert rows["window"]["score"] is not None
+    assert rows["window (train.steps=3)"]["score"] is None
+    assert "window (train.steps=3) has no score, since its training differs" in (
+        cab_here("show", "--store", tmp_path).out
+    )
+
+
+def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Path) -> None:
+    said = cab_here("show", "gla", "--store", tmp_path)
+    assert said.code == 2
+    assert "`cab leaderboard` shows the published ones" in " ".join(said.err.split())
+    said = cab_here("show", "performer", "--store", tmp_path)
+    assert "leaderboard" not in said.err

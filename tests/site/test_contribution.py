@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from cli_support import DATA, Said, cab_here
-from made_records import made
 from support import REPOSITORY
 
-from cab.records.results import read_file, results_file, write_results
+from cab.records.results import read_file
 
 WHOLE_ROW = "--seeds 3"
 
@@ -41,16 +40,20 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     """All lines but the whole row, which takes an hour; one seed of one task stands in for it."""
     monkeypatch.chdir(tmp_path)
     new, check, one_task, whole_row, publish, verify, leaderboard, site = commands()
-    # The scale of the board: the reference and no attention, as if published by others.
-    for name, values in {"softmax": (0.97, 0.98, 0.97), "none": (0.1, 0.1, 0.1)}.items():
-        path = results_file(Path("results"), "quick", name)
-        write_results(path, made(name, "mirror", values))
-
     assert follow(new).code == 0
     assert Path("my_attention.py").is_file()
     assert "All hold" in follow(check).out
     said = follow(one_task, "--tracking", "none", "--device", "cpu")
     assert said.code == 0, said.err
+    # The store holds her cell alone: the published references stand in, and it is said.
+    assert "softmax (published)" in said.out
+    assert "softmax and none of the published results, measured on" in said.out
+    (shown,) = (
+        row
+        for row in follow(["cab", "show", "my-attention", "--json"]).document["rows"]
+        if row["entry"] == "my-attention"
+    )
+    assert shown["score"]["value"] == pytest.approx(1, abs=0.25)
     assert WHOLE_ROW in " ".join(whole_row)
     assert follow(whole_row, "--dry-run").code == 0
 
@@ -66,8 +69,11 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     # It is softmax's function: its place is near 1, and one seed earns no rank.
     assert row["score"]["value"] == pytest.approx(1, abs=0.25)
     assert (row["rank"], row["seeds"]) == (None, 1)
+    assert len(said.document["rows"]) > 30
     assert follow(site).code == 0
     page = Path("public/index.html").read_text(encoding="utf-8")
+    assert all(f'data-entry="{name}"' in page for name in ("softmax", "none", "gla"))
+    assert [path.name for path in Path("results/quick").iterdir()] == ["my-attention.jsonl"]
     assert 'data-entry="my-attention"' in page
     assert 'data-standing="verified"' in page
     assert "my-attention" in json.dumps(

@@ -153,7 +153,8 @@ def test_a_board_without_results_says_so(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     build_site(tmp_path / "results", tmp_path / "site")
     page = (tmp_path / "site/index.html").read_text()
-    assert "No results of profile quick are published yet" in page
+    assert "No results of profile quick are published here" in page
+    assert "<code>cab run --variant softmax --variant none --seeds 3</code>" in page
     assert "built without" in (tmp_path / "site/contribute.html").read_text()
 
 
