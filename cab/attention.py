@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NotRequired, TypedDict, Unpack
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.errors import Unsupported
+from cab.errors import CabError, Unsupported
 from cab.settings import parse_settings
 from cab.taxonomy import Pattern, VariantCard
 
@@ -26,6 +26,10 @@ class Geometry(TypedDict):
 
     max_length is the longest sequence that the module will meet, as queries or as keys.
     grid is (height, width) where the tokens are a picture in raster order, else None.
+    layer is the place of the slot, counted from 0 at the input, among the `layers` slots of its
+    kind (encoder self attention, decoder self attention, cross attention, feature maps): an
+    encoder and a decoder are counted apart. Of a hybrid's slots those that hold softmax count too.
+    Left out, as where an attention is built alone, they are 0 and 1.
     """
 
     dim: int
@@ -33,16 +37,24 @@ class Geometry(TypedDict):
     pattern: Pattern
     max_length: int
     grid: NotRequired[tuple[int, int] | None]
+    layer: NotRequired[int]
+    layers: NotRequired[int]
 
 
 class Attention(nn.Module):
     """A token mixer for one of the patterns that its card names.
 
     Subclasses register with `@register_variant`, which sets `card`, and may replace `Config` with
-    a frozen dataclass of their own hyper-parameters.
+    a frozen dataclass of their own hyper-parameters. A constructor of their own takes
+    `(self, config=None, **geometry)` and hands both on: the geometry may gain fields.
+
+    The laws build a variant first with 3 heads of width 5. One that does not take every head
+    width raises `cab.errors.UnsupportedWidth` in `__init__`, and the laws go on to the next of
+    `cab.conformance.subject.GEOMETRIES`; any other ValueError in `__init__` does the same.
 
     Raises:
         Unsupported: a pattern or grid that the card does not offer.
+        UnsupportedWidth: a head width that the variant does not take; it is a ValueError too.
         ValueError: sizes that cannot be, such as heads that do not divide dim.
     """
 
@@ -57,6 +69,7 @@ class Attention(nn.Module):
         self.dim, self.heads = geometry["dim"], geometry["heads"]
         self.pattern = Pattern(geometry["pattern"])
         self.max_length, self.grid = geometry["max_length"], geometry.get("grid")
+        self.layer, self.layers = geometry.get("layer", 0), geometry.get("layers", 1)
         self.config = type(self).Config() if config is None else config
         self._check_geometry()
 
@@ -71,6 +84,10 @@ class Attention(nn.Module):
             raise Unsupported(f"{self.card.name} mixes pictures and needs a grid of tokens.")
         if self.dim % self.heads:
             raise ValueError(f"heads = {self.heads} do not divide dim = {self.dim}.")
+        if not 0 <= self.layer < self.layers:
+            raise ValueError(
+                f"layer = {self.layer} is not one of 0 to layers - 1 = {self.layers - 1}."
+            )
 
     def forward(
         self,
@@ -95,6 +112,23 @@ class Attention(nn.Module):
         Mechanisms that choose tokens or heads train their choice so; the weight is their own.
         """
         return None
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters that take no weight decay, as `self.named_parameters()` does.
+
+        Such as the log decay rates of a state space. Each attention of a network is asked, those
+        inside another one too. A name that is no parameter is refused (`CabError`).
+        """
+        return set()
+
+    def after_step(self) -> None:
+        """Change what the optimiser does not learn; called after each of its steps in training.
+
+        Such as the moving averages of k-means centroids. Called once per step, without gradients,
+        on every attention of a network, those inside another one too (do not call theirs), and on
+        every process of a cell that several train. What it changes must be equal on all of them:
+        each has seen its share of the batch alone, and has the same parameters.
+        """
 
     @property
     def decodes(self) -> bool:
@@ -122,6 +156,22 @@ def build_attention(
     """Construct a variant with `options` for its Config; unknown options raise with a hint."""
     config = parse_settings(attention.Config, options, f"variant {attention.card.name}")
     return attention(config, **geometry)
+
+
+def undecayed(attention: Attention) -> list[nn.Parameter]:
+    """Return the parameters that `no_weight_decay` names.
+
+    Raises:
+        CabError: a name that is no parameter of the attention.
+    """
+    named, own = attention.no_weight_decay(), dict(attention.named_parameters())
+    unknown = [named] if isinstance(named, str) else sorted(set(named) - set(own))
+    if unknown:
+        raise CabError(
+            f"{attention.card.name}: no_weight_decay() returns {', '.join(map(repr, unknown))}, "
+            f"and a set of names of its parameters is needed. They are {', '.join(own) or 'none'}."
+        )
+    return [own[name] for name in sorted(named)]
 
 
 def zero_padding(

@@ -36,5 +36,13 @@ class Unsupported(CabError):
     """
 
 
+class UnsupportedWidth(Unsupported, ValueError):
+    """A head width that a variant does not take, such as an odd one under rotary positions.
+
+    Raised in `__init__`. The laws then take the next of their geometries; in a cell it becomes the
+    outcome `unsupported`.
+    """
+
+
 class Interrupted(BaseException):
     """Ctrl-C or a request to end. Not a KeyboardInterrupt, which the command-line library eats."""

@@ -58,7 +58,12 @@ class Forecaster(nn.Module):
         self.history_positions = LearnedPositions(config.history, width.dim)
         self.decoder_positions = LearnedPositions(decoded, width.dim)
         self.encoder = nn.ModuleList(
-            Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest))
+            Layer(
+                width,
+                slots.fill(
+                    "encoder_self", Pattern.NS, width, longest, layers=config.encoder_depth
+                ),
+            )
             for _ in range(config.encoder_depth)
         )
         self.decoder = nn.ModuleList(

@@ -99,7 +99,12 @@ class PointTransformer(nn.Module):
         self.proxies = Proxies(config)
         self.place = perceptron(3, dim, dim)
         self.encoder = nn.ModuleList(
-            Layer(width, slots.fill("encoder_self", Pattern.NS, width, longest))
+            Layer(
+                width,
+                slots.fill(
+                    "encoder_self", Pattern.NS, width, longest, layers=config.encoder_layers
+                ),
+            )
             for _ in range(config.encoder_layers)
         )
         self.source_norm = nn.LayerNorm(dim)

@@ -40,7 +40,8 @@ class Slots:
     """Fills a backbone's slots: the variant in those of one pattern, the reference elsewhere.
 
     So every number speaks of one pattern. `filled` lists (slot name, pattern, module) in the
-    order of construction, `tested` the modules of the variant under test.
+    order of construction, which is that from the input to the output; `tested` the modules of the
+    variant under test. One object fills one network.
     """
 
     pattern: Pattern
@@ -56,14 +57,27 @@ class Slots:
         width: Width,
         max_length: int,
         grid: tuple[int, int] | None = None,
+        layers: int | None = None,
     ) -> Attention:
-        """Return the attention for the slot `name` (encoder_self, decoder_self, cross)."""
+        """Return the attention for the next slot `name` (encoder_self, decoder_self, cross).
+
+        layers is how many slots of this name the network has; width.layers if not given.
+
+        Raises:
+            ValueError: there are more slots of this name than layers.
+        """
         under_test = pattern == self.pattern
         if under_test and width.hybrid:
             before = sum(of == pattern for _, of, _ in self.filled)
             under_test = (before + 1) % (width.hybrid + 1) != 0
         module = (self.variant if under_test else self.reference)(
-            dim=width.dim, heads=width.heads, pattern=pattern, max_length=max_length, grid=grid
+            dim=width.dim,
+            heads=width.heads,
+            pattern=pattern,
+            max_length=max_length,
+            grid=grid,
+            layer=sum(of == name for of, _, _ in self.filled),
+            layers=width.layers if layers is None else layers,
         )
         self.filled.append((name, pattern, module))
         if under_test:

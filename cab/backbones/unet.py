@@ -50,6 +50,12 @@ class UNetConfig:
         """The side of each level's maps."""
         return tuple(self.side >> level for level in range(len(self.multipliers)))
 
+    @property
+    def slots(self) -> int:
+        """How many attention slots there are: on the way down, in the middle, on the way up."""
+        attending = sum(side in self.attention_sides for side in self.sides)
+        return attending * (2 * self.width.layers + 1) + 1
+
 
 class NoiseLevel(nn.Module):
     """A vector that says how noisy a picture is: sines of the level, then two linear layers."""
@@ -117,7 +123,9 @@ class UNet(nn.Module):
             if not wanted and side not in config.attention_sides:
                 return nn.Identity()
             wide = dataclasses.replace(width, dim=size)
-            attention = slots.fill("encoder_self", Pattern.NS, wide, side**2, (side, side))
+            attention = slots.fill(
+                "encoder_self", Pattern.NS, wide, side**2, (side, side), layers=config.slots
+            )
             return MapAttention(size, config.groups, attention)
 
         # `kept` are the channels of the maps that the way down leaves for the way up.

@@ -1,7 +1,7 @@
 """Budget: a mechanism may not win by being larger than what it is compared with."""
 
 from cab.conformance.law import Finding, Law, Measured, Said
-from cab.conformance.subject import Subject
+from cab.conformance.subject import LAYERS, Subject
 
 DIM, HEADS, LENGTH, GRID = 64, 4, 256, (16, 16)
 ALLOWED = 0.10
@@ -17,6 +17,8 @@ def run(subject: Subject) -> Said:
         "heads": HEADS,
         "pattern": subject.pattern,
         "max_length": LENGTH,
+        "layer": subject.layer,
+        "layers": LAYERS,
     }
     config = subject.build(subject.shapes()[-1]).config
     grid = GRID if subject.card.needs_grid else None

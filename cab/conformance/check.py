@@ -1,7 +1,7 @@
 """Hold a variant against the laws and say what came of it."""
 
+import dataclasses
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,8 +21,9 @@ from cab.conformance import (
     numerics,
     padding,
 )
+from cab.conformance.crashes import explain_crash
 from cab.conformance.law import Finding, Law, Measured
-from cab.conformance.subject import DTYPES, Subject
+from cab.conformance.subject import DTYPES, LAYER, LAYERS, Subject
 from cab.registry import Registry, name_of_role
 from cab.settings import parse_settings
 from cab.taxonomy import Pattern, VariantCard
@@ -109,24 +110,26 @@ def check(
 def hold(subject: Subject, law: Law) -> Verdict | None:
     """Hold one subject against one law; None if the law does not concern it.
 
-    Whatever the variant raises is a finding: it broke where it was promised to work.
+    Whatever the variant raises is a finding: it broke where it was promised to work. A variant
+    that answers differently by its layer is held in the first, the middle and the last one.
     """
     started = time.perf_counter()
     findings: list[Finding] = []
     measured: dict[str, Any] = {}
-    threads = torch.get_num_threads()
+    placed, threads = subject, torch.get_num_threads()
     torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
     try:
         if not law.asks(subject):
             return None
         with torch.random.fork_rng(devices=[]):
-            for said in law.run(subject):
-                if isinstance(said, Measured):
-                    measured[said.name] = said.value
-                else:
-                    findings.append(said)
+            for placed in subject.placed:
+                for said in law.run(placed):
+                    if isinstance(said, Measured):
+                        measured.setdefault(said.name, said.value)
+                    else:
+                        findings.append(_in_layer(placed, said))
     except Exception as error:  # the variant may raise anything
-        findings.append(Finding(_crash(error)))
+        findings.append(_in_layer(placed, Finding(explain_crash(error, placed, law))))
     finally:
         torch.set_num_threads(threads)
     seconds = time.perf_counter() - started
@@ -135,8 +138,9 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
     )
 
 
-def _crash(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-    return f"It raised {type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
+def _in_layer(subject: Subject, finding: Finding) -> Finding:
+    """Name the layer of a finding where it is not the middle one, which all are held in."""
+    if subject.layer == LAYER:
+        return finding
+    message = f"As layer {subject.layer} of {LAYERS}: {finding.message}"
+    return dataclasses.replace(finding, message=message)

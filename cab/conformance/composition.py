@@ -3,7 +3,7 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from cab.attention import Attention
+from cab.attention import Attention, undecayed
 from cab.conformance.law import Finding, Law, Measured, Said, largest, relative_error, scale_of
 from cab.conformance.subject import Subject
 
@@ -42,6 +42,15 @@ def run(subject: Subject) -> Said:
         if moved > 1e-5:
             yield Finding("Under activation checkpointing the gradient differs", moved, 1e-5)
     yield Measured("torch.compile", _compiles(module, x.detach(), context))
+    _step(subject.build(shape, dtype=torch.float32).train(), x.detach(), context)
+
+
+def _step(module: Attention, x: torch.Tensor, context: torch.Tensor | None) -> None:
+    """Do what training does around a step of the optimiser; what it raises is a finding."""
+    undecayed(module)
+    module(x, context)
+    with torch.no_grad():
+        module.after_step()
 
 
 def _compiles(module: Attention, x: torch.Tensor, context: torch.Tensor | None) -> str:
@@ -56,6 +65,6 @@ def _compiles(module: Attention, x: torch.Tensor, context: torch.Tensor | None) 
 
 LAW = Law(
     "composition",
-    "the same answer under autocast and activation checkpointing; torch.compile is reported",
+    "the same answer under autocast and activation checkpointing, and what training calls works",
     run,
 )

@@ -24,7 +24,12 @@ LENGTHS = (1, 2, 7, 17, 63, 64, 65, 130)
 LONGEST = 130
 GRIDS = ((1, 1), (1, 2), (2, 1), (3, 5), (5, 3), (7, 9), (8, 8), (5, 13), (10, 13))
 GEOMETRIES = ((3, 5), (3, 6), (2, 6), (4, 6), (3, 8), (4, 8), (4, 16))
-"""(heads, head width), the oddest first; the first that the variant accepts is used."""
+"""(heads, head width), the oddest first; the first that the variant accepts is used.
+
+A variant refuses a width by `UnsupportedWidth`, or another ValueError, in `__init__`.
+"""
+LAYER, LAYERS = 1, 3
+"""The place that a subject is told, unless said otherwise: neither the first nor the last."""
 TRAINED = ((4, 16), (2, 32), (1, 64))
 """The geometries that `quick` trains at; the first that the variant accepts is used."""
 FAR, FAR_GRID = (331, 1031), (17, 19)
@@ -56,6 +61,7 @@ class Subject:
     device: str = "cpu"
     reference: type[Attention] | None = None
     geometries: tuple[tuple[int, int], ...] = GEOMETRIES
+    layer: int = LAYER
 
     @property
     def card(self) -> VariantCard:
@@ -100,6 +106,26 @@ class Subject:
     def trained(self) -> "Subject":
         """The same subject at the width at which it is trained and tested."""
         return dataclasses.replace(self, geometries=(*TRAINED, *GEOMETRIES))
+
+    @cached_property
+    def placed(self) -> tuple["Subject", ...]:
+        """The subject itself, and in the first and last layer if it answers otherwise there."""
+        try:
+            expected, again = self._sample(), self._sample()
+            if not again.equal(expected):  # it does not answer twice alike in one layer either
+                return (self,)
+            others = [dataclasses.replace(self, layer=layer) for layer in (0, LAYERS - 1)]
+            return (self, *(one for one in others if not one._sample().equal(expected)))
+        except Exception:  # a law that calls it will meet this too, and say so
+            return (self,)
+
+    @torch.no_grad()
+    def _sample(self) -> Tensor:
+        """What the variant answers to one input, to compare layers by."""
+        shape, dtype = self.typical(70)[-1], self.dtypes[0]
+        x = self.draw(2, shape.length, self.dim, seed="sample", dtype=dtype)
+        out: Tensor = self.build(shape, dtype=dtype)(x, self.context(2, dtype=dtype))
+        return out
 
     @property
     def far(self) -> tuple[Shape, ...]:
@@ -159,6 +185,8 @@ class Subject:
             pattern=self.pattern,
             max_length=longest,
             grid=shape.grid,
+            layer=self.layer,
+            layers=LAYERS,
         )
 
     def draw(self, *shape: int, seed: object, dtype: torch.dtype = torch.float64) -> Tensor:

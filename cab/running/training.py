@@ -4,12 +4,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from cab.attention import Attention
+from cab.attention import Attention, undecayed
 from cab.records.store import CurvePoint, Estimate
 from cab.seeding import generator
 from cab.task import Batch, Task, slice_batch
@@ -46,10 +47,11 @@ def train(
 
     Raises:
         DivergedError: the loss is no longer finite, with the step.
+        CabError: an attention names a parameter without weight decay that it does not have.
     """
     recipe = task.recipe.train
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        parameter_groups(model), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=recipe.warmup
@@ -75,6 +77,7 @@ def train(
         accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
         optimizer.step()
         schedule.step()
+        _after_step(model)
         losses.append(loss.detach() * part)
         result.tokens += task.tokens(whole)
         last = step == recipe.steps
@@ -96,6 +99,20 @@ def train(
             result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
         report(step, recipe.steps)
     return result
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: all parameters, and apart those that take no weight decay.
+
+    Raises:
+        CabError: an attention names a parameter that it does not have.
+    """
+    apart = {id(p) for attention in _attentions(model) for p in undecayed(attention)}
+    own = list(model.parameters())
+    groups: list[dict[str, Any]] = [{"params": [p for p in own if id(p) not in apart]}]
+    if apart:
+        groups.append({"params": [p for p in own if id(p) in apart], "weight_decay": 0.0})
+    return groups
 
 
 @torch.no_grad()
@@ -132,8 +149,18 @@ def _share(task: Task, whole: Batch, accelerator: Accelerator) -> tuple[Batch, f
 
 def _auxiliary_loss(model: nn.Module) -> torch.Tensor | float:
     """Sum what the attentions add to the task's loss."""
-    own = [m.auxiliary_loss() for m in model.modules() if isinstance(m, Attention)]
+    own = [attention.auxiliary_loss() for attention in _attentions(model)]
     return sum((loss for loss in own if loss is not None), 0.0)
+
+
+@torch.no_grad()
+def _after_step(model: nn.Module) -> None:
+    for attention in _attentions(model):
+        attention.after_step()
+
+
+def _attentions(model: nn.Module) -> list[Attention]:
+    return [module for module in model.modules() if isinstance(module, Attention)]
 
 
 def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:

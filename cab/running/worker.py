@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots
-from cab.errors import Unsupported
+from cab.errors import CabError, Unsupported
 from cab.profiles import Profile
 from cab.records.store import AtLength, Estimate, Estimates, Metrics, Status
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
@@ -110,6 +110,8 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     text = str(error)
     if isinstance(error, Unsupported):
         return "unsupported", text
+    if isinstance(error, CabError):
+        return "error", text
     if isinstance(error, DivergedError):
         return "diverged", text
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
