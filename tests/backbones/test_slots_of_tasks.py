@@ -13,7 +13,7 @@ import torch
 from support import VARIANTS
 
 from cab.attention import Attention, build_attention
-from cab.backbones.slots import Slots
+from cab.backbones.slots import Slots, Width
 from cab.registry import discover_tasks
 from cab.seeding import generator
 from cab.taxonomy import Pattern
@@ -39,14 +39,20 @@ class Marked:
         return attention
 
 
-def built(name, profile, device="cpu"):
-    """The network of a task, and the modules of the variant under test and of the reference."""
+def filled(name, profile, device="cpu"):
+    """The network of a task and its slots."""
     task_class = TASKS.load(name)
     variant, reference = Marked(), Marked()
     slots = Slots(TASKS.card(name).pattern, variant, reference)
     with torch.device(device):
         model = task_class(task_class.recipes[profile], Path()).build(slots)
-    return model, variant.made, reference.made
+    return model, slots
+
+
+def built(name, profile, device="cpu"):
+    """The network of a task, and the modules of the variant under test and of the reference."""
+    model, slots = filled(name, profile, device)
+    return model, slots.variant.made, slots.reference.made
 
 
 @pytest.mark.parametrize(("name", "profile"), SETTINGS)
@@ -60,6 +66,31 @@ def test_the_variant_under_test_fills_exactly_the_slots_of_the_pattern(name, pro
     assert {id(module) for module in present} - of_pattern == {id(module) for module in others}
     assert len(present) == len(tested) + len(others)
     assert len(tested) >= TASKS.load(name).recipes[profile].model.width.layers
+
+
+@pytest.mark.parametrize(("name", "profile"), SETTINGS)
+def test_every_attention_knows_its_layer_and_how_many_there_are_of_its_kind(name, profile):
+    model, slots = filled(name, profile, device="meta")
+    kinds = {id(module): kind for kind, _, module in slots.filled}
+    found = {}
+    for module in model.modules():  # in the order of the network, not of the list of slots
+        if isinstance(module, Attention):
+            found.setdefault(kinds[id(module)], []).append((module.layer, module.layers))
+    for kind, places in found.items():
+        assert places == [(layer, len(places)) for layer in range(len(places))], kind
+
+
+def test_the_slots_of_a_hybrid_are_counted_together():
+    width = Width(dim=4, heads=2, layers=4, hybrid=1)
+    slots = Slots(Pattern.CS, Marked(), Marked())
+    for name in ("decoder_self", "cross") * 4:
+        slots.fill(name, Pattern.CC if name == "cross" else Pattern.CS, width, 9)
+    assert [(one.layer, one.layers) for one in slots.variant.made] == [(0, 4), (2, 4)]
+    others = [(one.pattern, one.layer, one.layers) for one in slots.reference.made]
+    assert [place for place in others if place[0] == Pattern.CS] == [("cs", 1, 4), ("cs", 3, 4)]
+    assert [place[1] for place in others if place[0] == Pattern.CC] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match=r"^layer = 4 is not one of 0 to layers - 1 = 3\.$"):
+        slots.fill("cross", Pattern.CC, width, 9)
 
 
 @pytest.mark.parametrize(("name", "profile"), GENERATED)
