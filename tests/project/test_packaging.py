@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 from cli_support import DATA, cab_here, environment
 from made_records import made
+from package_support import install
 from support import REPOSITORY
 
 from cab.records.store import RecordStore
 from cab.registry import discover_tasks, discover_variants
-
-pytest.importorskip("setuptools", "77", reason="building needs setuptools 77 or newer")
 
 PACKAGES = ("cab", "kernels", "site", "tasks", "variants")
 PARTS = (*PACKAGES, "results", "pyproject.toml", "README.md", "LICENSE")
@@ -64,12 +63,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
             shutil.copytree(REPOSITORY / name, source / name, ignore=CLUTTER)
         else:
             shutil.copy(REPOSITORY / name, source / name)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
-    done = subprocess.run(
-        [*pip, *options, str(source)], env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    install(source, target)
     shutil.rmtree(source)
     return Installed(target, elsewhere)
 
