@@ -75,12 +75,15 @@ class _Sizes:
             module = frame.f_locals.get("self")
             if not isinstance(module, subject.attention):
                 continue
-            built = {**frame.f_locals.get("geometry", {}), **vars(module)}
+            given = frame.f_locals.get("geometry")
+            built = {**(given if isinstance(given, dict) else {}), **vars(module)}
             heads, dim = built.get("heads"), built.get("dim")
+            if not (isinstance(heads, int) and isinstance(dim, int) and heads > 0):
+                return cls()
             x = next(_streams(frame.f_locals), None)
             length = None if x is None else x.shape[1] if x.ndim == 3 else 1
-            width = dim // heads if heads and dim else None
-            return cls(heads, width, length, None if x is None else x.dtype)
+            dtype = None if x is None else x.dtype
+            return cls(heads, dim // heads, length, dtype)
         try:  # in the backward pass the variant itself is not on the stack
             return cls(*subject.geometry)
         except Exception:  # it cannot be built at all
@@ -118,7 +121,10 @@ def _words(error: Exception) -> str:
 def _line(error: Exception, subject: Subject) -> tuple[str, int | None] | None:
     """The last line of the variant's file that was reached, else of CAB, else of nobody."""
     frames = traceback.extract_tb(error.__traceback__)
-    file = inspect.getsourcefile(subject.attention)
+    try:
+        file = inspect.getsourcefile(subject.attention)
+    except TypeError:  # a class without a file, such as one of a session
+        file = None
     strange = (sysconfig.get_paths()["stdlib"], "<")
     known = [f for f in frames if not f.filename.startswith(strange)]
     own = [f for f in frames if f.filename == file] or [
