@@ -1,5 +1,7 @@
 """`cab verify`: are published results sound, and does running them again give the same?"""
 
+import secrets
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +28,12 @@ def verify(
         int | None,
         typer.Option(min=0, help="Run so many cells of each file again; all if not given."),
     ] = None,
+    draw: Annotated[
+        str | None,
+        typer.Option(
+            help="Text that seeds the choice of --sample; a random one is drawn if not given."
+        ),
+    ] = None,
     include: Include = None,
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -37,7 +45,8 @@ def verify(
     """Check files of results, then run cells again and say whether they lie in the interval.
 
     Checked are place, form, names, sizes, that no number is NaN, and that each record's key
-    is that of the cell as it would run today. `--sample 0` runs nothing. A re-run is inside if it
+    is that of the cell as it would run today. `--sample 0` runs nothing. The cells of a sample are
+    chosen by --draw and the keys; the draw is printed, so that the choice can be repeated. A re-run is inside if it
     lies in the 95 % interval for one more seed. Exit 1 if a file has an error or a re-run lies
     outside.
     """
@@ -45,6 +54,9 @@ def verify(
     variants, tasks = discover_variants(files), discover_tasks()
     chosen = choose_device(device) if sample != 0 else "cpu"
     directory = data_directory(data_dir)
+    draw = secrets.token_hex(8) if draw is None else draw
+    if sample:
+        output.say(f"Cells are chosen by --draw {shlex.quote(draw)}.")
     from cab.publishing.validation import validate
     from cab.records.folders import folders_around, refuse_package
     from cab.records.results import read_file
@@ -63,7 +75,7 @@ def verify(
         if sample == 0 or any(one.severity == "error" for one in found):
             continue
         records = read_file(path)
-        again, left_out = _run(records, sample, variants, tasks, files, directory, chosen)
+        again, left_out = _run(records, sample, draw, variants, tasks, files, directory, chosen)
         sentences += left_out
         runs += [(path, one) for one in again]
         if write and again:
@@ -74,6 +86,7 @@ def verify(
                 "problems": problems,
                 "runs": [{**one.model_dump(mode="json"), "inside": one.inside} for _, one in runs],
                 "failed": sentences,
+                "draw": draw if sample else None,
             }
         )
     else:
@@ -107,6 +120,7 @@ def _suspicions(
 def _run(
     records: "list[Record]",
     count: int | None,
+    draw: str,
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
     include: tuple[Path, ...],
@@ -120,7 +134,7 @@ def _run(
     from cab.running.execution import Runner
     from cab.running.replanning import cell_of
 
-    chosen = sample(records, count)
+    chosen = sample(records, count, draw)
     by_key = {record.key: record for record in chosen}
     cells = [cell_of(record, variants, tasks, include) for record in chosen]
     _need_data(cells, directory)

@@ -11,16 +11,19 @@ from cab.scores.drawn import Z95, Interval, keyed_generator
 from cab.scores.summary import entry_label, student_t95
 
 
-def sample(records: Sequence[Record], count: int | None) -> list[Record]:
+def sample(records: Sequence[Record], count: int | None, draw: str) -> list[Record]:
     """Choose records that ended well: all, or so many, each task once before any twice.
 
-    The choice depends on the keys alone, so that an author cannot see to it which are taken
-    without changing what they are.
+    Args:
+        records: the records of one file, in any order.
+        count: how many records to choose; all of them if None.
+        draw: seeds the choice, together with the keys. An author who knew it while writing the
+            records would know which of them are never rerun, so it is drawn afterwards.
     """
     done = sorted((one for one in records if one.status == "ok"), key=lambda one: one.key)
     if count is None or count >= len(done):
         return done
-    order = keyed_generator("verify", *(one.key for one in done)).permutation(len(done))
+    order = keyed_generator("verify", draw, *(one.key for one in done)).permutation(len(done))
     mixed = [done[place] for place in order]
     turn: dict[str, int] = {}
     placed = []

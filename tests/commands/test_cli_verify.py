@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -201,15 +202,44 @@ def test_a_score_well_above_the_reference_is_to_be_looked_at(tmp_path: Path) -> 
     assert suspicious(board, "sdpa") == []
 
 
-def test_a_sample_takes_each_task_before_any_twice_and_always_the_same() -> None:
+def test_a_sample_takes_each_task_before_any_twice_and_the_same_for_the_same_draw() -> None:
     records = made_board({"linear": 0.5})
     mine = [record for record in records if record.variant.name == "linear"]
-    chosen = sample(mine, 4)
+    chosen = sample(mine, 4, "a")
     assert len({record.task.name for record in chosen}) == 4
-    assert [one.key for one in chosen] == [one.key for one in sample(mine[::-1], 4)]
-    assert len(sample(mine, None)) == len(mine) == 12
+    assert [one.key for one in chosen] == [one.key for one in sample(mine[::-1], 4, "a")]
+    assert len(sample(mine, None, "a")) == len(mine) == 12
     failed = made("linear", "mirror", (0.0,), first=9, status="oom")
-    assert sample(failed, 3) == []
+    assert sample(failed, 3, "a") == []
+
+
+def test_every_cell_may_be_drawn_and_the_draw_decides_which() -> None:
+    mine = [record for record in made_board({"linear": 0.5}) if record.variant.name == "linear"]
+    chosen = {
+        draw: frozenset(one.key for one in sample(mine, 2, draw)) for draw in map(str, range(99))
+    }
+    assert frozenset.union(*chosen.values()) == {record.key for record in mine}
+    assert len(set(chosen.values())) > 30
+
+
+def test_the_draw_is_said_can_be_repeated_and_is_otherwise_random(published: Path) -> None:
+    def drawn(*options: str) -> tuple[str, str]:
+        said = cab_here(
+            "verify", published, "--sample", "1", "--device", "cpu", "--json", *options
+        )
+        assert said.code == 0, said.err
+        draw = said.document["draw"]
+        assert f"Cells are chosen by --draw {shlex.quote(draw)}." in said.err
+        (run,) = said.document["runs"]
+        return draw, run["key"]
+
+    first = drawn()
+    assert drawn("--draw", first[0]) == first
+    assert drawn()[0] != first[0]
+    assert drawn("--draw", "a b")[0] == "a b"
+    nothing = cab_here("verify", published, "--sample", "0", "--json")
+    assert nothing.document["draw"] is None
+    assert "--draw" not in nothing.err
 
 
 def with_error(record: Record, error: float) -> Record:
