@@ -209,8 +209,10 @@ def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> Non
             raise UnknownName(f"card field (in {path})", key, fields)
     try:
         card_class.from_keywords(**keywords)
-    except (TypeError, ValueError, KeyError, AssertionError) as error:
+    except (TypeError, KeyError) as error:
         raise CabError(f"{path}: the card in @{decorator} is not complete: {error}.") from None
+    except (ValueError, AssertionError) as error:
+        raise CabError(f"{path}: the card in @{decorator} is not valid: {error}.") from None
 
 
 def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:

@@ -4,10 +4,15 @@ The taxonomy {noncausal, causal} x {self, cross} is that of CAB (Zhang et al., 2
 arXiv 2210.07661).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, get_args
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""The names of variants and tasks. They become names of files and pages and arguments of commands,
+so they hold nothing that has a meaning there (a leading hyphen, a slash, a control code)."""
 
 
 class Pattern(StrEnum):
@@ -61,6 +66,14 @@ Role = Literal["entry", "reference", "identity", "control", "zero"]
 """entry: ranked; reference: fills the other slots and defines score 1; identity: the reference's
 function by another implementation (their spread is the noise band); control: mixes without any
 choice; zero: no mixing at all, which defines score 0."""
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(
+            f"the name {name!r} must consist of lower-case letters and digits, in words joined by "
+            f"single hyphens"
+        )
 
 
 def parse_patterns(text: str) -> tuple[Pattern, ...]:
@@ -117,6 +130,7 @@ class VariantCard:
             if key in keywords:
                 keywords[key] = parse_patterns(str(keywords[key]))
         card = cls(**{**keywords, "family": Family(str(keywords["family"]))})  # type: ignore[arg-type]
+        _check_name(card.name)
         if not card.patterns:
             raise ValueError("patterns names none of ns, cs, nc, cc")
         if not set(card.extended) <= set(card.patterns):
@@ -178,7 +192,7 @@ class TaskCard:
         """Build a card from the decorator's keywords (literals only)."""
         necessity = keywords.pop("necessity", {})
         assert isinstance(necessity, dict)
-        return cls(
+        card = cls(
             **{  # type: ignore[arg-type]
                 **keywords,
                 "domain": Domain(str(keywords["domain"])),
@@ -186,6 +200,8 @@ class TaskCard:
                 "necessity": {profile: Necessity(**proof) for profile, proof in necessity.items()},
             }
         )
+        _check_name(card.name)
+        return card
 
     def scored_in(self, profile: str) -> bool:
         """Whether results of this profile count towards a score."""

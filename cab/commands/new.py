@@ -1,6 +1,5 @@
 """`cab new`: begin a file of your own."""
 
-import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 from cab.commands import output
 from cab.errors import CabError
 from cab.registry import discover_variants
-from cab.taxonomy import Family
+from cab.taxonomy import NAME, Family
 
 app = typer.Typer(help="Write a file to start from.", no_args_is_help=True)
 
@@ -29,7 +28,7 @@ def variant(
     file: Annotated[Path | None, typer.Option("--file", help="Where to write it.")] = None,
 ) -> None:
     """Write a working variant to change, and say how to run it."""
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+    if not NAME.fullmatch(name) or name[0].isdigit():  # the class is named after it
         raise CabError(
             f"{name!r} is no variant name: use lower-case letters, digits and single hyphens."
         )

@@ -11,7 +11,6 @@ from cab.profiles import PROFILES
 from cab.records.results import (
     CURVE_POINTS,
     LARGEST_FILE,
-    VARIANT_NAME,
     canonical_line,
     publishable,
     read_file,
@@ -21,7 +20,7 @@ from cab.registry import Registry
 from cab.running.replanning import cell_of
 from cab.scores.board import Board
 from cab.scores.summary import entry_label
-from cab.taxonomy import TaskCard, VariantCard
+from cab.taxonomy import NAME, TaskCard, VariantCard
 
 LONGEST_TEXT = 2_000
 PARAMETER_BUDGET = 1.1
@@ -94,7 +93,7 @@ def _place(path: Path) -> list[str]:
         found.append("its folder is a link")
     if status.st_size > LARGEST_FILE:
         found.append(f"it has {status.st_size} bytes; {LARGEST_FILE} are allowed")
-    if path.suffix != ".jsonl" or not VARIANT_NAME.fullmatch(path.stem):
+    if path.suffix != ".jsonl" or not NAME.fullmatch(path.stem):
         found.append("its name is not a variant's (lower case, digits, single hyphens) and .jsonl")
     profile = PROFILES.get(path.parent.name)
     if profile is None or not profile.scored:

@@ -5,7 +5,6 @@ what changed: one way to write a record, curves thinned, paths of the author's m
 """
 
 import json
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,14 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cab.errors import CabError
 from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
 from cab.records.store import CurvePoint, Environment, Finite, Record
+from cab.taxonomy import NAME
 
 CURVE_POINTS = 12
 """How many points of a curve are published."""
 
 LARGEST_FILE = 10_000_000
 """Bytes of a file of results that are read: hundreds of cells take a tenth of it."""
-
-VARIANT_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 VERIFIED = "verified"
 """The folder, beside those of the profiles, in which re-runs are kept."""
@@ -94,7 +92,7 @@ def results_file(folder: Path, profile: str, variant: str) -> Path:
     Raises:
         CabError: the name could lead out of the folder.
     """
-    if not VARIANT_NAME.fullmatch(variant):
+    if not NAME.fullmatch(variant):
         raise CabError(
             f"{variant!r} cannot name a file of results: use lower-case letters, digits and "
             f"single hyphens."

@@ -42,8 +42,8 @@ TAKES_64 = """if k.shape[2] > 64:
 
 
 def test_what_is_made_for_a_fixed_length_ends_there_and_says_so(tmp_path: Path):
-    path = write_variant(tmp_path, "short_sighted", TAKES_64)
-    curve = extrapolate(trained(variant="short_sighted", include=[path]), "cpu")
+    path = write_variant(tmp_path, "shortsighted", TAKES_64)
+    curve = extrapolate(trained(variant="shortsighted", include=[path]), "cpu")
     assert [point.status for point in curve] == ["ok"] * 5 + ["unsupported"]
     assert "64 tokens at most" in curve[5].message
     assert not curve[5].positions

@@ -8,7 +8,7 @@ from cab.registry import register_variant
 
 
 @register_variant(
-    name="recurrent_mixer",
+    name="recurrent-mixer",
     family="recurrent",
     patterns="cs cc",
     summary="s_t = a s_(t - 1) + (1 - a) x_t, with a learned decay for each channel",

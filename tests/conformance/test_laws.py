@@ -43,7 +43,7 @@ def test_correct_variants_keep_every_law(name, law):
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 def test_a_correct_mixer_written_by_hand_keeps_every_law(law):
     variants = discover_variants((MIXER,))
-    for subject in subjects(variants, "recurrent_mixer", [Pattern.CS, Pattern.CC], options={}):
+    for subject in subjects(variants, "recurrent-mixer", [Pattern.CS, Pattern.CC], options={}):
         verdict = hold(subject, law)
         assert verdict is None or verdict.holds, verdict.findings
 
@@ -77,7 +77,7 @@ def test_third_parties_run_the_laws_in_their_own_suite(tmp_path):
 
 def test_a_check_raises_with_the_findings():
     variants = discover_variants((HERE / "mutants" / "causal_flag_ignored.py",))
-    named = dict(checks(variants.load("causal_flag_ignored")))
+    named = dict(checks(variants.load("causal-flag-ignored")))
     with pytest.raises(BrokenLaw, match="moved output"):
         named["causality-cs"]()
 

@@ -9,7 +9,10 @@ from cli_support import cab_here
 from cab.conformance.check import LAWS, check, hold, subjects
 from cab.registry import discover_variants
 
-MUTANTS = {path.stem: path for path in sorted((Path(__file__).parent / "mutants").glob("*.py"))}
+MUTANTS = {
+    path.stem.replace("_", "-"): path
+    for path in sorted((Path(__file__).parent / "mutants").glob("*.py"))
+}
 BY_NAME = {law.name: law for law in LAWS}
 
 
@@ -30,7 +33,7 @@ def test_the_law_that_a_mutant_breaks_catches_it_in_every_pattern(name):
         assert verdict is not None
         assert not verdict.holds, subject.pattern
         # A variant that merely crashes would prove nothing of the law.
-        assert name == "no_autocast" or "It raised" not in verdict.findings[0].message
+        assert name == "no-autocast" or "It raised" not in verdict.findings[0].message
 
 
 def test_every_law_has_mutants():
@@ -40,16 +43,16 @@ def test_every_law_has_mutants():
 
 
 ONLY_CAUGHT_BY = {
-    "causality": "scaled_by_all",
-    "liveness": "past_only",
-    "padding": "mean_over_padded_length",
-    "gradients": "detached_values",
-    "determinism": "unsaved_projection",
-    "numerics": "wrong_scale",
-    "decoding": "stale_state",
+    "causality": "scaled-by-all",
+    "liveness": "past-only",
+    "padding": "mean-over-padded-length",
+    "gradients": "detached-values",
+    "determinism": "unsaved-projection",
+    "numerics": "wrong-scale",
+    "decoding": "stale-state",
     "cost": "cubic",
     "budget": "oversized",
-    "composition": "no_autocast",
+    "composition": "no-autocast",
 }
 
 
@@ -64,7 +67,7 @@ def test_without_a_law_one_of_its_mutants_gets_through(law):
     assert not all(verdict.holds for verdict in check(held, [BY_NAME[law]]))
 
 
-@pytest.mark.parametrize("name", ["leak_of_one_token", "rows_meet", "state_formula_off"])
+@pytest.mark.parametrize("name", ["leak-of-one-token", "rows-meet", "state-formula-off"])
 def test_cab_check_exits_with_1_on_a_mutant_and_names_the_law(name):
     said = cab_here("check", name, "--include", MUTANTS[name])
     assert said.code == 1

@@ -97,6 +97,50 @@ def test_a_word_outside_the_taxonomy_is_named(refuse, old, new):
     assert f"'{new.split()[-1]}' is not a valid" in refuse(source(CARD.replace(old, new)))
 
 
+NO_NAMES = [
+    "--help",
+    "-x",
+    "x-",
+    "a--b",
+    "My",
+    "a_b",
+    "a b",
+    "../a",
+    "",
+    "a\n",
+    "\x1b]0;x\x07",
+    "é",
+    7,
+]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_that_could_be_an_option_a_path_or_a_control_code_is_refused(refuse, name):
+    message = refuse(source(CARD.replace('"mine"', repr(name))))
+    assert "mine.py: the card in @register_variant is not valid: the name" in message
+    assert repr(name) in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["--help", "a_b"])
+def test_the_name_of_a_task_is_checked_alike(tmp_path, name):
+    path = tmp_path / "mine.py"
+    keywords = (
+        'domain="retrieval", pattern="cs", summary="x", backbone="decoder", metric="accuracy", '
+        'higher_is_better=True, version=1, length="64"'
+    )
+    text = (
+        "from cab.registry import register_task\n@register_task(name={!r}, {})\nclass Mine: ...\n"
+    )
+    path.write_text(text.format("mine-2", keywords))
+    assert read_keywords(path, "register_task")["name"] == "mine-2"
+    path.write_text(text.format(name, keywords))
+    with pytest.raises(
+        CabError, match=r"mine\.py: the card in @register_task is not valid: the name"
+    ):
+        read_keywords(path, "register_task")
+
+
 def test_a_decorator_may_be_reached_through_its_module(tmp_path):
     path = tmp_path / "mine.py"
     text = source().replace(

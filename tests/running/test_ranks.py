@@ -106,8 +106,8 @@ DIES = "if torch.distributed.is_initialized() and torch.distributed.get_rank() =
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["os._exit(3)", "raise ValueError('only here')"])
 def test_one_process_that_fails_ends_the_cell_and_leaves_none_behind(tmp_path, way):
-    path = write_variant(tmp_path, "one_sided", DIES.format(way) + "return q")
-    (finished,), _ = run_cells(tmp_path, cells_of(["one_sided"], include=[path], processes=2))
+    path = write_variant(tmp_path, "lopsided", DIES.format(way) + "return q")
+    (finished,), _ = run_cells(tmp_path, cells_of(["lopsided"], include=[path], processes=2))
     assert finished.record.status == "error"
     assert finished.record.message
 

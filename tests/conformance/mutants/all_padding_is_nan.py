@@ -9,7 +9,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="all_padding_is_nan",
+    name="all-padding-is-nan",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks padding",

@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="and_for_or",
+    name="and-for-or",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "liveness"
 
 
 @register_variant(
-    name="blind_queries",
+    name="blind-queries",
     family="softmax",
     patterns="nc cc",
     summary="a mutant: breaks liveness",

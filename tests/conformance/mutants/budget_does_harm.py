@@ -9,7 +9,7 @@ BREAKS = "numerics"
 
 
 @register_variant(
-    name="budget_does_harm",
+    name="budget-does-harm",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks numerics",

@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="causal_flag_ignored",
+    name="causal-flag-ignored",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="chunk_tail",
+    name="chunk-tail",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -11,7 +11,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="chunk_tail_256_config",
+    name="chunk-tail-256-config",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

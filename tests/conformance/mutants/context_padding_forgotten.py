@@ -9,7 +9,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="context_padding_forgotten",
+    name="context-padding-forgotten",
     family="softmax",
     patterns="cc",
     summary="a mutant: breaks decoding",

@@ -10,7 +10,7 @@ BREAKS = "gradients"
 
 
 @register_variant(
-    name="dead_parameter",
+    name="dead-parameter",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks gradients",

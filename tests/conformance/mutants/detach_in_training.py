@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="detach_in_training",
+    name="detach-in-training",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

@@ -7,7 +7,7 @@ BREAKS = "gradients"
 
 
 @register_variant(
-    name="detach_long",
+    name="detach-long",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks gradients",

@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="detach_no_mask",
+    name="detach-no-mask",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks padding",

@@ -7,7 +7,7 @@ BREAKS = "gradients"
 
 
 @register_variant(
-    name="detached_values",
+    name="detached-values",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks gradients",

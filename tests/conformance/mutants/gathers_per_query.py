@@ -9,7 +9,7 @@ BREAKS = "cost"
 
 
 @register_variant(
-    name="gathers_per_query",
+    name="gathers-per-query",
     family="softmax",
     patterns="ns cs",
     summary="a mutant: breaks cost",

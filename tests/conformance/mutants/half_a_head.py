@@ -9,7 +9,7 @@ BREAKS = "gradients"
 
 
 @register_variant(
-    name="half_a_head",
+    name="half-a-head",
     family="softmax",
     patterns="ns cs nc cc",
     summary="a mutant: breaks gradients",

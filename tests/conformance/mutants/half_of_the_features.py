@@ -9,7 +9,7 @@ BREAKS = "gradients"
 
 
 @register_variant(
-    name="half_of_the_features",
+    name="half-of-the-features",
     family="softmax",
     patterns="ns cs nc cc",
     summary="a mutant: breaks gradients",

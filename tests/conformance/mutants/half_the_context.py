@@ -9,7 +9,7 @@ BREAKS = "liveness"
 
 
 @register_variant(
-    name="half_the_context",
+    name="half-the-context",
     family="softmax",
     patterns="nc cc",
     summary="a mutant: breaks liveness",

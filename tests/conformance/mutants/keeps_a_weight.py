@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="keeps_a_weight",
+    name="keeps-a-weight",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

@@ -7,7 +7,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_beyond_300",
+    name="leak-beyond-300",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_head_3",
+    name="leak-head-3",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_in_bfloat16",
+    name="leak-in-bfloat16",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_in_first_half",
+    name="leak-in-first-half",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

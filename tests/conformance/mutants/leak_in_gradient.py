@@ -7,7 +7,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_in_gradient",
+    name="leak-in-gradient",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

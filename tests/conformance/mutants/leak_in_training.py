@@ -7,7 +7,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_in_training",
+    name="leak-in-training",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -7,7 +7,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_in_value",
+    name="leak-in-value",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

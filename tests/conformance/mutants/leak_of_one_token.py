@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="leak_of_one_token",
+    name="leak-of-one-token",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

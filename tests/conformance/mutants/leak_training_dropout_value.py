@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="leak_training_dropout_value",
+    name="leak-training-dropout-value",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks determinism",

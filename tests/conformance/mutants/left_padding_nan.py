@@ -9,7 +9,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="left_padding_nan",
+    name="left-padding-nan",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks padding",

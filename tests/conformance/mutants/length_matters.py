@@ -7,7 +7,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="length_matters",
+    name="length-matters",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="mask_as_length",
+    name="mask-as-length",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks padding",

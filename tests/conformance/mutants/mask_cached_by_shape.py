@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="mask_cached_by_shape",
+    name="mask-cached-by-shape",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks padding",

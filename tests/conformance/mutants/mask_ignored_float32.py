@@ -9,7 +9,7 @@ BREAKS = "numerics"
 
 
 @register_variant(
-    name="mask_ignored_float32",
+    name="mask-ignored-float32",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks numerics",

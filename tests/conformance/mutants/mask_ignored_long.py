@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="mask_ignored_long",
+    name="mask-ignored-long",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks padding",

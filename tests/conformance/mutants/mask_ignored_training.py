@@ -7,7 +7,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="mask_ignored_training",
+    name="mask-ignored-training",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks determinism",

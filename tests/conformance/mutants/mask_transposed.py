@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="mask_transposed",
+    name="mask-transposed",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="matrix_in_a_list",
+    name="matrix-in-a-list",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

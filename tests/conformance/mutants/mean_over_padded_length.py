@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="mean_over_padded_length",
+    name="mean-over-padded-length",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks padding",

@@ -9,7 +9,7 @@ BREAKS = "liveness"
 
 
 @register_variant(
-    name="narrow_window",
+    name="narrow-window",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks liveness",

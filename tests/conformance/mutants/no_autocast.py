@@ -9,7 +9,7 @@ BREAKS = "composition"
 
 
 @register_variant(
-    name="no_autocast",
+    name="no-autocast",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks composition",

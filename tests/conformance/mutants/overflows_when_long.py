@@ -9,7 +9,7 @@ BREAKS = "cost"
 
 
 @register_variant(
-    name="overflows_when_long",
+    name="overflows-when-long",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks cost",

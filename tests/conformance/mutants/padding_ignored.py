@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="padding_ignored",
+    name="padding-ignored",
     family="softmax",
     patterns="ns nc cc",
     summary="a mutant: breaks padding",

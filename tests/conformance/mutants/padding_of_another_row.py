@@ -9,7 +9,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="padding_of_another_row",
+    name="padding-of-another-row",
     family="softmax",
     patterns="ns nc cc",
     summary="a mutant: breaks padding",

@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="padding_times_zero",
+    name="padding-times-zero",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks padding",

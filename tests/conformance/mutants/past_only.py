@@ -9,7 +9,7 @@ BREAKS = "liveness"
 
 
 @register_variant(
-    name="past_only",
+    name="past-only",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks liveness",

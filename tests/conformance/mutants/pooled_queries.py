@@ -7,7 +7,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="pooled_queries",
+    name="pooled-queries",
     family="softmax",
     patterns="cc",
     summary="a mutant: breaks causality",

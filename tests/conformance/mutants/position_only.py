@@ -10,7 +10,7 @@ BREAKS = "liveness"
 
 
 @register_variant(
-    name="position_only",
+    name="position-only",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks liveness",

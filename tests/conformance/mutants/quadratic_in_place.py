@@ -9,7 +9,7 @@ BREAKS = "cost"
 
 
 @register_variant(
-    name="quadratic_in_place",
+    name="quadratic-in-place",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks cost",

@@ -7,7 +7,7 @@ BREAKS = "cost"
 
 
 @register_variant(
-    name="quadratic_in_training",
+    name="quadratic-in-training",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks cost",

@@ -9,7 +9,7 @@ BREAKS = "cost"
 
 
 @register_variant(
-    name="quadratic_mv",
+    name="quadratic-mv",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks cost",

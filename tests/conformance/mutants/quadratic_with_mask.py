@@ -7,7 +7,7 @@ BREAKS = "cost"
 
 
 @register_variant(
-    name="quadratic_with_mask",
+    name="quadratic-with-mask",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks cost",

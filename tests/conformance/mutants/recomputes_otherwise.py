@@ -7,7 +7,7 @@ BREAKS = "composition"
 
 
 @register_variant(
-    name="recomputes_otherwise",
+    name="recomputes-otherwise",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks composition",

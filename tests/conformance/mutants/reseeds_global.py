@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="reseeds_global",
+    name="reseeds-global",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="rows_meet",
+    name="rows-meet",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks padding",

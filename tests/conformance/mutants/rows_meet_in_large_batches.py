@@ -7,7 +7,7 @@ BREAKS = "padding"
 
 
 @register_variant(
-    name="rows_meet_in_large_batches",
+    name="rows-meet-in-large-batches",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks padding",

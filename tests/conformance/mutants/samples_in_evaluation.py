@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="samples_in_evaluation",
+    name="samples-in-evaluation",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

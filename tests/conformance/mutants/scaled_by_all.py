@@ -9,7 +9,7 @@ BREAKS = "causality"
 
 
 @register_variant(
-    name="scaled_by_all",
+    name="scaled-by-all",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks causality",

@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="stack_inspector",
+    name="stack-inspector",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks determinism",

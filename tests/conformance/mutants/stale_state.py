@@ -7,7 +7,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="stale_state",
+    name="stale-state",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks decoding",

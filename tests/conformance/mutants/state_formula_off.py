@@ -7,7 +7,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="state_formula_off",
+    name="state-formula-off",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks decoding",

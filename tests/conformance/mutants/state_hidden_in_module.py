@@ -9,7 +9,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="state_hidden_in_module",
+    name="state-hidden-in-module",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks decoding",

@@ -13,7 +13,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="state_opaque",
+    name="state-opaque",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks decoding",

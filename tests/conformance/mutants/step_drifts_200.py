@@ -7,7 +7,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="step_drifts_200",
+    name="step-drifts-200",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks decoding",

@@ -7,7 +7,7 @@ BREAKS = "decoding"
 
 
 @register_variant(
-    name="step_writes_into_its_state",
+    name="step-writes-into-its-state",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks decoding",

@@ -7,7 +7,7 @@ BREAKS = "numerics"
 
 
 @register_variant(
-    name="sums_in_bfloat16",
+    name="sums-in-bfloat16",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks numerics",

@@ -7,7 +7,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="training_differs",
+    name="training-differs",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

@@ -7,7 +7,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="training_remembers",
+    name="training-remembers",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="unsaved_projection",
+    name="unsaved-projection",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

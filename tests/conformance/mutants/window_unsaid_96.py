@@ -9,7 +9,7 @@ BREAKS = "liveness"
 
 
 @register_variant(
-    name="window_unsaid_96",
+    name="window-unsaid-96",
     family="softmax",
     patterns="cs",
     summary="a mutant: breaks liveness",

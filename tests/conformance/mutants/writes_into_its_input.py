@@ -9,7 +9,7 @@ BREAKS = "determinism"
 
 
 @register_variant(
-    name="writes_into_its_input",
+    name="writes-into-its-input",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks determinism",

@@ -21,7 +21,7 @@ class Scale(torch.autograd.Function):
 
 
 @register_variant(
-    name="wrong_derivative",
+    name="wrong-derivative",
     family="softmax",
     patterns="ns",
     summary="a mutant: breaks gradients",

@@ -7,7 +7,7 @@ BREAKS = "numerics"
 
 
 @register_variant(
-    name="wrong_scale",
+    name="wrong-scale",
     family="softmax",
     patterns="ns nc",
     summary="a mutant: breaks numerics",
