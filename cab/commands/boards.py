@@ -49,14 +49,22 @@ def scored_profile(name: str) -> str:
 
 
 def read_records(
-    results: "ResultsFolders", store: Path | None, profile: str, references: Collection[str]
+    results: "ResultsFolders",
+    store: Path | None,
+    profile: str,
+    references: Collection[str],
+    strict: bool = False,
 ) -> "list[Record]":
-    """The published records of a profile and, of a store, those that could be published."""
+    """The published records of a profile and, of a store, those that could be published.
+
+    Raises:
+        CabError: strict, and a file cannot be read; else a note says so and it is left out.
+    """
     from cab.records.results import publishable
     from cab.records.store import RecordStore
 
     published = results.read(profile, references)
-    problems = [*published.problems, *published.notes]
+    problems = list(published.problems)
     by_key = {record.key: record for record in published.records}
     if store is not None:
         own, more = RecordStore(store).load()
@@ -66,8 +74,10 @@ def read_records(
             for record in own
             if record.task.profile == profile and not publishable(record)
         }
-    for problem in problems:
+    for problem in (*problems, *published.notes):
         output.warn(problem)
+    if strict and problems:
+        raise CabError(f"{len(problems)} files of results cannot be read; mend those named above.")
     return list(by_key.values())
 
 
@@ -77,11 +87,12 @@ def load_board(
     profile: str,
     include: tuple[Path, ...] = (),
     together: bool = False,
+    strict: bool = False,
 ) -> "tuple[Board, Registry[VariantCard], Registry[TaskCard]]":
     """The board of a profile.
 
     Raises:
-        CabError: there is nothing to show.
+        CabError: there is nothing to show or, if strict, a file cannot be read.
     """
     from cab.records.folders import results_folders
     from cab.scores.board import make_board
@@ -92,7 +103,7 @@ def load_board(
     variants, tasks = discover_variants(include), discover_tasks()
     folders = results_folders(results)
     references = reference_names(variants)
-    records = read_records(folders, store, profile, references)
+    records = read_records(folders, store, profile, references, strict)
     board = make_board(
         records_table(records),
         profile,

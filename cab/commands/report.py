@@ -33,12 +33,15 @@ def report(
     results: Results = None,
     store: FromStore = None,
     include: Include = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if a file of results cannot be read.")
+    ] = False,
     file: Annotated[
         Path | None, typer.Option("--output", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
     """Write the board: csv and json hold every task, latex and md one line per entry."""
-    board, _, _ = load_board(results, store, profile, tuple(include or ()))
+    board, _, _ = load_board(results, store, profile, tuple(include or ()), strict=strict)
     from cab.scores import report as reports
 
     write = {

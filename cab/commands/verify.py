@@ -45,10 +45,10 @@ def verify(
     """Check files of results, then run cells again and say whether they lie in the interval.
 
     Checked are place, form, names, sizes, that no number is NaN, and that each record's key
-    is that of the cell as it would run today. `--sample 0` runs nothing. The cells of a sample are
-    chosen by --draw and the keys; the draw is printed, so that the choice can be repeated. A re-run is inside if it
-    lies in the 95 % interval for one more seed. Exit 1 if a file has an error or a re-run lies
-    outside.
+    is that of the cell as it would run today. `--sample 0` runs no cell, but imports the variant.
+    The cells of a sample are chosen by --draw and the keys; the draw is printed, so that the
+    choice can be repeated. A re-run is inside if it lies in the 95 % interval for one more seed.
+    Exit 1 if a file has an error or a re-run lies outside.
     """
     files = tuple(path.resolve() for path in include or ())
     variants, tasks = discover_variants(files), discover_tasks()

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 FOLLOWED = ("cab.variants", "cab.kernels")
@@ -59,16 +60,19 @@ def _collect(
     files[path] = _stamp(path)  # before it is read: what changes afterwards shows
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found[name] = ast.dump(_without_words(tree))
+    for module in imported_modules(tree):
+        if module.startswith(FOLLOWED) and (origin := _origin(module)):
+            _collect(origin, module, found, files)
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    """The dotted names that a file imports anywhere, `from a import b` as both `a` and `a.b`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        else:
-            continue
-        for module in modules:
-            if module.startswith(FOLLOWED) and (origin := _origin(module)):
-                _collect(origin, module, found, files)
+            yield from (alias.name for alias in node.names)
 
 
 def _origin(module: str) -> Path | None:
