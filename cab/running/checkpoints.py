@@ -1,6 +1,6 @@
 """Trained weights, kept as two files: <folder>/<key>.safetensors and <key>.json.
 
-The JSON file says which cell the weights are of, and their checksum. No file is ever unpickled:
+The JSON file says which cell the weights are of, and their checksum. Neither is ever unpickled:
 safetensors holds numbers and names alone, so a stranger's checkpoint can be wrong, but cannot run.
 """
 

@@ -1,12 +1,13 @@
 """The workflows are well-formed, and contributed code never meets a secret."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 from support import REPOSITORY
+from workflow_steps import FOLDER, read, steps
 
-FOLDER = REPOSITORY / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yml"))
 
 
@@ -30,7 +31,6 @@ def test_all_workflows_fit_the_schema_and_the_check_can_fail(tmp_path) -> None:
 
 def test_code_of_a_pull_request_runs_without_secrets_or_the_right_to_write() -> None:
     text = (FOLDER / "contribution.yml").read_text(encoding="utf-8")
-    assert "pull_request_target" not in text
     assert "secrets." not in text
     assert "github.token" not in text
     assert ": write" not in text
@@ -51,3 +51,57 @@ def test_every_workflow_says_what_it_may_do_and_for_how_long(path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "\npermissions:" in text
     assert text.count("runs-on:") == text.count("timeout-minutes:")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_step_runs_in_a_shell_in_which_a_failed_command_fails(path) -> None:
+    assert read(path.stem)["defaults"] == {"run": {"shell": "bash"}}
+    for step in steps(path.stem):
+        assert "shell" not in step
+        assert not re.search(r"\|\|\s*(true|:)(\s|$)", step.get("run", "")), step
+        assert "continue-on-error" not in step
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_by_commit_and_named_by_tag(path) -> None:
+    text = path.read_text(encoding="utf-8")
+    used = re.findall(r"uses:(.*)", text)
+    assert len(used) == sum("uses" in step for step in steps(path.stem))
+    for action in used:
+        assert re.fullmatch(r" actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_workflow_gives_pull_requests_its_rights_or_keeps_credentials(path) -> None:
+    assert "pull_request_target" not in path.read_text(encoding="utf-8")
+    for step in steps(path.stem):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_one_action_has_one_version() -> None:
+    used = {step["uses"] for path in WORKFLOWS for step in steps(path.stem) if "uses" in step}
+    assert len(used) == len({one.partition("@")[0] for one in used})
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_the_paths_that_a_workflow_names_exist(path) -> None:
+    text = path.read_text(encoding="utf-8")
+    hashed = re.findall(r"hashFiles\('([^']+)'\)", text)
+    started = [
+        one
+        for event in read(path.stem)[True].values()
+        for one in (event or {}).get("paths", ())
+        if isinstance(event, dict)
+    ]
+    for pattern in [*hashed, *started]:
+        assert any(REPOSITORY.glob(pattern)), pattern
+
+
+def test_the_cache_of_data_follows_all_that_fetches_it() -> None:
+    (key,) = (
+        s["with"]["key"] for s in steps("tests") if s.get("uses", "").startswith("actions/cache@")
+    )
+    (pattern,) = re.findall(r"hashFiles\('([^']+)'\)", key)
+    hashed = {path.name for path in REPOSITORY.glob(pattern)}
+    assert {"catalogue.py", "fetch.py", "hub.py", "published.py"} <= hashed

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import REPOSITORY
+from workflow_steps import git, write
 
 from cab.errors import CabError
 from cab.publishing.contribution import Contribution, inspect, main
@@ -67,18 +68,6 @@ FILES = {
     "results/verified/quick/alone.jsonl": "{}\n",
 }
 ROWS = ["results/quick/alone.jsonl", "results/quick/near-it.jsonl", "results/quick/softmax.jsonl"]
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
-    command = ["git", *identity, *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def write(folder: Path, path: str, text: str) -> None:
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
