@@ -273,3 +273,16 @@ def test_a_report_runs_nothing_in_a_spreadsheet_or_in_latex() -> None:
     assert line[1] == "'" + name
     assert r"\textbackslash{}input\{x\} \& 5\%" in to_latex(board)
     assert r"=cmd\|" in to_markdown(board)
+
+
+def test_a_file_that_cannot_be_read_is_left_out_unless_the_report_is_strict(results: Path) -> None:
+    whole = cab_here("report", "--results", results, "--strict")
+    assert whole.code == 0, whole.err
+    (results / "quick" / "broken.jsonl").write_text('{"not":"a record"}\n')
+    said = cab_here("report", "--results", results)
+    assert (said.code, said.out) == (0, whole.out)
+    assert "broken.jsonl, line 1" in said.err
+    strict = cab_here("report", "--results", results, "--strict")
+    assert (strict.code, strict.out) == (2, "")
+    assert "broken.jsonl, line 1" in strict.err
+    assert "1 files of results cannot be read; mend those named above." in strict.err

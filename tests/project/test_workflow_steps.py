@@ -252,5 +252,5 @@ def test_the_tests_fail_without_a_browser(tmp_path: Path) -> None:
 
 
 def test_what_is_looked_at_starts_the_check() -> None:
-    paths = read("contribution")[True]["pull_request"]["paths"]  # type: ignore[index]
+    paths = read("contribution")["on"]["pull_request"]["paths"]
     assert {"results", "results/**", "variants/**", "kernels/**", "tasks/**"} <= set(paths)

@@ -88,12 +88,9 @@ def test_one_action_has_one_version() -> None:
 def test_the_paths_that_a_workflow_names_exist(path) -> None:
     text = path.read_text(encoding="utf-8")
     hashed = re.findall(r"hashFiles\('([^']+)'\)", text)
-    started = [
-        one
-        for event in read(path.stem)[True].values()
-        for one in (event or {}).get("paths", ())
-        if isinstance(event, dict)
-    ]
+    triggers = read(path.stem)["on"]
+    events = triggers.values() if isinstance(triggers, dict) else ()
+    started = [one for event in events if "paths" in (event or ()) for one in event["paths"]]
     for pattern in [*hashed, *started]:
         assert any(REPOSITORY.glob(pattern)), pattern
 
