@@ -14,7 +14,16 @@ FOLDER = REPOSITORY / ".github" / "workflows"
 SHELLS = {None: ["bash", "-e"], "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail"]}
 """What GitHub runs for `shell:` not given and for `shell: bash`."""
 
-COPIED = ("cab", "kernels", "site", "tasks", "variants", "CHANGELOG.md", "CONTRIBUTING.md")
+COPIED = (
+    "cab",
+    "kernels",
+    "site",
+    "tasks",
+    "variants",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "pyproject.toml",
+)
 ROWS = ("softmax", "mean", "none")
 
 CAB = """#!{python}
