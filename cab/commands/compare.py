@@ -60,6 +60,10 @@ def compare(
             f"(sign-flip test over {sum(len(task.pairs) for task in found.tasks)} pairs)."
         )
     output.out.print(sentence, markup=False, soft_wrap=True)
+    for row in filter(None, map(board.row, (one, other))):
+        if row.size_mark:
+            text = f"{row.entry} has {row.size_mark}: its parameters beside those of softmax."
+            output.out.print(text, markup=False, soft_wrap=True)
     if found.only_one:
         only = ", ".join(found.only_one)
         text = f"Only one of both has a result on: {only}. These are left out."

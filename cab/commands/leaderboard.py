@@ -64,10 +64,18 @@ def leaderboard(
     output.out.print(
         "Intervals are over seeds and tasks. Ranks are on these tasks, over seeds; with = they "
         "are shared: the entries cannot be told from the first of them. Only rows of equal "
-        "coverage are ranked together, and only with 3 seeds or more.",
+        "coverage are ranked together, and only with 3 seeds or more; who shares a rank depends "
+        "on the entries that are ranked together.",
         markup=False,
         soft_wrap=True,
     )
+    if any(row.size_mark for row in rows):
+        output.out.print(
+            "An entry that has over 10 % more parameters than softmax is marked with its size "
+            "and is ranked.",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _cells(
@@ -83,7 +91,7 @@ def _cells(
     patterns = [interval_text(row.patterns.get(pattern)) for pattern in shown]
     return (
         rank,
-        row.entry,
+        f"{row.entry} {row.size_mark}".rstrip(),
         interval_text(row.score),
         *patterns,
         str(row.coverage),

@@ -5,6 +5,7 @@ from cab.conformance.subject import LAYERS, Subject
 
 DIM, HEADS, LENGTH, GRID = 64, 4, 256, (16, 16)
 ALLOWED = 0.10
+RULE = f"An entry that is more than {ALLOWED:.0%} larger is marked with its size and is ranked"
 EXPANSION = 4
 """Width of the feed-forward part of the transformer layer that the budget is measured by."""
 
@@ -30,7 +31,7 @@ def run(subject: Subject) -> Said:
     if more > ALLOWED:
         yield Finding(
             f"A layer of width {DIM} has {more:.1%} more parameters than with "
-            f"{subject.reference.card.name}; above {ALLOWED:.0%} the entry is marked, not ranked"
+            f"{subject.reference.card.name}. {RULE}"
         )
 
 

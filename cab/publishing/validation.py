@@ -19,12 +19,11 @@ from cab.records.store import Record
 from cab.registry import Registry
 from cab.running.replanning import cell_of
 from cab.scores.board import Board
+from cab.scores.rows import PARAMETER_BUDGET
 from cab.scores.summary import entry_label
 from cab.taxonomy import NAME, TaskCard, VariantCard
 
 LONGEST_TEXT = 2_000
-PARAMETER_BUDGET = 1.1
-"""How many parameters an entry may have, over those of the reference on the same task."""
 SUSPICIOUS_SCORE = 1.1
 
 

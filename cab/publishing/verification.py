@@ -8,6 +8,7 @@ from cab.errors import CabError
 from cab.records.results import Verification
 from cab.records.store import Record
 from cab.scores.drawn import Z95, Interval, keyed_generator
+from cab.scores.ranges import metric_range
 from cab.scores.summary import entry_label, student_t95
 
 
@@ -39,7 +40,8 @@ def expected(record: Record, published: Sequence[Record]) -> Interval:
     With several published seeds of the entry on the task it is Student's prediction interval
     around their mean, mean ± t s sqrt(1 + 1/n); with one, its value ± 1.96 sqrt(2) standard errors
     over the test examples, as for two samples of them. It is never narrower than the latter:
-    other hardware rounds otherwise, and training carries that on like another seed.
+    other hardware rounds otherwise, and training carries that on like another seed. It ends where
+    the metric does.
     """
     metric = record.task.metric
     own = record.metrics.test[metric]
@@ -51,13 +53,13 @@ def expected(record: Record, published: Sequence[Record]) -> Interval:
         and entry_label(one) == entry_label(record)
         and (one.task.name, one.task.version) == (record.task.name, record.task.version)
     ]
-    n = len(values)
+    n, reach = len(values), metric_range(metric)
     if n < 2:
-        return Interval(own.value - floor, own.value + floor)
+        return Interval(own.value - floor, own.value + floor).cut(reach, own.value)
     mean = statistics.fmean(values)
     half = student_t95(n - 1) * statistics.stdev(values) * math.sqrt(1 + 1 / n)
     half = max(half, floor)
-    return Interval(mean - half, mean + half)
+    return Interval(mean - half, mean + half).cut(reach, mean)
 
 
 def verdict(record: Record, published: Sequence[Record], again: Record) -> Verification:

@@ -18,7 +18,7 @@ from cab.records.sources import source_hash
 from cab.registry import Registry
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
-from cab.taxonomy import Domain, Family, Pattern, TaskCard, VariantCard
+from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard, other_slot, refusal_of
 
 TRAINING_PREFIX, MODEL_PREFIX = "train.", "model."
 HYBRID = MODEL_PREFIX + "hybrid"
@@ -166,9 +166,9 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
         }
         unoffered: list[TaskCard] = []
         for card in chosen:
-            if _other_slot(entry.card, card) and card.name not in request.tasks:
+            if other_slot(entry.card, card) and card.name not in request.tasks:
                 continue
-            if refusal := _refusal(entry.card, card, HYBRID in request.options):
+            if refusal := _refused(entry.card, card, HYBRID in request.options):
                 by_name = card.name in request.tasks or card.pattern in request.patterns
                 if by_name and not request.every:
                     raise CabError(refusal)
@@ -234,28 +234,11 @@ def _unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
     )
 
 
-def _refusal(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:
+def _refused(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:
     """Say why a variant cannot run on a task; nothing if it can."""
-    if task.pattern not in variant.patterns:
-        return (
-            f"{variant.name} does not offer {task.pattern} ({task.pattern.words}), which "
-            f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
-        )
-    if hybrid and task.pattern != Pattern.CS:
+    if not (why := refusal_of(variant, task)) and hybrid and task.pattern != Pattern.CS:
         return f"Hybrids are decoders, of pattern cs; {task.name} is {task.pattern}."
-    if variant.needs_grid and not task.grid:
-        return f"{variant.name} mixes pictures, and the tokens of {task.name} are none."
-    if _other_slot(variant, task):
-        if variant.family == Family.FEATURE_MAP:
-            return f"{variant.name} gates feature maps, and {task.name} has none."
-        return f"{task.name} is for gates of feature maps, and {variant.name} mixes tokens."
-    return ""
-
-
-def _other_slot(variant: VariantCard, task: TaskCard) -> bool:
-    """Whether one is of feature maps and the other is not: they have boards of their own."""
-    gate = variant.family == Family.FEATURE_MAP
-    return variant.role == "entry" and gate != (task.slot == "feature_map")
+    return why
 
 
 def _recipe(

@@ -20,6 +20,7 @@ from cab.scores.drawn import (
 )
 from cab.scores.missing import Missing, group_missing
 from cab.scores.normalise import Scale, scale_of
+from cab.scores.ranges import metric_range
 from cab.scores.ranking import rank, seeds_of
 from cab.scores.rows import BoardRow, Coverage, Result
 from cab.scores.table import current
@@ -74,8 +75,9 @@ def make_board(
         for task in (tasks if table.empty else map(str, table["task"].unique()))
         if tasks[task].scored_in(profile) and (absent := _absent(task, means, (reference, zero)))
     }
+    sizes = _sizes(table, scales, reference)
     rows = [
-        _row(group, means, scales, tasks, variants, (reference, zero), missing)
+        _row(group, means, scales, tasks, variants, (reference, zero), missing, sizes)
         for _, group in table.groupby("entry", sort=True)
     ]
     by_pattern = {
@@ -100,8 +102,21 @@ def _means(table: "pd.DataFrame") -> dict[tuple[str, str], Drawn]:
     means = {}
     for names, group in done.groupby(["entry", "task"], sort=True):
         entry, task = map(str, names)
-        means[task, entry] = mean_over_seeds(task, entry, group["value"].tolist())
+        reach = metric_range(group["metric"].iloc[0])
+        means[task, entry] = mean_over_seeds(task, entry, group["value"].tolist(), reach)
     return means
+
+
+def _sizes(table: "pd.DataFrame", scales: Mapping[str, Scale], reference: str) -> dict[str, float]:
+    """The parameters of every entry over the reference's, on the scored task with the most."""
+    scored = table[table["task"].isin(list(scales))]
+    if scored.empty:
+        return {}
+    most = scored.groupby(["entry", "task"])["parameters"].max().unstack("task")
+    if reference not in most.index:
+        return {}
+    shares = (most / most.loc[reference]).max(axis="columns").dropna()
+    return {str(entry): float(share) for entry, share in shares.items()}
 
 
 def _scales(
@@ -152,6 +167,7 @@ def _row(
     variants: Mapping[str, VariantCard],
     ends: tuple[str, str],
     missing: Collection[str],
+    sizes: Mapping[str, float],
 ) -> BoardRow:
     entry, variant = group["entry"].iloc[0], group["variant"].iloc[0]
     results: dict[str, Result] = {}
@@ -195,6 +211,7 @@ def _row(
         score,
         coverage,
         seeds=0,
+        size=sizes.get(entry),
     )
     # An entry without a score has its seeds all the same.
     asked = list(scored) or [task for task in results if task in missing] or list(results)
@@ -202,11 +219,15 @@ def _row(
 
 
 def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:
-    """A mean's place on a scale, whose ends are drawn too, to first order."""
+    """A mean's place on a scale, whose ends are drawn too, to first order.
+
+    It reaches as far as the metric does on the scale that was measured.
+    """
     floor = constant(scale.floor) if scale.guessed else zero
     point, span = scale.score(mean.point), scale.top - scale.floor
     parts = [(1 / span, mean), (-point / span, reference), ((point - 1) / span, floor)]
-    return weighted(parts, point)
+    low, high = sorted((scale.score(mean.reach.low), scale.score(mean.reach.high)))
+    return replace(weighted(parts, point), reach=Interval(low, high))
 
 
 def _band(scores: Iterable[Drawn | None]) -> Interval | None:

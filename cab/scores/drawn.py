@@ -49,6 +49,14 @@ class Interval:
         """Whether a value lies outside."""
         return not self.low <= value <= self.high
 
+    def cut(self, reach: "Interval", point: float) -> "Interval":
+        """The part of it that lies within reach; it keeps its point in any case."""
+        low = max(self.low, min(reach.low, point))
+        return Interval(low, min(self.high, max(reach.high, point)))
+
+
+ANYWHERE = Interval(-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -65,7 +73,8 @@ class Drawn:
 
     by_seeds is None where a mean rests on one seed: then nothing is known of its spread. parts
     names the means over seeds in it; strata the tasks that were resampled among themselves, with
-    what each would add to the point if it stood for all of them.
+    what each would add to the point if it stood for all of them. reach holds the values that are
+    possible at all (an accuracy is at most 1), and no interval reaches beyond them.
     """
 
     point: float
@@ -73,9 +82,10 @@ class Drawn:
     by_tasks: Draws
     parts: Mapping[tuple[str, str], Part]
     strata: Mapping[tuple[str, ...], tuple[float, ...]]
+    reach: Interval = ANYWHERE
 
     def interval(self, tasks: bool = True) -> Interval | None:
-        """The percentile interval over seeds, and over tasks unless told not to."""
+        """The percentile interval over seeds, and over tasks unless told not to, within reach."""
         if self.by_seeds is None:
             return None
         seeds = [(part.weight**2 * part.variance, part.degrees) for part in self.parts.values()]
@@ -87,7 +97,7 @@ class Drawn:
             ]
             draws = draws + _widening(chosen) * self.by_tasks
         low, high = np.quantile(draws, (0.025, 0.975))
-        return Interval(float(low), float(high))
+        return Interval(float(low), float(high)).cut(self.reach, self.point)
 
     def told_from_zero(self, tasks: bool = True) -> bool:
         """Whether its 95 % interval leaves out 0: of a difference, whether both are told apart."""
@@ -117,29 +127,37 @@ def keyed_generator(*names: str) -> Generator:
 
 def constant(value: float) -> Drawn:
     """A number that is known, such as a chance level."""
-    return Drawn(value, np.zeros(REPLICATES), np.zeros(REPLICATES), {}, {})
+    none = np.zeros(REPLICATES)
+    return Drawn(value, none, none, {}, {}, Interval(value, value))
 
 
-def mean_over_seeds(task: str, entry: str, values: Sequence[float]) -> Drawn:
+def mean_over_seeds(
+    task: str, entry: str, values: Sequence[float], reach: Interval = ANYWHERE
+) -> Drawn:
     """The mean of an entry's seeds on a task, resampled by seed.
 
     Args:
         task: with `entry` the key of the draws.
         entry: see there.
         values: one test mean per seed, sorted by seed.
+        reach: the metric's range, see `cab.scores.ranges`.
     """
     point, n = math.fsum(values) / len(values), len(values)
     if n < 2:
-        return Drawn(point, None, np.zeros(REPLICATES), {}, {})
+        return Drawn(point, None, np.zeros(REPLICATES), {}, {}, reach)
     picks = keyed_generator("seeds", task, entry).integers(n, size=(REPLICATES, n))
     deviations = np.asarray(values, dtype=np.float64) - point
     draws = deviations[picks].mean(axis=1) * math.sqrt(n / (n - 1))
     part = Part(1.0, statistics.variance(values) / n, n - 1)
-    return Drawn(point, draws, np.zeros(REPLICATES), {(task, entry): part}, {})
+    return Drawn(point, draws, np.zeros(REPLICATES), {(task, entry): part}, {}, reach)
 
 
 def weighted(parts: Sequence[tuple[float, Drawn]], point: float) -> Drawn:
-    """A sum of independent or shared means to first order around a given point."""
+    """A sum of independent or shared means to first order around a given point.
+
+    Its reach is the sum of theirs, which is right where the sum itself is meant, and not only its
+    first order.
+    """
     merged: dict[tuple[str, str], Part] = {}
     strata: dict[tuple[str, ...], tuple[float, ...]] = {}
     seeds: Draws | None = np.zeros(REPLICATES)
@@ -154,7 +172,9 @@ def weighted(parts: Sequence[tuple[float, Drawn]], point: float) -> Drawn:
         if seeds is not None:
             seeds = None if drawn.by_seeds is None else seeds + weight * drawn.by_seeds
         tasks = tasks + weight * drawn.by_tasks
-    return Drawn(point, seeds, tasks, merged, strata)
+    ends = [sorted((w * d.reach.low, w * d.reach.high)) for w, d in parts if w]
+    reach = Interval(math.fsum(low for low, _ in ends), math.fsum(high for _, high in ends))
+    return Drawn(point, seeds, tasks, merged, strata, reach)
 
 
 def mean_over_tasks(pattern: str, by_task: Mapping[str, Drawn]) -> Drawn:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cab.scores.board import Board
-from cab.scores.drawn import Interval, keyed_generator
+from cab.scores.drawn import ANYWHERE, Interval, keyed_generator
 from cab.scores.rows import BoardRow
 from cab.scores.summary import student_t95
 
@@ -69,12 +69,19 @@ def compare(board: Board, one: str, other: str, patterns: Mapping[str, str]) -> 
     difference = math.fsum(
         weight * pair for weight, task in zip(weights, tasks, strict=True) for pair in task.pairs
     )
+    reaches = [_reach(first, second, task.task) for task in tasks]
+    shares = [weight * len(task.pairs) for weight, task in zip(weights, tasks, strict=True)]
+    reach = Interval(
+        math.fsum(share * one.low for share, one in zip(shares, reaches, strict=True)),
+        math.fsum(share * one.high for share, one in zip(shares, reaches, strict=True)),
+    )
+    interval = _interval(weights, tasks, difference)
     return Comparison(
         one,
         other,
         tuple(tasks),
         difference,
-        _interval(weights, tasks, difference),
+        None if interval is None else interval.cut(reach, difference),
         sign_flip_p(
             [w * pair for w, task in zip(weights, tasks, strict=True) for pair in task.pairs]
         ),
@@ -95,7 +102,14 @@ def _on_task(board: Board, first: BoardRow, second: BoardRow, task: str) -> Task
     if n < 2:
         return TaskDifference(task, pairs, mean, None)
     half = student_t95(n - 1) * statistics.stdev(pairs) / math.sqrt(n)
-    return TaskDifference(task, pairs, mean, Interval(mean - half, mean + half))
+    interval = Interval(mean - half, mean + half).cut(_reach(first, second, task), mean)
+    return TaskDifference(task, pairs, mean, interval)
+
+
+def _reach(first: BoardRow, second: BoardRow, task: str) -> Interval:
+    """The differences that two scores of a task can have."""
+    one, other = first.results[task].score, second.results[task].score
+    return ANYWHERE if one is None or other is None else one.minus(other).reach
 
 
 def _weights(tasks: Sequence[TaskDifference], patterns: Mapping[str, str]) -> list[float]:

@@ -47,6 +47,8 @@ def _plain(row: BoardRow) -> dict[str, Any]:
         },
         "coverage": str(row.coverage),
         "seeds": row.seeds,
+        "not_ranked": row.unranked or None,
+        "size": None if row.size is None else _round(row.size),
     }
 
 
@@ -70,16 +72,21 @@ def to_json(board: Board, rows: int | None = None) -> str:
 
 
 def to_csv(board: Board, rows: int | None = None) -> str:
-    """A line per entry and task, scored or not, with the entry's rank and score repeated."""
+    """A line per entry and task, scored or not, with the entry's rank and score repeated.
+
+    size is the entry's parameters over the reference's.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = ("score", "score_low", "score_high")
-    line = ("rank", "entry", "variant", "role", *head, "coverage", "task", "seeds", "mean")
-    writer.writerow((*line, *(f"task_{name}" for name in head), "outcomes"))
+    line = ("rank", "entry", "variant", "role", *head, "coverage", "size", "task")
+    of_task = ("seeds", "mean", *(f"task_{name}" for name in head), "outcomes")
+    writer.writerow((*line, *of_task))
     for row in board.rows[:rows]:
         whole = _triple(row.score)
         rank = row.place.rank if row.place else None
-        start = (rank, row.entry, row.variant, row.role, *whole, str(row.coverage))
+        size = None if row.size is None else _round(row.size)
+        start = (rank, row.entry, row.variant, row.role, *whole, str(row.coverage), size)
         for task, one in row.results.items():
             mean = None if one.mean is None else _round(one.mean.point)
             outcomes = " ".join(f"{count} {name}" for name, count in one.outcomes.items())
@@ -117,6 +124,7 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
     ]
     for row in board.rows[:rows]:
         name = row.entry if row.role == "entry" else f"*{row.entry}*"
+        name += f" ({row.size_mark})" if row.size_mark else ""
         cells = (
             str(row.place or ""),
             name,
@@ -139,6 +147,7 @@ def to_latex(board: Board, rows: int | None = None) -> str:
     for row in board.rows[:rows]:
         name = _tex(row.entry)
         name = name if row.role == "entry" else rf"\emph{{{name}}}"
+        name += f" ({_tex(row.size_mark)})" if row.size_mark else ""
         cells = (
             str(row.place or ""),
             name,

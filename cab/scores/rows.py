@@ -7,6 +7,10 @@ from cab.scores.drawn import Drawn
 from cab.scores.ties import Place
 from cab.taxonomy import Pattern, Role, TaskCard
 
+PARAMETER_BUDGET = 1.1
+"""How many parameters an entry may have, over those of the reference on the same task. One that
+has more is marked with its size wherever it stands, and ranked like the others."""
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -48,7 +52,11 @@ class BoardRow:
     seeds is the least number of seeds on a task that counts; where it has no score, on the tasks
     whose references are missing, else on all that it ran. place is its place among rows of the
     same coverage, places the one within each pattern; there is none for what is not ranked:
-    controls, the reference, entries with too few seeds or alone in their coverage.
+    controls, the reference, entries with too few seeds or alone in their coverage. unranked and
+    unranked_in say why an entry with a score has no place.
+
+    size is its parameters over the reference's, on the scored task on which it has the most; None
+    where they are not known.
     """
 
     entry: str
@@ -62,6 +70,16 @@ class BoardRow:
     seeds: int
     place: Place | None = None
     places: Mapping[Pattern, Place] = field(default_factory=dict)
+    unranked: str = ""
+    unranked_in: Mapping[Pattern, str] = field(default_factory=dict)
+    size: float | None = None
+
+    @property
+    def size_mark(self) -> str:
+        """How many more parameters than the reference it has, `+39 % size`, if over the budget."""
+        if self.size is None or self.size <= PARAMETER_BUDGET:
+            return ""
+        return f"+{round(100 * (self.size - 1))} % size"
 
     @property
     def failures(self) -> int:

@@ -249,10 +249,14 @@ def with_error(record: Record, error: float) -> Record:
 
 
 def test_the_interval_is_student_s_for_one_more_value() -> None:
-    records = [with_error(r, 1e-9) for r in made("linear", "mqar", (0.5, 0.6, 0.7))]
+    records = [with_error(r, 1e-9) for r in made("linear", "mqar", (0.55, 0.6, 0.65))]
     found = expected(records[0], records)
-    # Mean .6, s = .1, t with 2 degrees 4.3027: half 4.3027 x .1 x sqrt(4/3).
-    assert found.high - 0.6 == pytest.approx(4.30265 * 0.1 * (4 / 3) ** 0.5, rel=1e-4)
+    # Mean .6, s = .05, t with 2 degrees 4.3027: half 4.3027 x .05 x sqrt(4/3).
+    assert found.high - 0.6 == pytest.approx(4.30265 * 0.05 * (4 / 3) ** 0.5, rel=1e-4)
+    # With s = .1 it would end at 1.1, which no accuracy reaches.
+    wide = [with_error(r, 1e-9) for r in made("linear", "mqar", (0.5, 0.6, 0.7))]
+    assert expected(wide[0], wide).high == 1.0
+    assert expected(wide[0], wide).low == pytest.approx(0.6 - 0.4968272, rel=1e-4)
     one = [with_error(records[0], 0.01)]
     alone = expected(one[0], one)
     assert alone.high - alone.low == pytest.approx(2 * 1.95996 * 2**0.5 * 0.01, rel=1e-4)

@@ -103,3 +103,46 @@ def test_scores_that_print_alike_share_a_rank_though_their_seeds_agree():
     ]
     ranks = ranks_of(board_of(records))
     assert ranks == {"abc": 1, "linear": 1, "performer": 3}
+
+
+def test_what_has_no_rank_has_the_reason():
+    records = [
+        *ends("mqar"),
+        *ends("mirror", (0.9, 0.9)),
+        *made("linear", "mqar", (0.80, 0.81, 0.79)),
+        *made("linear", "mirror", (0.60, 0.61, 0.59)),
+        *made("performer", "mqar", (0.85, 0.86, 0.84)),
+        *made("abc", "mqar", (0.70, 0.71)),
+        *made("gla", "mqar", (0.70,)),
+        *made("sdpa", "mqar", (0.9, 0.9, 0.9)),
+    ]
+    rows = {row.entry: row for row in board_of(records).rows}
+    assert {entry: row.unranked for entry, row in rows.items()} == {
+        "linear": "2 seeds of softmax, a rank needs 3",
+        "performer": "the only entry with this coverage and 3 seeds",
+        "abc": "2 seeds, a rank needs 3",
+        "gla": "1 seed, a rank needs 3",
+        "softmax": "", "none": "", "sdpa": "",
+    }  # fmt: skip
+    assert not [row for row in rows.values() if row.place]
+    assert rows["linear"].places.keys() == rows["performer"].places.keys() == {Pattern.CS}
+    assert rows["linear"].unranked_in == {Pattern.NS: "2 seeds of softmax, a rank needs 3"}
+    assert rows["abc"].unranked_in == {Pattern.CS: "2 seeds, a rank needs 3"}
+    together = {row.entry: row for row in board_of(records, together=True).rows}
+    assert together["performer"].unranked == "the only entry with 3 seeds"
+
+
+def test_an_entry_on_a_part_of_a_pattern_has_no_rank_there():
+    records = [
+        *ends("mqar"),
+        *ends("selective-copy"),
+        *made("linear", "mqar", (0.80, 0.81, 0.79)),
+        *made("abc", "mqar", (0.60, 0.61, 0.59)),
+        *made("abc", "selective-copy", (0.60, 0.61, 0.59)),
+    ]
+    board = make_board(records_table(records), "quick", REGISTERED, VARIANTS)
+    assert board.row("linear").unranked_in == {Pattern.CS: "results on 1 of 2 tasks"}
+    assert board.row("abc").unranked_in == {
+        Pattern.CS: "the only entry with 3 seeds on every task"
+    }
+    assert board.row("linear").unranked == "the only entry with this coverage"
