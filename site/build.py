@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import cab
 from cab.errors import CabError
@@ -19,11 +19,12 @@ from cab.scores import report
 from cab.scores.drawn import Drawn
 from cab.scores.missing import Missing
 from cab.site import pages
+from cab.site.citations import bibliography, bibtex, cab_bibtex
 from cab.site.content import Content, ProfileContent, complexity, gather, slug
 from cab.site.glossary import GLOSSARY
 from cab.site.plots import mark
 from cab.site.strips import strip
-from cab.taxonomy import Pattern, VariantCard
+from cab.taxonomy import Pattern
 
 MARK = ".cab-site"
 """A file by which a folder is known to be one that this program wrote."""
@@ -88,7 +89,7 @@ def files(content: Content) -> dict[str, str]:
         found[page.path] = re.sub(r"\n\s*\n+", "\n", text).strip() + "\n"
     for one in content.profiles:
         found |= dict(_downloads(one))
-    found["data/cab.bib"] = "\n".join(bibtex(c) for c in content.variants.values() if c.arxiv)
+    found["data/cab.bib"] = bibliography(content.variants.values())
     return found
 
 
@@ -107,19 +108,6 @@ def _downloads(content: ProfileContent) -> Iterator[tuple[str, str]]:
         yield f"{folder}/records/{slug(variant)}.jsonl", text
 
 
-def bibtex(card: VariantCard) -> str:
-    """A variant's paper, as far as its card knows it."""
-    title, _, rest = card.paper.partition(" (")
-    authors = rest.rstrip(")").replace(" et al.", " and others")
-    fields = {"title": title, "author": authors, "year": str(card.year), "eprint": card.arxiv}
-    body = "".join(f"  {key} = {{{_tex(value)}}},\n" for key, value in fields.items() if value)
-    return f"@misc{{{slug(card.name)},\n{body}  archiveprefix = {{arXiv}}\n}}\n"
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"([&%$#_{}])", r"\\\1", text)
-
-
 def _environment(content: Content) -> Environment:
     environment = Environment(
         loader=PackageLoader("cab.site", "templates"),
@@ -136,6 +124,7 @@ def _environment(content: Content) -> Environment:
         "half": half_width,
         "number": number,
         "markdown": _markdown,
+        "code": _code,
         "complexity": complexity,
         "bibtex": bibtex,
         "interval": report.interval_text,
@@ -152,6 +141,7 @@ def _environment(content: Content) -> Environment:
         "strip": strip,
         "family_mark": mark,
         "arxiv": arxiv,
+        "cab_bibtex": cab_bibtex(),
     }
     return environment
 
@@ -163,8 +153,16 @@ def arxiv(number: str) -> str:
 
 
 def _markdown(text: str) -> Markup:
-    """Render Markdown; markup in it stays text."""
-    return Markup(MarkdownIt("js-default").render(text))
+    """Render Markdown; markup in it stays text. What can scroll sideways can be focused."""
+    found = MarkdownIt("js-default").render(text)
+    found = found.replace("<pre>", '<pre tabindex="0" role="group" aria-label="Code">')
+    wide = '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>'
+    return Markup(found.replace("<table>", wide).replace("</table>", "</table></div>"))
+
+
+def _code(text: str) -> Markup:
+    """A sentence of a card, with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _two_decimals(value: float) -> str:

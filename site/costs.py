@@ -8,12 +8,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from cab.publishing.validation import PARAMETER_BUDGET
 from cab.records.store import Record
 from cab.scores.table import host_class
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, decode_state
-from cab.taxonomy import Family
 
 STATE_LENGTH = 1024
 
@@ -65,18 +63,6 @@ def ratios(cells: pd.DataFrame, column: str, reference: str) -> dict[str, float]
     return found
 
 
-def over_budget(one: ProfileContent, reference: str) -> dict[str, float]:
-    """Entries with more parameters than the budget allows: the most, over the reference's.
-
-    Compared task by task, on the tasks that count.
-    """
-    most = one.counting.groupby(["entry", "task"])["parameters"].max().unstack("task")
-    if reference not in most.index:
-        return {}
-    worst = (most / most.loc[reference]).max(axis="columns")
-    return {str(entry): float(share) for entry, share in worst.items() if share > PARAMETER_BUDGET}
-
-
 def pareto(content: Content, one: ProfileContent) -> dict[str, Any]:
     """Score against operations, against memory per hardware, and against the decode state."""
     costs = ratios(one.counting, "flops", content.reference)
@@ -114,9 +100,7 @@ def _figure(
     points = [
         plots.Point(
             row.entry,
-            content.variants[row.variant].family
-            if row.variant in content.variants
-            else Family.CONTROL,
+            content.family(row.variant),
             costs[row.entry],
             row.score.point,
             row.score.interval(),
@@ -152,5 +136,8 @@ def published(content: Content) -> dict[str, Any]:
                 }
                 labels = ("length of the context, tokens", "perplexity")
                 words = (table.title, "The values are in the table beside the figure.")
-                return {"drawing": Markup(plots.lines("lengths", series, labels, words))}
+                # The paper's names: most are, but for their case, those of the variants here.
+                families = {entry: content.family(entry.lower()) for entry in series}
+                drawing = plots.lines("lengths", series, families, labels, words)
+                return {"drawing": Markup(drawing)}
     return {"drawing": ""}

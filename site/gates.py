@@ -6,10 +6,11 @@ from typing import Any
 
 from cab.scores.analyses import gain
 from cab.scores.drawn import Drawn, weighted
-from cab.scores.ranking import SEEDS_FOR_A_RANK
+from cab.scores.ranking import SEEDS_FOR_A_RANK, seeds_of
 from cab.scores.rows import BoardRow
 from cab.scores.ties import Place, rank_ties
 from cab.site.content import Content, ProfileContent
+from cab.site.not_run import not_run
 from cab.taxonomy import TaskCard
 
 SLOT = "feature_map"
@@ -20,13 +21,14 @@ class GateRow:
     """An entry's gain over no gate: per task and on average, in the metric's unit, more is better.
 
     gain is empty unless the entry has results on every task; place is so, too, for what is not
-    ranked.
+    ranked, and unranked says why an entry is not.
     """
 
     row: BoardRow
     gains: Mapping[str, Drawn]
     gain: Drawn | None
     place: Place | None
+    unranked: str = ""
 
 
 def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
@@ -38,16 +40,24 @@ def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
         for row in one.board.rows
         if any(card.name in row.results for card in cards)
     ]
+    why = {one.row.entry: _obstacle(one, cards) for one in found if one.row.role == "entry"}
     places = rank_ties({
-        gained.row.entry: gained.gain
-        for gained in found
-        if gained.gain is not None and gained.row.role == "entry" and _seeded(gained.row, cards)
+        one.row.entry: one.gain
+        for one in found
+        if one.gain is not None and why.get(one.row.entry) == ""
     })  # fmt: skip
     rows = [
-        replace(gained, place=places.get(gained.row.entry)) for gained in sorted(found, key=_order)
+        replace(one, place=places.get(one.row.entry), unranked=why.get(one.row.entry, ""))
+        for one in sorted(found, key=_order)
     ]
     families = {row.row.variant: content.family(row.row.variant) for row in rows}
-    return {"gates": rows, "cards": cards, "families": families, "seeds": SEEDS_FOR_A_RANK}
+    return {
+        "gates": rows,
+        "cards": cards,
+        "families": families,
+        "seeds": SEEDS_FOR_A_RANK,
+        "not_run": not_run(content, one, cards),
+    }
 
 
 def _gained(row: BoardRow, zero: BoardRow | None, cards: list[TaskCard]) -> GateRow:
@@ -64,8 +74,14 @@ def _gained(row: BoardRow, zero: BoardRow | None, cards: list[TaskCard]) -> Gate
     return GateRow(row, gains, weighted(parts, point), None)
 
 
-def _seeded(row: BoardRow, cards: list[TaskCard]) -> bool:
-    return all(len(row.results[card.name].values) >= SEEDS_FOR_A_RANK for card in cards)
+def _obstacle(gained: GateRow, cards: list[TaskCard]) -> str:
+    """Why an entry has no rank; empty if it has one."""
+    if len(gained.gains) < len(cards):
+        return f"results on {len(gained.gains)} of {len(cards)} tasks"
+    seeds = seeds_of(gained.row, [card.name for card in cards])
+    if seeds < SEEDS_FOR_A_RANK:
+        return f"{seeds} seed{'' if seeds == 1 else 's'}, a rank needs {SEEDS_FOR_A_RANK}"
+    return ""
 
 
 def _order(gained: GateRow) -> tuple[bool, float, str]:

@@ -1,6 +1,6 @@
 """The page of kernels: time and memory against length, each machine by itself."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,13 +34,15 @@ class Cost(NamedTuple):
 class KernelTable:
     """One measure against length, of what differs in nothing but its subject and length.
 
-    baselines are what all was compared with, the reference first. crossings holds, per subject
+    variants names the variant, or the operator, that a subject is. baselines are what all was
+    compared with, the reference first. crossings holds, per subject
     and baseline, from which length on the subject costs less.
     """
 
     title: str
     pattern: Pattern
     measure: str
+    variants: Mapping[str, str]
     series: Mapping[str, Mapping[int, Cost]]
     baselines: tuple[str, ...]
     crossings: Mapping[str, Mapping[str, Crossover]]
@@ -107,6 +109,7 @@ def _kernel_table(
         f"{pattern}, {passage}: {measure}, {setting}",
         Pattern(pattern),
         measure,
+        {row.subject: row.operator or row.name for row in rows},
         series,
         baselines,
         crossings,
@@ -158,8 +161,13 @@ def _over(one: Ratio, other: Ratio) -> Ratio:
     return Ratio(one.value / other.value, one.low / other.high, one.high / other.low)
 
 
-def drawn(machines: Sequence[Machine], rows: Iterable[BoardRow]) -> list[dict[str, Any]]:
-    """The tables with their drawings, and what the board's rows scored in their pattern."""
+def drawn(
+    machines: Sequence[Machine], rows: Iterable[BoardRow], family: Callable[[str], str]
+) -> list[dict[str, Any]]:
+    """The tables with their drawings, and what the board's rows scored in their pattern.
+
+    family gives a variant's family.
+    """
     scores: dict[Pattern, dict[str, Drawn]] = {pattern: {} for pattern in Pattern}
     for row in rows:
         for pattern, score in row.patterns.items():
@@ -168,7 +176,7 @@ def drawn(machines: Sequence[Machine], rows: Iterable[BoardRow]) -> list[dict[st
         {
             "host": machine.host,
             "figures": [
-                (table, scores[table.pattern], _drawing(f"k{number}-{place}", table))
+                (table, scores[table.pattern], _drawing(f"k{number}-{place}", table, family))
                 for place, table in enumerate(machine.tables)
             ],
         }
@@ -176,11 +184,13 @@ def drawn(machines: Sequence[Machine], rows: Iterable[BoardRow]) -> list[dict[st
     ]
 
 
-def _drawing(name: str, table: KernelTable) -> Markup:
+def _drawing(name: str, table: KernelTable, family: Callable[[str], str]) -> Markup:
     series = {
         subject: {float(length): cost.value for length, cost in costs.items()}
         for subject, costs in table.series.items()
     }
+    # The first line of a family is unbroken: a baseline's.
+    series = {name: series[name] for name in (*table.baselines, *series)}
     below = _far_below(series)
     series = {subject: costs for subject, costs in series.items() if subject != below}
     ends = sorted(series, key=lambda s: (-max(series[s]), series[s][max(series[s])], s))
@@ -192,7 +202,8 @@ def _drawing(name: str, table: KernelTable) -> Markup:
     left_out = f" {below} is far below it." if below else ""
     words = (table.title, "The values are in the table below the figure." + left_out)
     labels = ("length, tokens", table.measure)
-    return Markup(plots.lines(name, series, labels, words, named, marked))
+    families = {subject: family(table.variants[subject]) for subject in series}
+    return Markup(plots.lines(name, series, families, labels, words, named, marked))
 
 
 def _far_below(series: Mapping[str, Mapping[float, float]]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 from cab.records.store import Record
 from cab.scores.analyses import LengthProfile, length_profile
 from cab.scores.drawn import Drawn, mean_over_seeds
+from cab.scores.ranges import metric_range
 from cab.site.content import Content, ProfileContent, by_entry
 from cab.taxonomy import TaskCard
 
@@ -48,7 +49,9 @@ def _row(card: TaskCard, entry: str, records: list[Record]) -> LengthRow:
             else:
                 endings[point.factor] = point.status
     means = {
-        factor: mean_over_seeds(card.name, f"{entry} at {factor:g}", found)
+        factor: mean_over_seeds(
+            card.name, f"{entry} at {factor:g}", found, metric_range(card.metric)
+        )
         for factor, found in values.items()
     }
     losses = {round(1000 * factor): mean.point for factor, mean in means.items()}

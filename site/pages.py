@@ -23,6 +23,7 @@ from cab.site import costs, kernels
 from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
+from cab.site.not_run import not_run
 from cab.site.strips import Axis, score_axis, spark
 from cab.site.unscored import missing_of, without_score
 from cab.site.weights import along_the_sequence, evaluated
@@ -68,12 +69,11 @@ def profile_pages(
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The pages of one profile: path, template, values."""
     measured = kernels.kernel_tables(content.kernels, content.reference)
-    large = {"over_budget": costs.over_budget(one, content.reference)}
-    yield "index.html", "board.html", {**board(content, one), **large}
+    yield "index.html", "board.html", board(content, one)
     for pattern in Pattern:
         yield f"patterns/{pattern}.html", "pattern.html", of_pattern(content, one, pattern)
     for name in _variant_names(content, one):
-        values = {**variant(content, one, name, measured), **large}
+        values = variant(content, one, name, measured)
         yield f"variants/{slug(name)}.html", "variant.html", values
     yield "variants/index.html", "variants.html", {"names": _variant_names(content, one)}
     for name in content.tasks:
@@ -81,7 +81,14 @@ def profile_pages(
     yield "tasks/index.html", "tasks.html", {"by_pattern": _tasks_by_pattern(content)}
     yield "compare.html", "compare.html", {"counting": _counting(content, one)}
     yield "pareto.html", "pareto.html", costs.pareto(content, one)
-    yield "kernels.html", "kernels.html", {"kernels": kernels.drawn(measured, one.board.rows)}
+    yield (
+        "kernels.html",
+        "kernels.html",
+        {
+            "kernels": kernels.drawn(measured, one.board.rows, content.family),
+            "family_of": content.family,
+        },
+    )
     yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
@@ -141,6 +148,9 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
     """One pattern's entries, best first, with each of its tasks."""
     rows = [row for row in one.board.rows if pattern in row.patterns]
     rows.sort(key=lambda row: (-row.patterns[pattern].point, row.entry))
+    counting = [card for card in _counting(content, one) if card.pattern == pattern]
+    names = {card.name for card in counting}
+    every = [card for card in content.tasks.values() if card.pattern == pattern]
     return {
         "pattern": pattern,
         "rows": rows,
@@ -151,15 +161,16 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
             and any(content.tasks[task].pattern == pattern for task in row.results)
         ],
         "missing": missing_of(one, (t for t, c in content.tasks.items() if c.pattern == pattern)),
-        "counting": [card for card in _counting(content, one) if card.pattern == pattern],
+        "counting": counting,
+        "not_run": not_run(content, one, counting or every),
+        "without": [row for row in one.board.rows
+                    if row not in rows and names & row.results.keys()],
         "others": [
-            card
-            for card in content.tasks.values()
-            if card.pattern == pattern and card.name not in one.board.scales
+            card for card in every if card.name not in one.board.scales
         ],
         "families": {row.variant: content.family(row.variant) for row in rows},
         "axis": score_axis((row.patterns[pattern] for row in rows), 220),
-    }
+    }  # fmt: skip
 
 
 def variant(
@@ -222,6 +233,7 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
     return {
         "card": card,
         "rows": rows,
+        "not_run": not_run(content, one, [card]),
         "axis": Axis(low - air, high + air, 220),
         "certificate": one.certificates.get(name),
         "families": {row.variant: content.family(row.variant) for row in rows},

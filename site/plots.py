@@ -1,16 +1,8 @@
-"""Plots by matplotlib, made fit for a page: no styles, no metadata, colours by class.
+"""Plots by matplotlib: score against cost, and lines against length."""
 
-The page's style sheet colours them, so that they follow light and dark; ids are prefixed, so that
-several stand on one page; nothing in them depends on the time or on chance.
-"""
-
-import io
-import itertools
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from xml.etree import ElementTree
 
 from markupsafe import Markup
 from matplotlib import rc_context
@@ -21,22 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from cab.scores.drawn import Interval
+from cab.site.labels import name_ends, write_beside
+from cab.site.svg import BAND, MUTED, OF_FAMILY, STYLE, UNKNOWN, to_markup
 from cab.taxonomy import Family
 
-SVG = "{http://www.w3.org/2000/svg}"
-XLINK = "{http://www.w3.org/1999/xlink}"
+DASHES: Sequence[tuple[float, ...]] = (
+    (), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 3), (6, 2, 1.5, 2, 1.5, 2), (3, 3), (9, 2, 3, 2),
+)  # fmt: skip
+"""What tells the lines of one family apart in a figure: first unbroken, then broken ones."""
 
-COLOURS: Mapping[str, str] = {
-    "#000001": "ink",
-    "#000002": "muted",
-    "#000003": "band",
-    **{f"#0001{number:02x}": family for number, family in enumerate(Family)},
-}
-"""Colours that no eye sees: each stands for a class of the style sheet."""
-INK, MUTED, BAND = list(COLOURS)[:3]
-OF_FAMILY = {name: colour for colour, name in COLOURS.items()}
-
-MARKERS: Mapping[Family, str] = {
+MARKERS: Mapping[str, str] = {
     Family.CONTROL: "x",
     Family.SOFTMAX: "o",
     Family.SPARSE: "s",
@@ -45,7 +31,9 @@ MARKERS: Mapping[Family, str] = {
     Family.HYBRID: "v",
     Family.CONVOLUTIONAL: "P",
     Family.FEATURE_MAP: "*",
+    UNKNOWN: "o",
 }
+"""A family has its sign and its colour, the same on every page and in every figure."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ class Point:
     """An entry in a plane; front says that no other is both cheaper and better."""
 
     entry: str
-    family: Family
+    family: str
     x: float
     y: float
     interval: Interval | None
@@ -87,7 +75,7 @@ def scatter(
         band: the noise band around score 1.
         words: title and description, for those who do not see it.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.4))
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -95,18 +83,15 @@ def scatter(
             axes.axhspan(band.low, band.high, color=BAND, linewidth=0)
         for end in (0.0, 1.0):
             axes.axhline(end, color=MUTED, linewidth=0.6)
-        for family in Family:
+        for family in MARKERS:
             _scatter_family(axes, family, [one for one in points if one.family == family])
-        for one in points:
-            if one.front:
-                axes.annotate(
-                    one.entry, (one.x, one.y), (5, 5), textcoords="offset points", fontsize=9
-                )
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis, [one.x for one in points])
         axes.margins(x=0.09)
         axes.set_xlabel(label)
         axes.set_ylabel("CAB score")
+        figure.draw_without_rendering()
+        write_beside(axes, {one.entry: (one.x, one.y) for one in points if one.front})
         return to_markup(figure, name, words)
 
 
@@ -118,7 +103,7 @@ def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _scatter_family(axes: Axes, family: Family, points: Sequence[Point]) -> None:
+def _scatter_family(axes: Axes, family: str, points: Sequence[Point]) -> None:
     colour = OF_FAMILY[family]
     for one in points:
         if one.interval is not None:
@@ -133,6 +118,7 @@ def _scatter_family(axes: Axes, family: Family, points: Sequence[Point]) -> None
 def lines(
     name: str,
     series: Mapping[str, Mapping[float, float]],
+    families: Mapping[str, str],
     labels: tuple[str, str],
     words: tuple[str, str],
     named: Collection[str] | None = None,
@@ -144,15 +130,17 @@ def lines(
     Args:
         name: a prefix for ids.
         series: values by length.
+        families: of each entry its family, whose colour and sign it has; entries of one family
+            are told apart by their dashes and by the name at the end of the line.
         labels: of the axes.
         words: title and description, for those who do not see it.
         named: the entries that have a colour and a name (all by default); the others are thin.
         marked: lengths at which a line crosses another, or something ends.
         linear: the axes are linear instead, with ticks of their own.
     """
-    families = list(Family)[1:]
     shown = [entry for entry in series if named is None or entry in named]
-    with rc_context(_STYLE):
+    dashes = dashes_of(shown, families)
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.4))
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -160,11 +148,12 @@ def lines(
             if entry not in shown:
                 x, y = _columns(series[entry])
                 axes.plot(x, y, color=MUTED, linewidth=0.4)
-        for number, entry in enumerate(shown):
-            family = families[number % len(families)]
+        for entry in shown:
             x, y = _columns(series[entry])
-            colour = OF_FAMILY[family]
-            axes.plot(x, y, MARKERS[family] + "-", color=colour, markersize=5, linewidth=1.2)
+            sign, colour = MARKERS[families[entry]], OF_FAMILY[families[entry]]
+            (line,) = axes.plot(x, y, sign + "-", color=colour, markersize=5, linewidth=1.2)
+            if dashes[entry]:
+                line.set_dashes(dashes[entry])
         for length in marked:
             axes.axvline(length, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
         if not linear:
@@ -177,8 +166,20 @@ def lines(
         axes.margins(x=0.12)
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        _name_ends(axes, {entry: max(series[entry].items()) for entry in shown})
-        return to_markup(figure, name, words) + _key(shown, families)
+        name_ends(axes, {entry: max(series[entry].items()) for entry in shown})
+        return to_markup(figure, name, words) + _key(shown, families, dashes)
+
+
+def dashes_of(entries: Sequence[str], families: Mapping[str, str]) -> dict[str, tuple[float, ...]]:
+    """Give each entry dashes that no other of its family has; the first of a family has none."""
+    found, seen = {}, dict.fromkeys(families.values(), 0)
+    for entry in entries:
+        number = seen[families[entry]]
+        rounds, place = divmod(number, len(DASHES))
+        # More than there are patterns: longer and longer first strokes.
+        found[entry] = (*((9 + 3 * rounds, 2) if rounds else ()), *DASHES[place])
+        seen[families[entry]] += 1
+    return found
 
 
 def _columns(values: Mapping[float, float]) -> tuple[list[float], list[float]]:
@@ -194,101 +195,26 @@ def mark(family: str) -> Markup:
     ).format(family)
 
 
-def _key(names: Sequence[str], families: Sequence[Family]) -> str:
+def _key(
+    names: Sequence[str],
+    families: Mapping[str, str],
+    dashes: Mapping[str, tuple[float, ...]],
+) -> str:
     """The names again, below the figure: on a phone the ends of the lines are a scroll away."""
     marks = [
-        f"<span>{mark(family)} {escape(entry)}</span>"
-        for entry, family in zip(names, itertools.cycle(families), strict=False)
+        f"<span>{_dash(families[entry], dashes[entry])}{mark(families[entry])} "
+        f"{escape(entry)}</span>"
+        for entry in names
     ]
     return f'<p class="legend ends">{"".join(marks)}</p>' if len(marks) > 1 else ""
 
 
-def _name_ends(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
-    """Write each line's name beside its end, no two nearer than a line of text."""
-    axes.autoscale_view()
-    heights = {entry: axes.transData.transform(end)[1] for entry, end in ends.items()}
-    points = 72 / axes.figure.dpi
-    last = -float("inf")
-    for entry in sorted(heights, key=lambda one: (heights[one], one)):
-        wanted = heights[entry] * points
-        last = max(wanted, last + 10)
-        axes.annotate(
-            entry, ends[entry], (7, last - wanted - 3), textcoords="offset points", fontsize=9
-        )
-
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "cab",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "axes.unicode_minus": True,
-    "figure.constrained_layout.use": True,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "mathtext.default": "regular",
-}
-
-
-def to_markup(figure: Figure, name: str, words: tuple[str, str]) -> str:
-    """The figure as markup to stand in a page."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    ElementTree.register_namespace("", SVG[1:-1])
-    root = ElementTree.fromstring(buffer.getvalue())
-    used = set(re.findall(r"(?:href=\"#|url\(#)([\w.-]+)", buffer.getvalue()))
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (SVG + "metadata", SVG + "style"):
-                parent.remove(child)
-    for element in root.iter():
-        _clean(element, name, used)
-    for attribute in ("width", "height", "version"):
-        root.attrib.pop(attribute, None)
-    root.set("class", "plot")
-    root.set("role", "img")
-    root.set("aria-labelledby", f"{name}-title {name}-desc")
-    for place, (tag, text) in enumerate(zip(("title", "desc"), words, strict=True)):
-        child = ElementTree.Element(SVG + tag, {"id": f"{name}-{tag}"})
-        child.text = text
-        root.insert(place, child)
-    text = ElementTree.tostring(root, encoding="unicode")
-    return re.sub(r"\s*\n\s*", "\n", text).replace(' xmlns="http://www.w3.org/2000/svg"', "")
-
-
-def _clean(element: ElementTree.Element, name: str, used: set[str]) -> None:
-    """Turn styles into attributes and classes, prefix the ids that are used, drop the others."""
-    own = element.attrib.pop("id", None)
-    if own in used:
-        element.set("id", f"{name}-{own}")
-    link = element.attrib.pop(XLINK + "href", None)
-    if link is not None:
-        element.set("href", f"#{name}-{link[1:]}")
-    if "clip-path" in element.attrib:
-        element.set("clip-path", element.attrib["clip-path"].replace("#", f"#{name}-"))
-    classes = []
-    for entry in filter(None, element.attrib.pop("style", "").split(";")):
-        key, _, value = (part.strip() for part in entry.partition(":"))
-        if key in ("fill", "stroke") and value in COLOURS:
-            classes.append(f"{key}-{COLOURS[value]}")
-        elif key == "font":
-            size = re.search(r"([\d.]+)px", value)
-            element.set("font-size", size.group(1) if size else "10")
-        else:
-            element.set(key, value)
-    for key in ("fill", "stroke"):
-        if element.attrib.get(key) in COLOURS:
-            classes.append(f"{key}-{COLOURS[element.attrib.pop(key)]}")
-    if element.tag == SVG + "text" and not any(one.startswith("fill-") for one in classes):
-        classes.append("fill-ink")
-    if classes:
-        element.set("class", " ".join(classes))
+def _dash(family: str, dashes: Sequence[float]) -> str:
+    """A piece of a line, as the figure draws it."""
+    strokes = " ".join(f"{1.2 * one:g}" for one in dashes)
+    broken = f' stroke-dasharray="{strokes}"' if dashes else ""
+    colour = "muted" if family == UNKNOWN else family
+    return (
+        f'<svg viewBox="0 0 34 8" width="34" height="8" aria-hidden="true"><line x1="0" x2="34" '
+        f'y1="4" y2="4" class="stroke-{colour}" stroke-width="1.4"{broken}/></svg>'
+    )

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from cab.records.store import AtLength, Evaluation, Record
 from cab.scores.drawn import Drawn, mean_over_seeds
+from cab.scores.ranges import metric_range
 from cab.scores.table import board_entry
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, by_entry
@@ -64,7 +65,7 @@ def _evaluated(names: tuple[str, ...], group: list[tuple[Record, Evaluation]]) -
         task,
         metric,
         ones[0].arrow,
-        mean_over_seeds(trained, " ".join(names), values),
+        mean_over_seeds(trained, " ".join(names), values, metric_range(metric)),
         None if alone is None else 1.96 * alone,
         values,
         min(one.n for one in ones),
@@ -96,8 +97,10 @@ def along_the_sequence(content: Content, one: ProfileContent, name: str) -> list
         words = (title, "The values are in the records.")
         labels = ("position, tokens", "loss, nats per token asked")
         trained = max(nats) / factor
+        families = dict.fromkeys(series, content.family(content.reference))
+        families[entry] = content.family(name)
         drawing = plots.lines(
-            f"along-{number}", series, labels, words, marked=(trained,), linear=True
+            f"along-{number}", series, families, labels, words, marked=(trained,), linear=True
         )
         shown.append({"task": task, "title": title, "drawing": Markup(drawing)})
     return shown

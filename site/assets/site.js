@@ -254,6 +254,10 @@
   let parts = [];
   const apply = () => parts.forEach((part) => part());
 
+  // What is folded on the screen is printed: values of figures, above all.
+  addEventListener("beforeprint", () => $$("details:not([open])").forEach((one) => { one.open = true; one.dataset.printed = ""; }));
+  addEventListener("afterprint", () => $$("details[data-printed]").forEach((one) => { one.open = false; delete one.dataset.printed; }));
+
   addEventListener("DOMContentLoaded", () => {
     theme();
     const form = $("#filters"), table = $("#board"), picker = $("#picker");

@@ -2,9 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 from made_records import SCORED, made, made_board
 from support import REPOSITORY
 
@@ -33,6 +39,56 @@ def chromium() -> str | None:
     """A browser on this machine, if there is one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CAB_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@contextmanager
+def opened(browser: Any, **options: Any) -> Iterator[tuple[Any, list[str]]]:
+    """A fresh tab, and what went wrong in it: errors, warnings, failed requests."""
+    context = browser.new_context(**options)
+    page, wrong = context.new_page(), []
+    page.on("console", lambda message: wrong.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    # A request that the next address cut off has not failed.
+    page.on(
+        "requestfailed",
+        lambda request: (
+            "ERR_ABORTED" in (request.failure or "") or wrong.append(f"failed: {request.url}")
+        ),
+    )
+    page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
+    try:
+        yield page, wrong
+    finally:
+        context.close()
+
+
+AXE = "axe-core@4.14.1"
+
+
+def axe_source() -> str:
+    """The source of axe-core, which npm brings into the environment's cache at first use.
+
+    Without npm the test is skipped; npm that cannot install it is an error.
+    """
+    cache = Path(sys.prefix) / "cache" / AXE
+    source = Path("node_modules") / "axe-core" / "axe.min.js"
+    for folder in (REPOSITORY, cache):
+        if (folder / source).is_file():
+            return (folder / source).read_text(encoding="utf-8")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm to install axe-core with: install npm, or axe-core in node_modules")
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
+        made = Path(folder) / "axe"
+        made.mkdir()
+        command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", made, AXE]
+        done = subprocess.run(command, cwd=made, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        # Another process may have been faster.
+        if not cache.exists():
+            made.rename(cache)
+    return (cache / source).read_text(encoding="utf-8")
 
 
 def results_of(folder: Path, records: Iterable[Record]) -> Path:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from made_records import REGISTERED, VARIANTS
-from site_support import HOSTILE, HOSTILE_SETTING
+from site_support import HOSTILE, HOSTILE_SETTING, opened
 
 from cab.records.results import read_results
 from cab.registry import discover_tasks
@@ -26,27 +25,6 @@ PAGES = (
     "correlations.html", "benefit.html", "lengths.html",
     "published.html", "method.html", "contribute.html", "changelog.html",
 )  # fmt: skip
-
-
-@contextmanager
-def opened(browser: Any, **options: Any) -> Iterator[tuple[Any, list[str]]]:
-    """A fresh tab, and what went wrong in it: errors, warnings, failed requests."""
-    context = browser.new_context(**options)
-    page, wrong = context.new_page(), []
-    page.on("console", lambda message: wrong.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    # A request that the next address cut off has not failed.
-    page.on(
-        "requestfailed",
-        lambda request: (
-            "ERR_ABORTED" in (request.failure or "") or wrong.append(f"failed: {request.url}")
-        ),
-    )
-    page.on("dialog", lambda dialog: (wrong.append("dialog"), dialog.dismiss()))
-    try:
-        yield page, wrong
-    finally:
-        context.close()
 
 
 @pytest.fixture

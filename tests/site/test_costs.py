@@ -8,16 +8,17 @@ from made_records import TASKS, VARIANTS, made
 from site_support import results_of
 
 from cab.scores.table import current, records_table
-from cab.site.build import files
 from cab.site.content import complexity, decode_state, gather, slug
-from cab.site.costs import over_budget, pareto, ratios
-from cab.site.plots import COLOURS, front, lines
+from cab.site.costs import pareto, ratios
+from cab.site.plots import front, lines
+from cab.site.svg import COLOURS
 
 
 def test_plots_are_clean_markup_that_the_style_sheet_colours() -> None:
     series = {"a & <b>": {1.0: 2.0, 2.0: 5.0}, "c": {1.0: 3.0, 2.0: 4.0}}
-    text = lines("name", series, ("length", "cost"), ("A title", "In words"))
-    assert text == lines("name", series, ("length", "cost"), ("A title", "In words"))
+    families = {"a & <b>": "linear", "c": "sparse"}
+    text = lines("name", series, families, ("length", "cost"), ("A title", "In words"))
+    assert text == lines("name", series, families, ("length", "cost"), ("A title", "In words"))
     whole = ElementTree.fromstring(f"<p>{text}</p>".replace(" href=", " xhref="))
     root, key = whole
     ids = {element.attrib["id"] for element in whole.iter() if "id" in element.attrib}
@@ -27,7 +28,7 @@ def test_plots_are_clean_markup_that_the_style_sheet_colours() -> None:
     assert not [colour for colour in COLOURS if colour in text]
     assert "a &amp; &lt;b&gt;" in text
     assert [name.split(maxsplit=1)[0] for name in key.itertext() if name.strip()] == ["a", "c"]
-    assert [used.attrib["xhref"] for used in key.iter("use")] == ["#m-softmax", "#m-sparse"]
+    assert [used.attrib["xhref"] for used in key.iter("use")] == ["#m-linear", "#m-sparse"]
 
 
 def test_the_front_holds_what_no_other_beats() -> None:
@@ -93,9 +94,11 @@ def test_what_is_over_the_budget_of_parameters_is_known_by_its_worst_task(tmp_pa
     records += [*sized("gla", "mqar", 0.5, 1100), *sized("gla", "selective-copy", 0.5, 1250)]
     records += [*sized("linear", "mqar", 0.5, 1100), *sized("linear", "byte-lm", 0.5, 9000)]
     content = gather(results_of(tmp_path, records))
-    assert over_budget(content.profiles[0], "softmax") == {"gla": pytest.approx(1.25)}
-    page = files(content)["index.html"]
-    assert "+25 % size</small>" in page
+    board = content.profiles[0].board
+    assert board.row("gla").size == pytest.approx(1.25)
+    assert {row.entry: row.size_mark for row in board.rows if row.size_mark} == {
+        "gla": "+25 % size"
+    }
 
 
 def test_complexity_is_read_off_the_formula() -> None:

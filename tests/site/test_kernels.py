@@ -95,7 +95,7 @@ def test_kernels_are_drawn_per_machine_with_their_crossings(measured: Path) -> N
     assert time.baselines == ("softmax", "sdpa")
     assert "sdpa" not in time.crossings
     assert len(time.series) == 23
-    (_, _, drawing), _ = drawn([machine], ())[0]["figures"]
+    (_, _, drawing), _ = drawn([machine], (), lambda name: "unknown")[0]["figures"]
     assert ">linear</text>" in drawing
     assert ">other-19</text>" not in drawing
 
@@ -105,7 +105,7 @@ def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
     rows = read_rows(path)
     write_rows([*rows, *(bench_row("nothing", n, 1e-9, 1.0) for n in (256, 4096))], path)
     (machine,) = kernel_tables(gather(measured).kernels, "softmax")
-    (table, _, drawing), _ = drawn([machine], ())[0]["figures"]
+    (table, _, drawing), _ = drawn([machine], (), lambda name: "unknown")[0]["figures"]
     assert "nothing" in table.series
     assert ">nothing</text>" not in drawing
     assert "nothing is far below it." in drawing
