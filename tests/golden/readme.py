@@ -65,7 +65,7 @@ def costs() -> str:
     content = gather(REPOSITORY / "results")
     machine = kernel_tables(content.kernels, content.reference)[0]
     table = next(t for t in machine.tables if t.title.startswith("cs, fwd_no_grad: milliseconds"))
-    scores = {row.entry: row.patterns.get(Pattern.CS) for row in content.profiles[0].board.rows}
+    rows = {row.entry: row for row in content.profiles[0].board.rows if Pattern.CS in row.patterns}
     lines = [
         "| entry | score in cs | "
         + " | ".join(f"ms at {length:,}" for length in LENGTHS)
@@ -75,13 +75,15 @@ def costs() -> str:
         "|---" * (2 + len(LENGTHS) + len(table.baselines)) + "|",
     ]
     for entry in (*table.baselines, *sorted(table.crossings)):
-        if scores.get(entry) is None:
+        if entry not in rows:
             continue
+        row = rows[entry]
+        name = f"{entry} ({row.size_mark})" if row.size_mark else entry
         own = [table.series[entry].get(length) for length in LENGTHS]
         times = [f"{c.value:.3g} [{c.low:.3g}, {c.high:.3g}]" if c else "" for c in own]
         found = table.crossings.get(entry, {})
         froms = [found[one].brief() if one in found else "" for one in table.baselines]
-        cells = [entry, interval_text(scores[entry]), *times, *froms]
+        cells = [name, interval_text(row.patterns[Pattern.CS]), *times, *froms]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nMeasured on {machine.host}.\n"
 
