@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import REPOSITORY
@@ -102,3 +103,39 @@ def test_the_cache_of_data_follows_all_that_fetches_it() -> None:
     (pattern,) = re.findall(r"hashFiles\('([^']+)'\)", key)
     hashed = {path.name for path in REPOSITORY.glob(pattern)}
     assert {"catalogue.py", "fetch.py", "hub.py", "published.py"} <= hashed
+
+
+def rehearsed(target: str, tmp_path: Path) -> str:
+    """What `make` would run for a target in an environment that is not there yet."""
+    command = ["make", "--dry-run", f"VENV={tmp_path / 'venv'}", target.format(tmp_path / "venv")]
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    ("target", "developing"),
+    [
+        ("demo", False),
+        ("{}/.installed", False),
+        ("{}/.developed", True),
+        ("lint", True),
+        ("test", True),
+        ("bench", True),
+    ],
+)
+def test_the_developers_tools_are_installed_for_developing_alone(
+    target: str, developing: bool, tmp_path: Path
+) -> None:
+    said = rehearsed(target, tmp_path)
+    assert "--editable .\n" in said
+    assert ('--editable ".[dev]"' in said) == developing
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_installs_the_developers_tools_only_where_it_tests(path) -> None:
+    text = path.read_text(encoding="utf-8")
+    if "make .venv/" not in text:
+        return
+    assert ("make .venv/.developed" in text) == ("make test" in text)
+    assert ("make .venv/.installed" in text) == ("make test" not in text)
