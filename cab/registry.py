@@ -2,11 +2,10 @@
 
 A file registers one class with one decorator whose keywords are literals. The card is read from
 the source text, so that listing a hundred variants imports none of them (and not torch); the
-class is imported by `load`. Three places are searched: the built-in folders, files given with
-`--include`, and the entry-point groups `cab.variants` and `cab.tasks` of installed packages.
+class is imported by `load`. Three places are searched: the built-in folders, the user's own files
+(`--include`), and the entry-point groups `cab.variants` and `cab.tasks` of installed packages.
 """
 
-import ast
 import contextlib
 import hashlib
 import importlib
@@ -20,7 +19,10 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from cab.errors import CabError, UnknownName
-from cab.taxonomy import Role, TaskCard, VariantCard
+from cab.taxonomy import Role, TaskCard, VariantCard, kinds_in, read_keywords
+
+INCLUDED = "cab_included_"
+"""How the names of the user's own files' modules begin; a file's name and path make the rest."""
 
 Card = TypeVar("Card", VariantCard, TaskCard)
 Registered = TypeVar("Registered", bound=type)
@@ -51,6 +53,16 @@ class Entry(Generic[Card]):
     card: Card
     path: Path
     module: str
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it is CAB's own."""
+        return self.module.startswith("cab.")
+
+    @property
+    def included(self) -> bool:
+        """Whether it is a file of the user's, of no package."""
+        return self.module.startswith(INCLUDED)
 
 
 @dataclass
@@ -96,7 +108,7 @@ class Registry(Generic[Card]):
             CabError: the file does not import, with the line that failed.
         """
         entry = self.entry(name)
-        module = _import_entry(entry)
+        module = _import(entry.module, entry.path)
         for value in vars(module).values():
             if isinstance(value, type) and value.__dict__.get("card") == entry.card:
                 return value
@@ -133,16 +145,16 @@ class Registry(Generic[Card]):
             self.problems.append(str(error))
 
     def add_file(self, path: Path) -> None:
-        """Add one file of the user's."""
+        """Add one file of the user's; one that registers another kind alone is passed over."""
         with self._tolerance():
-            self._add_file(path)
-
-    def _add_file(self, path: Path) -> None:
-        if not path.is_file():
-            raise CabError(f"--include {path}: there is no such file.")
-        resolved = path.resolve()
-        digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-        self._add(resolved, f"cab_included_{path.stem}_{digest}")
+            kinds = kinds_in(path)
+            if not kinds:
+                raise CabError(
+                    f"{path} registers nothing; one @register_variant(...) or @register_task(...) "
+                    f"on one class is needed."
+                )
+            if self.kind in kinds:
+                self._add(path.resolve(), _module_of(path.resolve()))
 
     def add_entry_points(self, group: str) -> None:
         """Add what installed packages offer; a broken one is noted in `problems`, not fatal."""
@@ -158,8 +170,8 @@ class Registry(Generic[Card]):
 
     def _add(self, path: Path, module: str) -> None:
         card = self.card_class.from_keywords(**read_keywords(path, self.decorator))
-        own = module.startswith("cab.")
-        if isinstance(card, VariantCard) and card.role != "entry" and not own:
+        entry = Entry(card, path, module)
+        if isinstance(card, VariantCard) and card.role != "entry" and not entry.built_in:
             raise CabError(f"{path}: role {card.role!r} is CAB's own; other files use 'entry'.")
         present = self.entries.get(card.name)
         if present is not None and present.path != path:
@@ -167,89 +179,40 @@ class Registry(Generic[Card]):
                 f"Two files register the {self.kind} {card.name!r}: {present.path} and {path}. "
                 f"Rename one of them."
             )
-        self.entries[card.name] = Entry(card, path, module)
+        self.entries[card.name] = entry
 
 
-def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
-    """Read the keywords of the one `@decorator(...)` in a file, without running the file.
+def import_file(path: Path) -> None:
+    """Import a file of the user's, so that what is pickled of it can be read.
 
     Raises:
-        CabError: the file is not Python, registers nothing or more than one class, or a keyword
-            is not a literal.
+        CabError: it does not import, with the line that failed.
     """
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise CabError(f"{path}{line} is not valid Python: {error}.") from None
-    calls = list(_decorator_calls(tree, decorator))
-    if len(calls) != 1:
-        count = "nothing" if not calls else f"{len(calls)} classes"
-        raise CabError(f"{path} registers {count}; one @{decorator}(...) on one class is needed.")
-    keywords: dict[str, Any] = {}
-    for keyword in calls[0].keywords:
-        if keyword.arg is None:
-            raise CabError(f"{path}, line {keyword.lineno}: ** is not read in @{decorator}.")
-        try:
-            keywords[keyword.arg] = ast.literal_eval(keyword.value)
-        except (ValueError, TypeError):
-            raise CabError(
-                f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator} must be a literal, "
-                f"since the card is read without running the file."
-            ) from None
-    _check_keywords(path, decorator, keywords)
-    return keywords
+    _import(_module_of(path), path)
 
 
-def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> None:
-    card_class = VariantCard if decorator == "register_variant" else TaskCard
-    fields = card_class.__dataclass_fields__
-    for key in keywords:
-        if key not in fields:
-            raise UnknownName(f"card field (in {path})", key, fields)
-    try:
-        card_class.from_keywords(**keywords)
-    except (TypeError, KeyError) as error:
-        raise CabError(f"{path}: the card in @{decorator} is not complete: {error}.") from None
-    except (ValueError, AssertionError) as error:
-        raise CabError(f"{path}: the card in @{decorator} is not valid: {error}.") from None
+def _module_of(path: Path) -> str:
+    return f"{INCLUDED}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
-def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            for call in node.decorator_list:
-                if isinstance(call, ast.Call):
-                    name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
-                    if (name.id if isinstance(name, ast.Name) else name) == decorator:
-                        yield call
-
-
-def _import_entry(entry: Entry[Any]) -> ModuleType:
-    if entry.module in sys.modules:
-        return sys.modules[entry.module]
+def _import(name: str, path: Path) -> ModuleType:
+    if name in sys.modules:
+        return sys.modules[name]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a file prints is no result
-            return _import_module(entry)
+            if not name.startswith(INCLUDED):
+                return importlib.import_module(name)
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None
+            assert spec.loader is not None
+            # Registered before it runs: dataclasses look their own module up.
+            module = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
-        sys.modules.pop(entry.module, None)
-        line = _line_in(entry.path, error)
-        raise CabError(
-            f"{entry.path}{line} does not import: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _import_module(entry: Entry[Any]) -> ModuleType:
-    if not entry.module.startswith("cab_included_"):
-        return importlib.import_module(entry.module)
-    spec = importlib.util.spec_from_file_location(entry.module, entry.path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Registered before it runs: dataclasses look their own module up.
-    sys.modules[entry.module] = module
-    spec.loader.exec_module(module)
-    return module
+        sys.modules.pop(name, None)
+        line = _line_in(path, error)
+        raise CabError(f"{path}{line} does not import: {type(error).__name__}: {error}") from error
 
 
 def _line_in(path: Path, error: BaseException) -> str:
@@ -280,17 +243,19 @@ def discover_variants(
     Raises:
         CabError: a file cannot be read; if tolerant, it is noted in `problems` instead.
     """
-    registry = Registry("variant", VariantCard, tolerant=tolerant)
-    registry.add_package("cab.variants")
-    registry.add_entry_points("cab.variants")
+    return _discover(Registry("variant", VariantCard, tolerant=tolerant), "cab.variants", include)
+
+
+def _discover(registry: Registry[Card], package: str, include: tuple[Path, ...]) -> Registry[Card]:
+    registry.add_package(package)
+    registry.add_entry_points(package)
     for path in include:
         registry.add_file(path)
     return registry
 
 
-def discover_tasks() -> Registry[TaskCard]:
-    """All tasks: built in and of installed packages."""
-    registry = Registry("task", TaskCard)
-    registry.add_package("cab.tasks")
-    registry.add_entry_points("cab.tasks")
-    return registry
+def discover_tasks(
+    include: tuple[Path, ...] = (), *, tolerant: bool = False
+) -> Registry[TaskCard]:
+    """All tasks, from the same places."""
+    return _discover(Registry("task", TaskCard, tolerant=tolerant), "cab.tasks", include)

@@ -4,11 +4,15 @@ The taxonomy {noncausal, causal} x {self, cross} is that of CAB (Zhang et al., 2
 arXiv 2210.07661).
 """
 
+import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from cab.errors import CabError, UnknownName
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """The names of variants and tasks. They become names of files and pages and arguments of commands,
@@ -228,3 +232,78 @@ def refusal_of(variant: VariantCard, task: TaskCard) -> str:
             return f"{variant.name} gates feature maps, and {task.name} has none."
         return f"{task.name} is for gates of feature maps, and {variant.name} mixes tokens."
     return ""
+
+
+DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}
+"""The decorators of `cab.registry`, and the cards that their keywords make."""
+
+
+def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
+    """Read the keywords of the one `@decorator(...)` in a file, without running the file.
+
+    Raises:
+        CabError: the file is not Python, registers nothing or more than one class, or a keyword
+            is not a literal.
+    """
+    calls = list(_decorator_calls(_parse(path), decorator))
+    if len(calls) != 1:
+        count = "nothing" if not calls else f"{len(calls)} classes"
+        raise CabError(f"{path} registers {count}; one @{decorator}(...) on one class is needed.")
+    keywords: dict[str, Any] = {}
+    for keyword in calls[0].keywords:
+        if keyword.arg is None:
+            raise CabError(f"{path}, line {keyword.lineno}: ** is not read in @{decorator}.")
+        try:
+            keywords[keyword.arg] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError):
+            raise CabError(
+                f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator} must be a literal, "
+                f"since the card is read without running the file."
+            ) from None
+    _check_keywords(path, decorator, keywords)
+    return keywords
+
+
+def kinds_in(path: Path) -> list[str]:
+    """What a file of the user's registers, `variant` or `task` or both, without running it.
+
+    Raises:
+        CabError: there is no such file, or it is not Python.
+    """
+    if not path.is_file():
+        raise CabError(f"--include {path}: there is no such file.")
+    tree = _parse(path)
+    found = [name for name in DECORATORS if any(_decorator_calls(tree, name))]
+    return [name.removeprefix("register_") for name in found]
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise CabError(f"{path}{line} is not valid Python: {error}.") from None
+
+
+def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> None:
+    card_class = DECORATORS[decorator]
+    fields = card_class.__dataclass_fields__
+    for key in keywords:
+        if key not in fields:
+            raise UnknownName(f"card field (in {path})", key, fields)
+    try:
+        card_class.from_keywords(**keywords)
+    except (TypeError, KeyError) as error:
+        raise CabError(f"{path}: the card in @{decorator} is not complete: {error}.") from None
+    except (ValueError, AssertionError) as error:
+        raise CabError(f"{path}: the card in @{decorator} is not valid: {error}.") from None
+
+
+def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for call in node.decorator_list:
+                if isinstance(call, ast.Call):
+                    name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
+                    if (name.id if isinstance(name, ast.Name) else name) == decorator:
+                        yield call

@@ -103,7 +103,7 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
     """
     folders = results_folders(results)
     registry = discover_variants(include)
-    variants, tasks = _cards(registry), _cards(discover_tasks())
+    variants, tasks = _cards(registry), _cards(discover_tasks(include))
     problems: list[str] = []
     notes: list[str] = []
 

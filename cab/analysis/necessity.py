@@ -76,6 +76,7 @@ def control_cells(
     seeds: int,
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
+    include: tuple[Path, ...] = (),
 ) -> tuple[Cell, ...]:
     """The cells of a certificate: the reference, no mixing, the controls, those of the card."""
     rows: list[tuple[str, Mapping[str, str]]] = [(name_of_role(variants, "reference"), {})]
@@ -84,7 +85,9 @@ def control_cells(
     cells: list[Cell] = []
     for name, options in rows:
         if task.pattern in variants.card(name).patterns:
-            request = Request([name], profile, seeds, tasks=[task.name], options=options)
+            request = Request(
+                [name], profile, seeds, [task.name], options=options, include=include
+            )
             cells.extend(plan(request, variants, tasks).cells)
     return tuple(cells)
 

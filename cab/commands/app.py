@@ -34,6 +34,7 @@ from cab.commands import (
     sweep,
     verify,
 )
+from cab.commands.help import Command
 from cab.errors import CabError, Interrupted
 
 INTERRUPTED = 130
@@ -46,25 +47,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("list")(list_.list_)
-app.command("info")(info.info)
-app.command("run")(run.run)
-app.command("sweep")(sweep.sweep)
-app.command("check")(check.check)
-app.command("bench")(bench.bench)
-app.command("crossover")(crossover.crossover)
-app.command("extrapolate")(extrapolate.extrapolate)
-app.command("lm-eval")(lm_eval.lm_eval)
-app.command("necessity")(necessity.necessity)
-app.command("probe")(probe.probe)
-app.command("show")(show.show)
-app.command("publish")(publish.publish)
-app.command("verify")(verify.verify)
-app.command("leaderboard")(leaderboard.leaderboard)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("index")(index.index)
-app.command("doctor")(doctor.doctor)
+for name, function, summary in (
+    ("list", list_.list_, "List variants, tasks, profiles and data sets."),
+    ("info", info.info, "Describe one variant, task, profile or data set."),
+    ("run", run.run, "Train and test variants on tasks."),
+    ("sweep", sweep.sweep, "Run many cells at once, here or on a cluster."),
+    ("check", check.check, "Check a variant against the laws."),
+    ("bench", bench.bench, "Measure time and memory at several lengths."),
+    ("crossover", crossover.crossover, "Find the length from which a variant is cheaper."),
+    ("extrapolate", extrapolate.extrapolate, "Test a trained cell at other lengths."),
+    ("lm-eval", lm_eval.lm_eval, "Score a trained decoder on tasks of lm-eval."),
+    ("necessity", necessity.necessity, "Measure how much a task needs attention."),
+    ("probe", probe.probe, "Look into the attention of a trained cell."),
+    ("show", show.show, "Show the results in a store."),
+    ("publish", publish.publish, "Write a store's records to files of results."),
+    ("verify", verify.verify, "Check files of results, and rerun cells."),
+    ("leaderboard", leaderboard.leaderboard, "Print the leaderboard."),
+    ("compare", compare.compare, "Compare two entries of the leaderboard."),
+    ("report", report.report, "Write the leaderboard as csv, json or a table."),
+    ("index", index.index, "Add a store's records to MLflow."),
+    ("doctor", doctor.doctor, "Check that this machine is ready."),
+):
+    app.command(name, cls=Command, short_help=summary)(function)
 app.add_typer(data.app, name="data")
 app.add_typer(new.app, name="new")
 app.add_typer(site.app, name="site")

@@ -94,7 +94,9 @@ def bench(
         bool,
         typer.Option("--resume", help="Leave out what the .jsonl file of --json holds already."),
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write plots (SVG) to this folder.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write plots (SVG) to this folder.")
+    ] = None,
 ) -> None:
     """Measure variants, or an operator's providers, beside baselines, over lengths.
 
@@ -118,7 +120,7 @@ def bench(
         raise CabError("--resume needs the file to go on with: --json FILE.jsonl.")
     if provider and not op:
         raise CabError("--provider goes with --op.")
-    files = tuple(path.resolve() for path in include or ())
+    files = tuple(include or ())
     variants = discover_variants(files)
     for problem in variants.problems:
         output.warn(problem)

@@ -100,7 +100,7 @@ def load_board(
     from cab.scores.table import records_table
 
     scored_profile(profile)
-    variants, tasks = discover_variants(include), discover_tasks()
+    variants, tasks = discover_variants(include), discover_tasks(include)
     folders = results_folders(results)
     references = reference_names(variants)
     records = read_records(folders, store, profile, references, strict)

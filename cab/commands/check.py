@@ -10,8 +10,9 @@ import typer
 from cab.commands import output
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
 from cab.errors import CabError, UnknownName, Unsupported
-from cab.registry import discover_variants
+from cab.registry import Registry, discover_variants
 from cab.settings import split_assignments
+from cab.taxonomy import VariantCard, kinds_in
 
 if TYPE_CHECKING:
     from cab.conformance.check import Verdict
@@ -22,7 +23,7 @@ SHOWN = 3
 
 
 def check(
-    variant: Annotated[str, typer.Argument(help="The variant to check.")],
+    variant: Annotated[str, typer.Argument(help="A variant, or the file that registers it.")],
     pattern: Patterns = None,
     law: Annotated[list[str] | None, typer.Option(help="Only this law. Repeatable.")] = None,
     dtype: Annotated[
@@ -41,7 +42,10 @@ def check(
 
     Exit 0 if all hold, 1 with findings, 2 for a usage error.
     """
-    variants = discover_variants(tuple(path.resolve() for path in include or ()))
+    path = _file(variant)
+    variants = discover_variants(tuple(include or ()))
+    if path is not None:
+        variant = _registered(path, variants)
     card = variants.card(variant)
     for problem in variants.problems:
         output.warn(problem)
@@ -77,6 +81,33 @@ def check(
             raise CabError(f"The report cannot be written to {json}: {error}.") from None
     if not all(one.holds for one in verdicts):
         raise typer.Exit(1)
+
+
+def _file(given: str) -> Path | None:
+    """The file that was given instead of a variant's name, which has neither a dot nor a slash.
+
+    Raises:
+        CabError: there is no such file.
+    """
+    if not given.endswith(".py") and Path(given).name == given:
+        return None
+    path = Path(given).expanduser().resolve()
+    if not path.is_file():
+        raise CabError(f"There is no file {given}. Give the name of a variant or its file.")
+    return path
+
+
+def _registered(path: Path, variants: Registry[VariantCard]) -> str:
+    """The variant that a file registers, which is added unless it is there already.
+
+    Raises:
+        CabError: it registers none.
+    """
+    if not any(entry.path == path for entry in variants.entries.values()):
+        if kinds_in(path) == ["task"]:
+            raise CabError(f"{path} registers a task; `cab check` checks variants.")
+        variants.add_file(path)
+    return next(name for name, entry in variants.entries.items() if entry.path == path)
 
 
 def _dtypes(names: list[str] | None) -> tuple[Any, ...]:

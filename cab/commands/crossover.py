@@ -86,7 +86,7 @@ def crossover(
     from cab.measure.record import write_rows
     from cab.running.fork_server import start_fork_server
 
-    files = tuple(path.resolve() for path in include or ())
+    files = tuple(include or ())
     variants = discover_variants(files)
     chosen = choose_device(device)
     end = longest or LONGEST[chosen]

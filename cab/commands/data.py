@@ -13,6 +13,7 @@ from rich.progress import (
 )
 
 from cab.commands import list_, output
+from cab.commands.help import Command
 from cab.commands.options import DataDir, Json
 from cab.data import DATA_SETS, VERBATIM, data_directory, get_data_set, inspect, locate
 
@@ -22,13 +23,13 @@ SMALL = [one.name for one in VERBATIM]
 app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_data(data_dir: DataDir = None, json: Json = False) -> None:
     """List data sets."""
     list_.data_sets(data_dir, json)
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Command)
 def fetch(
     names: Annotated[
         list[str] | None, typer.Argument(help="Data sets; those that quick needs if none.")
@@ -62,7 +63,7 @@ def fetch(
         output.print_json({"directory": directory, "fetched": results})
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify(
     names: Annotated[
         list[str] | None,

@@ -1,7 +1,8 @@
 """`cab doctor`: is this machine ready?"""
 
 import tempfile
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from cab.running.environment import cpu_model, installed_version, usable_cores
 
 REQUIRED = ("torch", "numpy", "pydantic", "accelerate", "jaxtyping", "scikit-learn", "filelock")
 WANTED = ("triton", "mlflow", "datasets", "soundfile", "pandas", "lm-eval")
+WIDTH = 80
+"""Columns of a terminal that the report fits."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,20 @@ def doctor(store: Store = DEFAULT_STORE, data_dir: DataDir = None, json: Json = 
     if json:
         output.print_json(findings)
     else:
-        rows = [(one.state, one.what, one.detail) for one in findings]
-        output.print_table("cab doctor", ("", "what", "found"), rows)
+        _print(findings)
     if any(one.state == "problem" for one in findings):
         raise typer.Exit(1)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    """Three columns, the last folded so that no line is longer than WIDTH."""
+    first = 2 + max(len(one.state) for one in findings)
+    second = 2 + max(len(one.what) for one in findings)
+    for one in findings:
+        start = f"{one.state:{first}}{one.what:{second}}"
+        for line in textwrap.wrap(one.detail, WIDTH - first - second) or [""]:
+            output.out.print((start + line).rstrip(), markup=False, soft_wrap=True)
+            start = " " * len(start)
 
 
 def _packages() -> Iterator[Finding]:
@@ -70,8 +83,8 @@ def _registry() -> Iterator[Finding]:
     except CabError as error:
         yield Finding("problem", "registry", str(error))
         return
-    yield Finding("ok", "variants", ", ".join(variants.names()))
-    yield Finding("ok", "tasks", ", ".join(tasks.names()))
+    for kind, names in (("variants", variants.names()), ("tasks", tasks.names())):
+        yield Finding("ok", kind, f"{len(names)}; `cab list {kind}` names them")
     for problem in (*variants.problems, *tasks.problems):
         yield Finding("note", "plug-in", problem)
 

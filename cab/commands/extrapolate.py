@@ -49,8 +49,8 @@ def extrapolate(
 
     The reference is trained beside it, with the same recipe. The curves join the records.
     """
-    files = tuple(path.resolve() for path in include or ())
-    variants, tasks = discover_variants(files), discover_tasks()
+    files = tuple(include or ())
+    variants, tasks = discover_variants(files), discover_tasks(files)
 
     from cab.analysis.extrapolation import extrapolate as measure
     from cab.analysis.extrapolation import join

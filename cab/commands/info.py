@@ -20,7 +20,8 @@ def info(
     json: Json = False,
 ) -> None:
     """Show everything that is known of one variant, task, profile or data set."""
-    variants, tasks = discover_variants(tuple(include or ())), discover_tasks()
+    files = tuple(include or ())
+    variants, tasks = discover_variants(files), discover_tasks(files)
     if name in variants.entries:
         facts = _variant(variants, name)
     elif name in tasks.entries:

@@ -24,20 +24,50 @@ class Kind(StrEnum):
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Kind | None,
+        typer.Argument(help=f"{', '.join(Kind)}. Default: how many there are of each."),
+    ] = None,
     include: Include = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """List variants, tasks, profiles or data sets. Nothing of them is imported."""
-    if kind == Kind.VARIANTS:
-        variants(tuple(include or ()), json)
+    files = tuple(include or ())
+    if kind is None:
+        overview(files, json)
+    elif kind == Kind.VARIANTS:
+        variants(files, json)
     elif kind == Kind.TASKS:
-        tasks(json)
+        tasks(files, json)
     elif kind == Kind.PROFILES:
         profiles(json)
     else:
         data_sets(data_dir, json)
+
+
+def overview(include: tuple[Path, ...], json: bool) -> None:
+    """Say how many there are of each kind, and the command that lists them."""
+    found = discover_variants(include), discover_tasks(include)
+    for problem in dict.fromkeys(problem for one in found for problem in one.problems):
+        output.warn(problem)
+    numbers = (*(len(one.entries) for one in found), len(PROFILES), len(DATA_SETS))
+    counts = dict(zip(Kind, numbers, strict=True))
+    if json:
+        return output.print_json(counts)
+    rows = [
+        (str(count), kind, MEANINGS[kind], f"cab list {kind}") for kind, count in counts.items()
+    ]
+    output.print_table("What CAB holds", ("", "", "what they are", "list them with"), rows)
+    output.out.print("`cab info NAME` describes one of them in full.", markup=False)
+
+
+MEANINGS = {
+    Kind.VARIANTS: "attention mechanisms",
+    Kind.TASKS: "what they are trained and tested on",
+    Kind.PROFILES: "sizes of a run",
+    Kind.DATA: "data sets of the tasks",
+}
 
 
 def variants(include: tuple[Path, ...], json: bool) -> None:
@@ -63,9 +93,9 @@ def _source(card: VariantCard) -> str:
     return f"{title}, {card.year}" if title and card.year else title or card.role
 
 
-def tasks(json: bool) -> None:
+def tasks(include: tuple[Path, ...], json: bool) -> None:
     """List tasks."""
-    registry = discover_tasks()
+    registry = discover_tasks(include)
     for problem in registry.problems:
         output.warn(problem)
     if json:

@@ -62,8 +62,8 @@ def lm_eval(
     record of the decoder's cell.
     """
     names = [name for text in tasks for name in text.split(",") if name]
-    files = tuple(path.resolve() for path in include or ())
-    variants, known = discover_variants(files), discover_tasks()
+    files = tuple(include or ())
+    variants, known = discover_variants(files), discover_tasks(files)
     directory = data_directory(data_dir)
     for folder in task_files or ():
         if not folder.is_dir():

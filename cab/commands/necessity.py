@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from cab.commands import output
-from cab.commands.options import DEFAULT_STORE, DataDir, Device, Json, Store, choose_device
+from cab.commands.options import (
+    DEFAULT_STORE,
+    DataDir,
+    Device,
+    Include,
+    Json,
+    Store,
+    choose_device,
+)
 from cab.data import data_directory, require
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
@@ -23,6 +31,7 @@ def necessity(
     device: Device = "auto",
     store: Store = DEFAULT_STORE,
     data_dir: DataDir = None,
+    include: Include = None,
     json: Json = False,
 ) -> None:
     """Train the reference and every control on tasks, and write what attention is worth there.
@@ -30,7 +39,8 @@ def necessity(
     Cells that are done are not run again. Exit 1 if a margin does not hold.
     """
     size = get_profile(profile)
-    variants, tasks = discover_variants(), discover_tasks()
+    files = tuple(include or ())
+    variants, tasks = discover_variants(files), discover_tasks(files)
     cards = [tasks.card(name) for name in dict.fromkeys(task)]
     directory = data_directory(data_dir)
     require({name for card in cards for name in card.data}, directory)
@@ -41,7 +51,7 @@ def necessity(
     from cab.running.execution import Runner
 
     records = RecordStore(store)
-    cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks)]
+    cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks, files)]
     try:
         with RunProgress(cells) as progress:
             runner = Runner(records, directory, choose_device(device), progress)

@@ -1,15 +1,21 @@
 """`cab new`: begin a file of your own."""
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cab.commands import output
+from cab.commands.help import Command
 from cab.errors import CabError
-from cab.registry import discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants
 from cab.taxonomy import NAME, Family
+
+File = Annotated[Path | None, typer.Option("--file", help="Where to write it.")]
+TAKEN = ("", "Cached")
+"""Beginnings of classes that the templates import: Attention, Task and CachedAttention."""
 
 app = typer.Typer(help="Write a file to start from.", no_args_is_help=True)
 
@@ -19,35 +25,77 @@ def group() -> None:
     """Write a file to start from."""
 
 
-@app.command("variant")
+@app.command("variant", cls=Command)
 def variant(
     name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")],
     family: Annotated[
-        Family, typer.Option(help="The family its mechanism belongs to.")
+        Family, typer.Option(help=f"The family of its mechanism: {', '.join(Family)}.")
     ] = Family.SOFTMAX,
-    file: Annotated[Path | None, typer.Option("--file", help="Where to write it.")] = None,
+    wrap: Annotated[
+        bool, typer.Option("--wrap", help="Wrap an nn.Module that has projections of its own.")
+    ] = False,
+    file: File = None,
 ) -> None:
-    """Write a working variant to change, and say how to run it."""
+    """Write a variant that runs as it is, to change."""
+    target = _target("variant", name, discover_variants(), file)
+    template = "variant_wrap.py.template" if wrap else "variant.py.template"
+    words = {"NAME": name, "CLASS": _class_name(name, "Attention"), "FAMILY": family}
+    _write(target, template, words)
+    _say_how(
+        target,
+        f"cab check {target}",
+        f"cab run --include {target} --variant {name} --profile smoke",
+    )
+
+
+@app.command("task", cls=Command)
+def task(
+    name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")],
+    file: File = None,
+) -> None:
+    """Write a task that runs as it is, to change."""
+    target = _target("task", name, discover_tasks(), file)
+    _write(target, "task.py.template", {"NAME": name, "CLASS": _class_name(name, "Task")})
+    _say_how(target, f"cab run --include {target} --task {name} --variant softmax --profile smoke")
+
+
+def _target(kind: str, name: str, registry: Registry[Any], file: Path | None) -> Path:
+    """Where the file goes.
+
+    Raises:
+        CabError: the name is none or is taken, or there is a file already.
+    """
     if not NAME.fullmatch(name) or name[0].isdigit():  # the class is named after it
         raise CabError(
-            f"{name!r} is no variant name: use lower-case letters, digits and single hyphens."
+            f"{name!r} cannot name a {kind}: use lower-case letters, digits and single hyphens."
         )
-    registry = discover_variants()
     if name in registry.entries:
-        raise CabError(f"There is a variant {name!r} already, in {registry.entry(name).path}.")
+        raise CabError(f"There is a {kind} {name!r} already, in {registry.entry(name).path}.")
     target = file or Path(name.replace("-", "_") + ".py")
     if target.exists():
         raise CabError(f"{target} exists; choose another --file. It was left as it is.")
-    template = resources.files("cab.commands").joinpath("variant.py.template").read_text("utf-8")
-    class_name = "".join(word.capitalize() for word in name.split("-")) + "Attention"
-    text = template.replace("@NAME@", name).replace("@CLASS@", class_name)
+    return target
+
+
+def _class_name(name: str, ending: str) -> str:
+    """`my-attention` is MyAttention, and so is `my`; what the file imports is not taken."""
+    words = "".join(word.capitalize() for word in name.split("-"))
+    if words.lower().endswith(ending.lower()):
+        words = words[: -len(ending)]
+    return f"{words}{ending}" if words not in TAKEN else f"Own{words}{ending}"
+
+
+def _write(target: Path, template: str, words: Mapping[str, str]) -> None:
+    text = resources.files("cab.commands").joinpath(template).read_text("utf-8")
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", value)
     try:
-        target.write_text(text.replace("@FAMILY@", family), encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CabError(f"{target} cannot be written: {error}.") from None
+
+
+def _say_how(target: Path, *commands: str) -> None:
     output.say(f"Wrote {target}. It runs as it is:")
-    output.out.print(
-        f"  cab run --include {target} --variant {name} --profile smoke",
-        markup=False,
-        soft_wrap=True,
-    )
+    for command in commands:
+        output.out.print(f"  {command}", markup=False, soft_wrap=True)

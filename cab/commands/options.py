@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +15,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Store = Annotated[
     Path, typer.Option("--store", envvar="CAB_STORE", help="Folder of records and their index.")
 ]
+
+
+def _included(given: list[Path] | None) -> list[Path]:
+    """The files of CAB_INCLUDE and of --include, each once."""
+    always = [Path(text) for text in os.environ.get("CAB_INCLUDE", "").split(os.pathsep) if text]
+    for path in always:
+        if not path.is_file():
+            raise CabError(f"CAB_INCLUDE names {path}: there is no such file.")
+    return list(dict.fromkeys(path.resolve() for path in (*always, *(given or ()))))
+
+
 Include = Annotated[
     list[Path] | None,
-    typer.Option("--include", help="A Python file that registers a variant. Repeatable."),
+    typer.Option(
+        "--include",
+        callback=_included,
+        help="A Python file of your own that registers a variant or a task. Repeatable; "
+        f"CAB_INCLUDE names more, separated by '{os.pathsep}'.",
+    ),
 ]
 DataDir = Annotated[
     Path | None,

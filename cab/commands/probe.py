@@ -43,8 +43,8 @@ def probe(
     The cell is trained first (on --device), or taken from a checkpoint; it is looked into on the
     CPU. Means join its record.
     """
-    files = tuple(path.resolve() for path in include or ())
-    variants, tasks = discover_variants(files), discover_tasks()
+    files = tuple(include or ())
+    variants, tasks = discover_variants(files), discover_tasks(files)
 
     from cab.analysis.probing import evaluations, plot
     from cab.analysis.probing import probe as look

@@ -77,7 +77,7 @@ def run(
         seeds=seeds,
         settings=set_ or (),
         hybrid=hybrid,
-        include=tuple(path.resolve() for path in include or ()),
+        include=tuple(include or ()),
         data_dir=data_dir,
         time_limit=time_limit,
         memory_limit=memory_limit,

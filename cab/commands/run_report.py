@@ -8,7 +8,7 @@ from typing import Any
 from cab.commands import output
 from cab.commands.show import print_lines, table
 from cab.records.store import Record, RecordStore
-from cab.registry import Registry
+from cab.registry import Registry, name_of_role
 from cab.running.cells import Cell, Plan
 from cab.running.execution import Finished
 from cab.taxonomy import TaskCard, VariantCard
@@ -51,7 +51,29 @@ def print_results(
         and record.task.name in asked
     ]
     wanted = {cell.variant.name for cell in cells}
-    print_lines(table(stored, variants, tasks, profile, wanted), profile)
+    lines = table(stored, variants, tasks, profile, wanted)
+    print_lines(lines, profile)
+    _say_what_scores_need(lines, variants, profile)
+
+
+def _say_what_scores_need(
+    lines: Sequence[dict[str, Any]], variants: Registry[VariantCard], profile: str
+) -> None:
+    """Name the baselines without which results of scored tasks stand without a score."""
+    needed = [name_of_role(variants, role) for role in ("reference", "zero")]
+    missing: dict[tuple[str, ...], list[str]] = {}
+    for task in dict.fromkeys(line["task"] for line in lines if line["scored"]):
+        there = {line["variant"] for line in lines if line["task"] == task and line["scored"]}
+        if absent := tuple(name for name in needed if name not in there):
+            missing.setdefault(absent, []).append(task)
+    for absent, tasks in missing.items():
+        options = " ".join(f"--variant {name}" for name in absent)
+        many = "the same tasks" if len(tasks) > 3 else ", ".join(tasks)
+        tasks_said = "" if len(tasks) > 3 else "".join(f" --task {task}" for task in tasks)
+        output.say(
+            f"No score for {many}: scores compare with {' and '.join(absent)}. "
+            f"Run `cab run {options}{tasks_said} --profile {profile}` into the same store."
+        )
 
 
 def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:

@@ -36,7 +36,8 @@ def show(
     lacks softmax or none, published results of the same task version and recipe take their place.
     """
     get_profile(profile)
-    variants, tasks = discover_variants(tuple(include or ())), discover_tasks()
+    files = tuple(include or ())
+    variants, tasks = discover_variants(files), discover_tasks(files)
     records, problems = RecordStore(store).load()
     for problem in problems:
         output.warn(problem)

@@ -7,6 +7,7 @@ import typer
 
 from cab.commands import output
 from cab.commands.boards import Results, missing_text
+from cab.commands.help import Command
 from cab.commands.options import Include
 from cab.errors import CabError
 
@@ -16,7 +17,7 @@ Out = Annotated[Path, typer.Option("--out", help="The folder of the pages; it is
 DEFAULT_OUT = Path("site/public")
 
 
-@app.command("build")
+@app.command("build", cls=Command)
 def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = None) -> None:
     """Write all pages from the published results. Equal results give equal bytes."""
     from cab.site.build import build_site
@@ -29,7 +30,7 @@ def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = No
     output.out.print(f"{len(pages.files)} files in {out}", markup=False, soft_wrap=True)
 
 
-@app.command("serve")
+@app.command("serve", cls=Command)
 def serve(
     results: Results = None,
     out: Out = DEFAULT_OUT,

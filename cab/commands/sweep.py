@@ -47,7 +47,7 @@ from cab.commands.work import (
     report,
 )
 from cab.errors import CabError, UnknownName
-from cab.registry import Registry, discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard
 
@@ -123,9 +123,11 @@ def sweep(
     store. A variant whose file cannot be read is named and left out. Exit 1 if a cell ended in
     error or a variant was left out so, 2 for a usage error, 130 after Ctrl-C.
     """
-    files = tuple(path.resolve() for path in include or ())
+    files = tuple(include or ())
     variants = discover_variants(files, tolerant=True)
-    known = {entry.path for entry in variants.entries.values()}
+    tasks = discover_tasks(files, tolerant=True)
+    known = {entry.path for entry in (*variants.entries.values(), *tasks.entries.values())}
+    variants.problems[:] = dict.fromkeys([*variants.problems, *tasks.problems])
     names, broken = _names(variant, variants)
     asked = Asked(
         variants=names,

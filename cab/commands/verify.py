@@ -50,8 +50,8 @@ def verify(
     choice can be repeated. A re-run is inside if it lies in the 95 % interval for one more seed.
     Exit 1 if a file has an error or a re-run lies outside.
     """
-    files = tuple(path.resolve() for path in include or ())
-    variants, tasks = discover_variants(files), discover_tasks()
+    files = tuple(include or ())
+    variants, tasks = discover_variants(files), discover_tasks(files)
     chosen = choose_device(device) if sample != 0 else "cpu"
     directory = data_directory(data_dir)
     draw = secrets.token_hex(8) if draw is None else draw

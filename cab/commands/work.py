@@ -81,7 +81,7 @@ def plan_work(
         time_limit=asked.time_limit or size.time_limit,
         memory_limit=asked.memory_limit or size.memory_limit,
     )
-    variants, tasks = variants or discover_variants(asked.include), discover_tasks()
+    variants, tasks = variants or discover_variants(asked.include), discover_tasks(asked.include)
     for name in asked.variants:
         variants.entry(name)
     for problem in (*variants.problems, *tasks.problems):
@@ -201,7 +201,7 @@ def report(
 
     if json:
         output.print_json(document(tally, cells, work.left_out, work.refused, work.records))
-    else:
+    elif cells:
         print_results(cells, work.records, work.variants, work.tasks, work.asked.profile)
         close(tally, work.records, tracking == TrackingKind.MLFLOW)
     return not (tally.failed or work.refused)

@@ -133,9 +133,9 @@ def _content(path: Path, record: Record) -> list[str]:
 
 def _seeds(path: Path, records: Sequence[Record]) -> list[Problem]:
     """Seeds are not to be chosen: n of them are 0 to n - 1, with those that failed."""
-    found: dict[tuple[str, str, int, str], list[int]] = {}
+    found: dict[tuple[str, str, int, str, str], list[int]] = {}
     for record in records:
-        code = record.task.version, record.variant.source_hash
+        code = record.task.version, record.task.source_hash or "", record.variant.source_hash
         found.setdefault((entry_label(record), record.task.name, *code), []).append(record.seed)
     return [
         Problem(

@@ -51,7 +51,10 @@ def expected(record: Record, published: Sequence[Record]) -> Interval:
         for one in published
         if one.status == "ok"
         and entry_label(one) == entry_label(record)
-        and (one.task.name, one.task.version) == (record.task.name, record.task.version)
+        and all(
+            getattr(one.task, name) == getattr(record.task, name)
+            for name in ("name", "version", "source_hash")
+        )
     ]
     n, reach = len(values), metric_range(metric)
     if n < 2:

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Status = Literal["ok", "oom", "timeout", "diverged", "unsupported", "error"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -66,7 +73,10 @@ class VariantInfo(Part):
 
 
 class TaskInfo(Part):
-    """Which task, and a fingerprint of the validation and test examples it drew."""
+    """Which task, and a fingerprint of the validation and test examples it drew.
+
+    source_hash: of a task that is not CAB's own; for CAB's own the version stands.
+    """
 
     name: str
     version: int
@@ -76,6 +86,14 @@ class TaskInfo(Part):
     metric: str
     higher_is_better: bool
     data_fingerprint: str | None = None
+    source_hash: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, serialise: SerializerFunctionWrapHandler) -> Any:
+        data = serialise(self)
+        if self.source_hash is None:  # so that what was published before reads as it did
+            data.pop("source_hash", None)
+        return data
 
 
 class Settings(Part):

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from cab.errors import CabError
 from cab.profiles import Profile
 from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.sources import source_hash
-from cab.registry import Registry
+from cab.registry import Entry, Registry, import_file
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
 from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard, other_slot, refusal_of
@@ -31,6 +32,8 @@ class Cell:
     unchecked: the variant was not proved first, so the result is of another standing.
     checkpoints: the folder that keeps the trained weights, if they are wanted; processes: how many
     train it together. Neither is a part of the key, for neither changes the result.
+    task_source: the source hash of a task that is not CAB's own, whose version says no more than
+    its author remembered; task_file: where that is a file of no package, the file.
     """
 
     variant: VariantCard
@@ -46,6 +49,12 @@ class Cell:
     unchecked: bool = False
     checkpoints: Path | None = None
     processes: int = 1
+    task_source: str | None = None
+    task_file: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Its recipe holds classes of the task's file, which no process can import by their name.
+        return _unpickled, (self.task_file, pickle.dumps(self.__dict__))
 
     @cached_property
     def key(self) -> str:
@@ -63,6 +72,8 @@ class Cell:
         }
         if self.unchecked:
             content["unchecked"] = True
+        if self.task_source is not None:
+            content["task_source"] = self.task_source
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -93,11 +104,20 @@ class Cell:
             metric=self.task.metric,
             higher_is_better=self.task.higher_is_better,
             data_fingerprint=data_fingerprint,
+            source_hash=self.task_source,
         )
 
     def settings(self) -> Settings:
         """The recipe, as records and checkpoints hold it."""
         return Settings(recipe=self.recipe.as_dict(), changed=self.changed)
+
+
+def _unpickled(task_file: Path | None, fields: bytes) -> Cell:
+    if task_file is not None:
+        import_file(task_file)
+    cell = Cell.__new__(Cell)
+    cell.__dict__.update(pickle.loads(fields))
+    return cell
 
 
 @dataclass(frozen=True)
@@ -140,6 +160,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             does not offer.
     """
     chosen = _choose_tasks(request, tasks)
+    sources = {card.name: _source(tasks.entry(card.name)) for card in chosen}
     options = {
         key: value
         for key, value in request.options.items()
@@ -192,12 +213,20 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     f"{request.processes} processes."
                 )
             cells.extend(
-                Cell(**shared, task=card, recipe=recipe, changed=changed, seed=seed)
+                Cell(**shared, **sources[card.name], recipe=recipe, changed=changed, seed=seed)
                 for seed in range(request.seeds)
             )
         if unoffered:
             left_out.append(_unoffered(entry.card, unoffered))
     return Plan(tuple(cells), tuple(left_out))
+
+
+def _source(entry: Entry[TaskCard]) -> dict[str, Any]:
+    return {
+        "task": entry.card,
+        "task_source": None if entry.built_in else source_hash(entry.path),
+        "task_file": entry.path if entry.included else None,
+    }
 
 
 def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:

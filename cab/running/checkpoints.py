@@ -185,6 +185,7 @@ def _difference(kept: Checkpoint, cell: Cell) -> str:
         "settings": (dict(kept.variant.config), dict(cell.config)),
         "task": (kept.task.name, cell.task.name),
         "task's version": (kept.task.version, cell.task.version),
+        "task's source": (kept.task.source_hash, cell.task_source),
         "profile": (kept.task.profile, cell.profile.name),
         "recipe": (kept.settings.recipe, recipe),
         "seed": (kept.seed, cell.seed),

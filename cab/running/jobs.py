@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from cab.errors import CabError
 from cab.records.sources import Sources
 from cab.records.store import CurvePoint, Environment, Estimates, Metrics, Status
-from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
+from cab.registry import Entry, Registry, discover_tasks, discover_variants, name_of_role
 from cab.running.cells import Cell
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -42,38 +42,42 @@ class Jobs:
 
     def __init__(self, data_dir: Path, device: Device) -> None:
         self._data_dir, self._device = data_dir, device
-        self._tasks: Registry[TaskCard] | None = None
         self._sources = Sources()
-        self._variants: dict[tuple[Path, ...], Registry[VariantCard]] = {}
+        self._known: dict[tuple[Path, ...], tuple[Registry[VariantCard], Registry[TaskCard]]] = {}
 
     def of(self, cell: Cell) -> Job:
         """The job of a cell.
 
         Raises:
-            CabError: the variant is not the one that was planned.
+            CabError: the variant or the task is not the one that was planned.
         """
-        if cell.include not in self._variants:
-            self._variants[cell.include] = discover_variants(cell.include, tolerant=True)
-        variants = self._variants[cell.include]
-        check_source(cell, variants, self._sources)
+        if cell.include not in self._known:
+            variants = discover_variants(cell.include, tolerant=True)
+            self._known[cell.include] = variants, discover_tasks(cell.include, tolerant=True)
+        variants, tasks = self._known[cell.include]
+        check_source(cell, variants, tasks, self._sources)
         needed = variants.only(cell.variant.name, name_of_role(variants, "reference"))
-        self._tasks = self._tasks or discover_tasks()
-        tasks = self._tasks.only(cell.task.name)
-        return Job(cell, self._data_dir, self._device, needed, tasks)
+        return Job(cell, self._data_dir, self._device, needed, tasks.only(cell.task.name))
 
 
-def check_source(cell: Cell, variants: Registry[VariantCard], sources: Sources) -> None:
-    """See that a cell's variant has the source that stands in its key.
+def check_source(
+    cell: Cell, variants: Registry[VariantCard], tasks: Registry[TaskCard], sources: Sources
+) -> None:
+    """See that a cell's variant and task have the sources that stand in its key.
 
     Raises:
-        CabError: it has another.
+        CabError: one of them has another.
     """
-    path = variants.entry(cell.variant.name).path
-    if sources.hash(path) != cell.source_hash:
-        raise CabError(
-            f"The source of {cell.variant.name} ({path}) is not the one that was planned. If it "
-            f"was edited meanwhile, say the command again; else install the same everywhere."
-        )
+    planned: list[tuple[Entry[Any], str]] = [(variants.entry(cell.variant.name), cell.source_hash)]
+    if cell.task_source is not None:
+        planned.append((tasks.entry(cell.task.name), cell.task_source))
+    for entry, source in planned:
+        if sources.hash(entry.path) != source:
+            raise CabError(
+                f"The source of {entry.card.name} ({entry.path}) has changed since the run was "
+                f"planned. If you edited it, run the command again; otherwise install the same "
+                f"version everywhere."
+            )
 
 
 @dataclass

@@ -39,13 +39,17 @@ def cell_of(
     # One cell is planned and its seed set, since a record may name any seed at all.
     cell = dataclasses.replace(plan(request, variants, tasks).cells[0], seed=record.seed)
     # The key alone could have been copied from the right cell into a record that says otherwise.
-    said = (record.variant.source_hash, record.task.version, record.key)
-    if said != (cell.source_hash, cell.task.version, cell.key) or not _same(record, cell):
+    task = record.task
+    said = (record.variant.source_hash, task.version, task.source_hash, record.key)
+    today = (cell.source_hash, cell.task.version, cell.task_source, cell.key)
+    if said != today or not _same(record, cell):
         reason = "its settings or recipe are"
         if cell.source_hash != record.variant.source_hash:
             reason = "the source is"
-        elif cell.task.version != record.task.version:
+        elif cell.task.version != task.version:
             reason = "the task's version is"
+        elif cell.task_source != task.source_hash:
+            reason = "the task's source is"
         raise CabError(
             f"{record.key} ({cell.title}) is not the cell that would run today, {cell.key}: "
             f"{reason} not what was recorded. Run it again."

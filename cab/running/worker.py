@@ -236,7 +236,7 @@ def length_curve(
 
 
 def _build_task(job: Job) -> Task:
-    task_class = (job.tasks or discover_tasks()).load(job.cell.task.name)
+    task_class = (job.tasks or discover_tasks(job.cell.include)).load(job.cell.task.name)
     assert issubclass(task_class, Task)
     return task_class(job.cell.recipe, job.data_dir)
 

@@ -70,11 +70,16 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     """Group records into rows, sorted by profile, task and entry.
 
     Where several source hashes of one entry are stored, the one that ran last is shown: results
-    of different sources never share a row.
+    of different sources never share a row. Of a task that is not CAB's own, whose version may
+    have been forgotten, results of another source than the last are left out altogether.
     """
+    records = sorted(records, key=lambda record: record.provenance.ended)
+    newest = {(one.task.profile, one.task.name): one.task.source_hash for one in records}
     groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
     for record in records:
         task = record.task
+        if task.source_hash != newest[task.profile, task.name]:
+            continue
         groups[task.profile, task.name, task.version, entry_label(record)].append(record)
     return [_row(groups[key]) for key in sorted(groups)]
 

@@ -48,6 +48,7 @@ def _row(record: Record) -> dict[str, object]:
         "profile": task.profile,
         "task": task.name,
         "version": task.version,
+        "task_source": task.source_hash or "",
         "pattern": task.pattern,
         "metric": task.metric,
         "higher_is_better": task.higher_is_better,
@@ -74,6 +75,7 @@ _COLUMNS: Mapping[str, str] = {
     "profile": "object",
     "task": "object",
     "version": "int64",
+    "task_source": "object",
     "pattern": "object",
     "metric": "object",
     "higher_is_better": "bool",
@@ -104,8 +106,9 @@ def board_entry(record: Record) -> str:
 def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) -> "pd.DataFrame":
     """The rows that a board of a profile is made from.
 
-    Kept are comparable rows of tasks that exist, in their present version; of each entry the
-    source that ran last (results of different sources never mix); and of its learning rates, per
+    Kept are comparable rows of tasks that exist, in their present version; of each entry, and of
+    each task that is not CAB's own, the source that ran last (results of different sources never
+    mix); and of its learning rates, per
     task, the one whose validation is best on average over seeds.
     """
     versions = {name: card.version for name, card in tasks.items()}
@@ -113,8 +116,9 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
     table = table[table["version"] == table["task"].map(versions)]
     if table.empty:
         return table.reset_index(drop=True)
-    newest = table.sort_values(["ended", "key"]).groupby("entry")["source"].last()
-    table = table[table["source"] == table["entry"].map(newest)]
+    for group, source in (("task", "task_source"), ("entry", "source")):
+        newest = table.sort_values(["ended", "key"]).groupby(group)[source].last()
+        table = table[table[source] == table[group].map(newest)]
     kept = [_best_learning_rate(group) for _, group in table.groupby(["entry", "task"], sort=True)]
     import pandas as pd
 

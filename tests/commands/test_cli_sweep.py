@@ -256,8 +256,8 @@ def test_an_edited_variant_does_not_run_under_the_key_it_was_planned_with(tmp_pa
     path.write_text("# A comment changes nothing.\n" + path.read_text())
     assert jobs.of(cell).cell is cell
     path.write_text(path.read_text().replace("return q", "return q + 1"))
-    with pytest.raises(CabError, match=r"The source of mine .* is not the one that was planned"):
+    with pytest.raises(CabError, match=r"The source of mine .* has changed since the run was"):
         jobs.of(cell)
     ((finished,), _) = run_cells(tmp_path / "store", [cell])
     assert finished.state == "blocked"
-    assert "is not the one that was planned" in finished.problem
+    assert "has changed since the run was planned" in finished.problem

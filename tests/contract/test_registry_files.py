@@ -4,7 +4,8 @@ import pytest
 from support import VARIANTS
 
 from cab.errors import CabError, UnknownName
-from cab.registry import discover_variants, read_keywords
+from cab.registry import discover_tasks, discover_variants
+from cab.taxonomy import read_keywords
 
 CARD = 'name="mine", family="linear", patterns="cs ns", summary="for this test"'
 
@@ -52,14 +53,49 @@ def test_a_file_that_is_not_text_is_named(refuse, text):
     [
         ("", "nothing"),
         ("x = 1\n", "nothing"),
-        (source().replace("register_variant(", "register_task("), "nothing"),
         (source().replace("@register", "# @register"), "nothing"),
-        (source() + source(CARD.replace("mine", "other")), "2 classes"),
     ],
 )
-def test_a_file_registers_exactly_one_class(refuse, text, count):
-    said = f"registers {count}; one @register_variant(...) on one class is needed"
+def test_a_file_that_registers_nothing_is_told_what_to_register(refuse, text, count):
+    said = f"registers {count}; one @register_variant(...) or @register_task(...) on one class"
     assert said in refuse(text)
+
+
+def test_a_file_registers_one_class_of_a_kind(refuse):
+    said = "registers 2 classes; one @register_variant(...) on one class is needed"
+    assert said in refuse(source() + source(CARD.replace("mine", "other")))
+
+
+TASK = """
+from cab.registry import register_task
+from cab.task import Task
+
+@register_task(name="ask", domain="retrieval", pattern="cs", summary="for this test", version=1,
+               backbone="decoder", metric="accuracy", higher_is_better=True, length="4 tokens")
+class Ask(Task):
+    pass
+"""
+
+
+@pytest.mark.parametrize(("text", "names"), [(TASK, (0, 1)), (source() + TASK, (1, 1))])
+def test_a_file_registers_a_variant_a_task_or_one_of_each(tmp_path, text, names):
+    path = tmp_path / "both.py"
+    path.write_text(text)
+    variants, tasks = discover_variants((path,)), discover_tasks((path,))
+    assert ("mine" in variants.entries, "ask" in tasks.entries) == tuple(map(bool, names))
+    assert tasks.load("ask").card.name == "ask"
+    assert (variants.problems, tasks.problems) == ([], [])
+
+
+def test_a_tasks_card_that_is_not_complete_is_a_sentence_and_no_variants_matter(tmp_path):
+    path = tmp_path / "ask.py"
+    path.write_text(TASK.replace("version=1,", ""))
+    assert discover_variants((path,)).problems == []
+    with pytest.raises(CabError, match=r"the card in @register_task is not complete: .*version"):
+        discover_tasks((path,))
+    path.write_text(TASK.replace('"ask"', '"mqar"'))
+    with pytest.raises(CabError, match="Two files register the task 'mqar'"):
+        discover_tasks((path,))
 
 
 @pytest.mark.parametrize(

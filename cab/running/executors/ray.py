@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from cab.errors import CabError
 from cab.records.sources import Sources
-from cab.registry import discover_variants
+from cab.registry import discover_tasks, discover_variants
 from cab.running.cells import Cell
 from cab.running.execution import Finished, Runner
 from cab.running.jobs import Device, Ended, Job, Outcome, Progressed, check_source
@@ -152,7 +152,9 @@ def run_job(job: Job) -> tuple[Outcome, float]:
         job = replace(job, gpu=os.environ["CUDA_VISIBLE_DEVICES"])
     places = Processes(1)
     try:
-        check_source(job.cell, discover_variants(job.cell.include, tolerant=True), Sources())
+        files = job.cell.include
+        variants = discover_variants(files, tolerant=True)
+        check_source(job.cell, variants, discover_tasks(files, tolerant=True), Sources())
     except CabError as error:
         return Outcome(message=f"{os.uname().nodename}: {error}"), 0.0
     try:

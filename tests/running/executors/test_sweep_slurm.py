@@ -97,7 +97,7 @@ def test_a_job_says_why_it_could_not_run_a_cell(tmp_path: Path) -> None:
     assert said.code == 1
     blocked = [one for one in said.document["cells"] if one["state"] == "blocked"]
     assert blocked
-    assert all("is not the one that was planned" in one["message"] for one in blocked)
+    assert all("has changed since the run was planned" in one["message"] for one in blocked)
 
 
 @pytest.mark.parametrize(
