@@ -126,7 +126,8 @@ def sweep(
     files = tuple(include or ())
     variants = discover_variants(files, tolerant=True)
     tasks = discover_tasks(files, tolerant=True)
-    known = {entry.path for entry in (*variants.entries.values(), *tasks.entries.values())}
+    known = {one.path for one in variants.entries.values()}
+    known |= {one.path for one in tasks.entries.values()}
     variants.problems[:] = dict.fromkeys([*variants.problems, *tasks.problems])
     names, broken = _names(variant, variants)
     asked = Asked(

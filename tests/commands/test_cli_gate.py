@@ -31,6 +31,16 @@ def test_a_variant_that_breaks_a_law_does_not_run_and_the_others_do(leaky, tmp_p
     assert len(list((tmp_path / "cache" / "proofs").iterdir())) == 1
 
 
+def test_a_run_of_refused_variants_alone_ends_after_the_error(leaky, tmp_path):
+    run = (*RUN[:-1], "--include", leaky, "--variant", "leaky", "--store", tmp_path / "store")
+    said = cab_here(*run, CAB_CACHE=str(tmp_path / "cache"))
+    assert said.code == 1
+    assert said.out == ""
+    assert "leaky breaks a law in cs" in said.err
+    assert "cells ran" not in said.err
+    assert not (tmp_path / "store" / "records").exists()
+
+
 def test_unchecked_runs_it_and_marks_the_record(leaky, tmp_path):
     store = tmp_path / "store"
     said = cab_here(

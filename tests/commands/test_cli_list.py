@@ -100,13 +100,30 @@ def test_doctor_finds_what_is_here(tmp_path: Path) -> None:
     assert said.code == 0
     assert found["torch"]["state"] == "ok"
     assert "cores" in found["processor"]["detail"]
-    assert found["tasks"]["detail"] == ", ".join(TASKS.names())
+    expected = {"variants": len(VARIANTS.names()), "tasks": len(TASKS.names())}
+    for kind, number in expected.items():
+        assert found[kind]["detail"] == f"{number}; `cab list {kind}` names them"
     assert found["store"]["state"] == "ok"
     assert {found[name]["state"] for name in DATA_SETS} == {"note"}
     assert all(f"Data set {name}" in found[name]["detail"] for name in DATA_SETS)
     assert not store.parent.exists()
     table = cab_here("doctor", "--store", store)
     assert all(what in table.out for what in found)
+    assert max(map(len, table.out.splitlines())) <= 80
+    words = " ".join(table.out.split())
+    assert "`cab list variants` names them" in words
+
+
+def test_list_alone_counts_what_there_is_and_says_what_lists_it() -> None:
+    table, counts = cab_here("list"), cab_here("list", "--json").document
+    assert table.code == 0
+    assert counts == {kind: len(names) for kind, names in NAMES.items()}
+    lines = [line.split() for line in table.out.splitlines()]
+    for kind, number in counts.items():
+        assert any(
+            line[:2] == [str(number), kind] and line[-3:] == ["cab", "list", kind]
+            for line in lines
+        )
 
 
 def test_doctor_calls_a_store_that_cannot_be_written_a_problem(tmp_path: Path) -> None:
