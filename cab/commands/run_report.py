@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from cab.commands import output
+from cab.commands.options import DEFAULT_STORE
 from cab.commands.show import print_lines, table
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry, name_of_role
 from cab.running.cells import Cell, Plan
 from cab.running.execution import Finished
 from cab.taxonomy import TaskCard, VariantCard
+
+NAMED = 3
+"""Tasks without a score that are named; of more the number is said."""
 
 
 class Tally:
@@ -41,7 +45,11 @@ def print_results(
     tasks: Registry[TaskCard],
     profile: str,
 ) -> None:
-    """Print the tasks that were asked for: these variants beside the reference and no mixing."""
+    """Print the tasks that were asked for: these variants beside the reference and no mixing.
+
+    Where either of those has no results, so that there is no score, the command that makes them is
+    said.
+    """
     asked = {cell.task.name for cell in cells}
     stored = [
         record.model_copy(update={"curve": ()})
@@ -53,27 +61,29 @@ def print_results(
     wanted = {cell.variant.name for cell in cells}
     lines = table(stored, variants, tasks, profile, wanted)
     print_lines(lines, profile)
-    _say_what_scores_need(lines, variants, profile)
-
-
-def _say_what_scores_need(
-    lines: Sequence[dict[str, Any]], variants: Registry[VariantCard], profile: str
-) -> None:
-    """Name the baselines without which results of scored tasks stand without a score."""
     needed = [name_of_role(variants, role) for role in ("reference", "zero")]
-    missing: dict[tuple[str, ...], list[str]] = {}
-    for task in dict.fromkeys(line["task"] for line in lines if line["scored"]):
-        there = {line["variant"] for line in lines if line["task"] == task and line["scored"]}
-        if absent := tuple(name for name in needed if name not in there):
-            missing.setdefault(absent, []).append(task)
-    for absent, tasks in missing.items():
-        options = " ".join(f"--variant {name}" for name in absent)
-        many = "the same tasks" if len(tasks) > 3 else ", ".join(tasks)
-        tasks_said = "" if len(tasks) > 3 else "".join(f" --task {task}" for task in tasks)
+    for absent, without in _unscored(lines, needed).items():
+        several = len(without) > NAMED
+        words = ["cab run", *(f"--variant {name}" for name in absent)]
+        words += [] if several else [f"--task {task}" for task in without]
+        words += [f"--profile {profile}"] if profile != "quick" else []
+        words += [f"--store {records.root}"] if records.root != DEFAULT_STORE else []
         output.say(
-            f"No score for {many}: scores compare with {' and '.join(absent)}. "
-            f"Run `cab run {options}{tasks_said} --profile {profile}` into the same store."
+            f"No score on {f'{len(without)} tasks' if several else ', '.join(without)}: a score "
+            f"compares with {' and '.join(absent)}. Run `{' '.join(words)}`."
         )
+
+
+def _unscored(
+    lines: Sequence[dict[str, Any]], needed: Sequence[str]
+) -> dict[tuple[str, ...], list[str]]:
+    """The scored tasks that lack a baseline, by the baselines that they lack."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for task in dict.fromkeys(line["task"] for line in lines if line["scored"]):
+        there = {line["variant"] for line in lines if line["task"] == task}
+        if absent := tuple(name for name in needed if name not in there):
+            found.setdefault(absent, []).append(task)
+    return found
 
 
 def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:

@@ -161,7 +161,7 @@ def cells_of(
     asked = {"profile": get_profile("smoke"), "tasks": ("mqar",), **request}
     registry = discover_variants(tuple(include))
     wanted = Request(variants=variants, include=tuple(include), **asked)
-    return plan(wanted, registry, discover_tasks()).cells
+    return plan(wanted, registry, discover_tasks(tuple(include))).cells
 
 
 @dataclass
