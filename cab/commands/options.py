@@ -81,7 +81,7 @@ Processes = Annotated[
         "--processes", min=1, help="Processes that share each batch; on CUDA a GPU each."
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Run cells that are done again.")]
+Force = Annotated[bool, typer.Option("--force", help="Rerun finished cells.")]
 Unchecked = Annotated[
     bool, typer.Option("--unchecked", help="Run without the proof (see `cab check`).")
 ]

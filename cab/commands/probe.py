@@ -38,7 +38,7 @@ def probe(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Probe a trained cell: entropy, sinks, rank, distance, rollout, importance of heads ...
+    """Probe a trained cell: entropy, sinks, rank, distance, rollout, importance of heads.
 
     The cell is trained first (on --device), or taken from a checkpoint; it is looked into on the
     CPU. Means join its record.

@@ -24,7 +24,7 @@ def prove_aloud(
         context: may be None if all is proved.
         workers: proofs at once.
         done: what is not done with a variant that is refused.
-        hint: where the user finds more, with {variant} and {pattern}.
+        hint: where the user finds more, with {variant}, {pattern} and {files}.
     """
     unproved = {claim.proof: (label, claim) for label, claim in named if not claim.proof.is_file()}
     for label, claim in unproved.values():
@@ -37,7 +37,9 @@ def prove_aloud(
         if problems:
             label, _ = unproved[claim.proof]
             said = f"{label} breaks a law in {claim.pattern} and is not {done} there."
-            more = [hint.format(variant=claim.variant, pattern=claim.pattern)] if hint else []
+            files = "".join(f" --include {path}" for path in claim.include)
+            words = {"variant": claim.variant, "pattern": claim.pattern, "files": files}
+            more = [hint.format(**words)] if hint else []
             refused[label, claim.pattern] = " ".join([said, *problems, *more])
             output.fail(refused[label, claim.pattern])
     return refused
@@ -53,7 +55,7 @@ def pass_gate(
     """Drop the variants that break a law; return the cells that may run and what was refused."""
     wanted = [cell for cell in cells if cell.key in to_run and not cell.unchecked]
     named = [(claim.variant, claim) for claim in claims(wanted, device)]
-    hint = "`cab check {variant} --pattern {pattern}` says more."
+    hint = "`cab check {variant} --pattern {pattern}{files}` says more."
     refused = prove_aloud(named, context, workers, "run", hint)
     kept = [
         cell

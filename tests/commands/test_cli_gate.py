@@ -25,7 +25,7 @@ def test_a_variant_that_breaks_a_law_does_not_run_and_the_others_do(leaky, tmp_p
     assert said.code == 1
     assert "leaky breaks a law in cs" in said.err
     assert "causality" in said.err
-    assert "cab check leaky --pattern cs" in said.err
+    assert f"`cab check leaky --pattern cs --include {leaky}` says more." in said.err
     assert [cell["variant"] for cell in said.document["cells"]] == ["mean"]
     assert "causality" in said.document["refused"][0]
     assert len(list((tmp_path / "cache" / "proofs").iterdir())) == 1

@@ -43,7 +43,14 @@ needs_data = pytest.mark.skipif(not DATA, reason="needs real data: set CAB_DATA"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 _NO_CACHE = tempfile.TemporaryDirectory(prefix="cab-test-cache-")
-_OURS = ("CAB_DATA", "CAB_STORE", "MLFLOW_TRACKING_URI", "FORCE_COLOR", "COLUMNS")
+_OURS = (
+    "CAB_DATA",
+    "CAB_INCLUDE",
+    "CAB_STORE",
+    "MLFLOW_TRACKING_URI",
+    "FORCE_COLOR",
+    "COLUMNS",
+)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_the_installed_package_is_the_one_that_runs(installed: Installed) -> Non
 
 
 @pytest.mark.slow
-def test_every_module_and_the_template_are_shipped(installed: Installed) -> None:
+def test_every_module_and_the_templates_are_shipped(installed: Installed) -> None:
     for folder, root in (("cab", "cab"), *((n, f"cab/{n}") for n in PACKAGES[1:])):
         expected = {
             path.relative_to(REPOSITORY / folder)
@@ -109,7 +109,8 @@ def test_every_module_and_the_template_are_shipped(installed: Installed) -> None
         shipped = installed.target / root
         missing = [str(path) for path in sorted(expected) if not (shipped / path).is_file()]
         assert missing == []
-    assert (installed.target / "cab" / "commands" / "variant.py.template").is_file()
+    for name in ("variant", "variant_wrap", "task"):
+        assert (installed.target / "cab" / "commands" / f"{name}.py.template").is_file()
 
 
 @pytest.mark.slow
