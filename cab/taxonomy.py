@@ -212,28 +212,6 @@ class TaskCard:
         return profile in self.necessity and profile not in self.diagnostic
 
 
-def other_slot(variant: VariantCard, task: TaskCard) -> bool:
-    """Whether one is of feature maps and the other is not: they have boards of their own."""
-    gate = variant.family == Family.FEATURE_MAP
-    return variant.role == "entry" and gate != (task.slot == "feature_map")
-
-
-def refusal_of(variant: VariantCard, task: TaskCard) -> str:
-    """Say by their cards why a variant cannot run on a task; nothing if it can."""
-    if task.pattern not in variant.patterns:
-        return (
-            f"{variant.name} does not offer {task.pattern} ({task.pattern.words}), which "
-            f"{task.name} needs; its card offers {', '.join(variant.patterns)}."
-        )
-    if variant.needs_grid and not task.grid:
-        return f"{variant.name} mixes pictures, and the tokens of {task.name} are none."
-    if other_slot(variant, task):
-        if variant.family == Family.FEATURE_MAP:
-            return f"{variant.name} gates feature maps, and {task.name} has none."
-        return f"{task.name} is for gates of feature maps, and {variant.name} mixes tokens."
-    return ""
-
-
 DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}
 """The decorators of `cab.registry`, and the cards that their keywords make."""
 

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from cab.running.fitting import refusal_of
 from cab.site.content import Content, ProfileContent
-from cab.taxonomy import TaskCard, refusal_of
+from cab.taxonomy import TaskCard
 
 
 @dataclass(frozen=True)

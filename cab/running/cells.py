@@ -17,9 +17,10 @@ from cab.profiles import Profile
 from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.sources import source_hash
 from cab.registry import Entry, Registry, import_file
+from cab.running.fitting import other_slot, refusal, unoffered
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
-from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard, other_slot, refusal_of
+from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard
 
 TRAINING_PREFIX, MODEL_PREFIX = "train.", "model."
 HYBRID = MODEL_PREFIX + "hybrid"
@@ -185,26 +186,26 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             "checkpoints": request.checkpoints,
             "processes": request.processes,
         }
-        unoffered: list[TaskCard] = []
+        lacking: list[TaskCard] = []
         for card in chosen:
             if other_slot(entry.card, card) and card.name not in request.tasks:
                 continue
-            if refusal := _refused(entry.card, card, HYBRID in request.options):
+            if reason := refusal(entry.card, card, HYBRID in request.options):
                 by_name = card.name in request.tasks or card.pattern in request.patterns
                 if by_name and not request.every:
-                    raise CabError(refusal)
+                    raise CabError(reason)
                 if card.pattern in entry.card.patterns:
-                    left_out.append(refusal)
+                    left_out.append(reason)
                 else:
-                    unoffered.append(card)
+                    lacking.append(card)
                 continue
             task = tasks.load(card.name)
             assert issubclass(task, Task)
             if request.profile.name not in task.recipes:
-                refusal = f"{card.name} has no recipe for profile {request.profile.name}."
+                reason = f"{card.name} has no recipe for profile {request.profile.name}."
                 if card.name in request.tasks:
-                    raise CabError(refusal)
-                left_out.append(refusal)
+                    raise CabError(reason)
+                left_out.append(reason)
                 continue
             recipe, changed = _recipe(task, request.profile, request.options)
             if recipe.train.batch_size < request.processes:
@@ -216,8 +217,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 Cell(**shared, **sources[card.name], recipe=recipe, changed=changed, seed=seed)
                 for seed in range(request.seeds)
             )
-        if unoffered:
-            left_out.append(_unoffered(entry.card, unoffered))
+        if lacking:
+            left_out.append(unoffered(entry.card, lacking))
     return Plan(tuple(cells), tuple(left_out))
 
 
@@ -253,21 +254,6 @@ def _row(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
     if request.diagnostic or not scored:
         return tasks.cards()
     return [card for card in tasks.cards() if card in scored or card.slot != "mixer"]
-
-
-def _unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
-    patterns = ", ".join(dict.fromkeys(card.pattern for card in tasks))
-    return (
-        f"{variant.name} does not offer {patterns}; its card offers "
-        f"{', '.join(variant.patterns)}. Left out: {', '.join(card.name for card in tasks)}."
-    )
-
-
-def _refused(variant: VariantCard, task: TaskCard, hybrid: bool) -> str:
-    """Say why a variant cannot run on a task; nothing if it can."""
-    if not (why := refusal_of(variant, task)) and hybrid and task.pattern != Pattern.CS:
-        return f"Hybrids are decoders, of pattern cs; {task.name} is {task.pattern}."
-    return why
 
 
 def _recipe(

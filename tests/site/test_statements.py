@@ -11,9 +11,10 @@ from site_support import results_of
 from support import REPOSITORY
 
 from cab.conformance.budget import RULE
+from cab.running.fitting import refusal_of
 from cab.site.build import build_site, files
 from cab.site.content import gather
-from cab.taxonomy import Pattern, refusal_of
+from cab.taxonomy import Pattern
 
 
 class Prose(HTMLParser):
