@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cab.commands import output
-from cab.commands.options import DEFAULT_STORE
 from cab.commands.show import print_lines, table
 from cab.records.store import Record, RecordStore
-from cab.registry import Registry, name_of_role
+from cab.registry import Registry
 from cab.running.cells import Cell, Plan
 from cab.running.execution import Finished
 from cab.taxonomy import TaskCard, VariantCard
-
-NAMED = 3
-"""Tasks without a score that are named; of more the number is said."""
 
 
 class Tally:
@@ -45,11 +41,7 @@ def print_results(
     tasks: Registry[TaskCard],
     profile: str,
 ) -> None:
-    """Print the tasks that were asked for: these variants beside the reference and no mixing.
-
-    Where either of those has no results, so that there is no score, the command that makes them is
-    said.
-    """
+    """Print the tasks that were asked for: these variants beside the reference and no mixing."""
     asked = {cell.task.name for cell in cells}
     stored = [
         record.model_copy(update={"curve": ()})
@@ -59,31 +51,7 @@ def print_results(
         and record.task.name in asked
     ]
     wanted = {cell.variant.name for cell in cells}
-    lines = table(stored, variants, tasks, profile, wanted)
-    print_lines(lines, profile)
-    needed = [name_of_role(variants, role) for role in ("reference", "zero")]
-    for absent, without in _unscored(lines, needed).items():
-        several = len(without) > NAMED
-        words = ["cab run", *(f"--variant {name}" for name in absent)]
-        words += [] if several else [f"--task {task}" for task in without]
-        words += [f"--profile {profile}"] if profile != "quick" else []
-        words += [f"--store {records.root}"] if records.root != DEFAULT_STORE else []
-        output.say(
-            f"No score on {f'{len(without)} tasks' if several else ', '.join(without)}: a score "
-            f"compares with {' and '.join(absent)}. Run `{' '.join(words)}`."
-        )
-
-
-def _unscored(
-    lines: Sequence[dict[str, Any]], needed: Sequence[str]
-) -> dict[tuple[str, ...], list[str]]:
-    """The scored tasks that lack a baseline, by the baselines that they lack."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for task in dict.fromkeys(line["task"] for line in lines if line["scored"]):
-        there = {line["variant"] for line in lines if line["task"] == task}
-        if absent := tuple(name for name in needed if name not in there):
-            found.setdefault(absent, []).append(task)
-    return found
+    print_lines(table(stored, variants, tasks, profile, wanted), profile)
 
 
 def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 from cli_support import DATA, Said, cab, cab_here, cells_of, make_record, needs_data, write_variant
 
-from cab.commands.run_report import print_results
-from cab.profiles import get_profile
 from cab.records.store import RecordStore
-from cab.registry import discover_tasks, discover_variants
+from cab.registry import discover_tasks
 
 # What becomes of cells is told here; the proof before them in test_cli_gate.py.
 SMOKE = ("run", "--profile", "smoke", "--tracking", "none", "--unchecked")
@@ -249,32 +247,3 @@ def test_done_cells_are_shown_without_their_data(tmp_path: Path) -> None:
     again = cab_here(*run)
     assert again.code == 0
     assert "Nothing to do" in again.err
-
-
-@pytest.mark.parametrize(
-    ("stored", "missing"),
-    [
-        (("linear",), ("softmax", "none")),
-        (("linear", "softmax"), ("none",)),
-        (("none", "linear"), ("softmax",)),
-        (("linear", "softmax", "none"), ()),
-    ],
-)
-def test_results_without_a_score_say_how_to_get_one(
-    stored: tuple[str, ...],
-    missing: tuple[str, ...],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    store = RecordStore(tmp_path)
-    for number, name in enumerate(stored):
-        store.write(make_record(f"{number:032x}", variant=name))
-    cells = cells_of(["linear"], profile=get_profile("quick"))
-    print_results(cells, store, discover_variants(), TASKS, "quick")
-    options = " ".join(f"--variant {name}" for name in missing)
-    assert capsys.readouterr().err == (
-        f"No score on mqar: a score compares with {' and '.join(missing)}. "
-        f"Run `cab run {options} --task mqar --store {tmp_path}`.\n"
-        if missing
-        else ""
-    )
