@@ -41,6 +41,9 @@ TUNED = "train.learning_rate"
 
 TUNED_PROFILES = ("standard", "full")
 
+SEEDS_FOR_A_RANK = 3
+"""On each scored task of a pattern."""
+
 
 def get_profile(name: str) -> Profile:
     """Return a profile; an unknown name raises with the nearest ones."""

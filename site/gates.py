@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cab.profiles import SEEDS_FOR_A_RANK
 from cab.scores.analyses import gain
 from cab.scores.drawn import Drawn, weighted
-from cab.scores.ranking import SEEDS_FOR_A_RANK, seeds_of
+from cab.scores.ranking import seeds_of
 from cab.scores.rows import BoardRow
 from cab.scores.ties import Place, rank_ties
 from cab.site.content import Content, ProfileContent

@@ -28,7 +28,7 @@ from cab.profiles import PROFILES
 from cab.publishing.changes import Change, Git, shown
 from cab.records.results import VERIFIED
 from cab.records.sources import imported_modules
-from cab.registry import read_keywords
+from cab.taxonomy import read_keywords
 
 RESULTS, CHANGELOG = "results", "CHANGELOG.md"
 CODE = ("variants", "kernels", "tasks")

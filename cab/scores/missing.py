@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cab.profiles import DEFAULT_PROFILE
-from cab.scores.ranking import SEEDS_FOR_A_RANK
+from cab.profiles import DEFAULT_PROFILE, SEEDS_FOR_A_RANK
 
 NAMED_TASKS = 8
 """Up to so many tasks are named one by one in a command."""

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from cab.profiles import SEEDS_FOR_A_RANK
 from cab.scores.rows import BoardRow
 from cab.scores.ties import Place, rank_ties
 from cab.taxonomy import Pattern
-
-SEEDS_FOR_A_RANK = 3
 
 
 def seeds_of(row: BoardRow, tasks: Iterable[str]) -> int:
