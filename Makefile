@@ -15,7 +15,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch==2.13.0" |
 # say TESTS= to run them too.
 TESTS ?= -m "not slow"
 
-.PHONY: demo test lint bench gpu clean
+.PHONY: demo test prove lint bench gpu clean
 
 # A network of width 16 recalls 16 keys: softmax attention finds all of them, linear attention about
 # half, since its state is too small at that width.
@@ -25,6 +25,13 @@ demo: $(VENV)/.installed
 
 test: lint $(VENV)/.developed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+# Renew tests/conformance/ledger.json: check every variant in every pattern that the ledger does not
+# hold as it is now. An interrupted run continues; `make prove CLEAN=1` checks all again.
+prove: $(VENV)/.installed
+	$(if $(CLEAN),rm -f tests/conformance/ledger.json)
+	LEDGER=write OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+		tests/conformance/test_registered.py
 
 # Ratios of two such documents guard against regressions: say
 # BENCH="--benchmark-compare=FILE --benchmark-compare-fail=median:20%".

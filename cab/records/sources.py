@@ -1,4 +1,5 @@
-"""The source hash of a variant: its file and every file of CAB's variants and kernels it uses."""
+"""The hash of a variant's source (its file and every file of CAB's variants and kernels that it
+uses), and the hash of the laws that it is checked against."""
 
 import ast
 import hashlib
@@ -9,6 +10,11 @@ from pathlib import Path
 FOLLOWED = ("cab.variants", "cab.kernels")
 """Packages whose files belong to a mechanism; the harness itself is covered by its version."""
 
+_HARNESS = "cab"
+LAWS = "cab.conformance"
+FOUNDATION = ("cab.attention", "cab.decoding")
+"""Modules of the harness that variants compute with; the laws import some of them only."""
+
 
 def source_hash(path: Path) -> str:
     """Hash the code that defines a mechanism, so that a changed mechanism is a new entry.
@@ -17,6 +23,42 @@ def source_hash(path: Path) -> str:
     card: it says things of the mechanism and changes nothing in it.
     """
     return _hash(path, {})
+
+
+def laws_hash() -> str:
+    """Hash the laws and the code that their verdicts depend on, except the variant's own.
+
+    The hash covers every module of `cab.conformance`, the modules that variants are built on
+    (`FOUNDATION`), and all modules of `cab` that any of these imports, directly or not. It does
+    not cover `__init__.py` of packages that are only passed through (`cab/__init__.py` holds the
+    version), nor PyTorch and Python. Comments, docstrings, strings that stand alone below a
+    constant, and layout do not count.
+
+    Raises:
+        FileNotFoundError: no law was found, so there is nothing to hash.
+    """
+    trees = laws_sources()
+    text = "\n".join(f"{name}: {_dump_code(trees[name])}" for name in sorted(trees))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def laws_sources() -> dict[str, ast.Module]:
+    """The parsed modules that `laws_hash` covers, by dotted name.
+
+    Raises:
+        FileNotFoundError: no law was found.
+    """
+    origin = _origin(LAWS, (_HARNESS,))
+    laws = sorted(origin.parent.glob("[!_]*.py")) if origin else []
+    if not laws:
+        raise FileNotFoundError(f"There is no law in the package {LAWS}.")
+    found: dict[str, ast.Module] = {}
+    for module in (LAWS, *(f"{LAWS}.{path.stem}" for path in laws), *FOUNDATION):
+        path = _origin(module, (_HARNESS,))
+        if path is None:
+            raise FileNotFoundError(f"The module {module}, which the laws build on, is missing.")
+        _collect(path, module, found, {}, (_HARNESS,))
+    return found
 
 
 class Sources:
@@ -38,9 +80,9 @@ class Sources:
 
 
 def _hash(path: Path, files: dict[Path, tuple[int, int]]) -> str:
-    found: dict[str, str] = {}
-    _collect(path, "", found, files)
-    text = "\n".join(found[name] for name in sorted(found))
+    found: dict[str, ast.Module] = {}
+    _collect(path, "", found, files, FOLLOWED)
+    text = "\n".join(ast.dump(_without_words(found[name])) for name in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -53,16 +95,20 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _collect(
-    path: Path, name: str, found: dict[str, str], files: dict[Path, tuple[int, int]]
+    path: Path,
+    name: str,
+    found: dict[str, ast.Module],
+    files: dict[Path, tuple[int, int]],
+    followed: tuple[str, ...],
 ) -> None:
+    """Parse a module and the modules it imports, directly or not, from the followed packages."""
     if name in found:
         return
     files[path] = _stamp(path)  # before it is read: what changes afterwards shows
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    found[name] = ast.dump(_without_words(tree))
+    found[name] = tree = ast.parse(path.read_text(encoding="utf-8"))
     for module in imported_modules(tree):
-        if module.startswith(FOLLOWED) and (origin := _origin(module)):
-            _collect(origin, module, found, files)
+        if origin := _origin(module, followed):
+            _collect(origin, module, found, files, followed)
 
 
 def imported_modules(tree: ast.Module) -> Iterator[str]:
@@ -75,15 +121,28 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def _origin(module: str) -> Path | None:
-    """Find a module's file without importing it; None for a name that is no module."""
-    package = next(name for name in FOLLOWED if module.startswith(name))
+def _origin(module: str, followed: tuple[str, ...]) -> Path | None:
+    """Find a module's file without importing it; None if it is no module of those packages."""
+    package = next((name for name in followed if f"{module}.".startswith(f"{name}.")), None)
+    if package is None:
+        return None
     for root in importlib.import_module(package).__path__:
         inside = Path(root, *module.removeprefix(package).strip(".").split("."))
         for path in (inside.with_suffix(".py"), inside / "__init__.py"):
             if path.is_file():
                 return path
     return None
+
+
+def _dump_code(tree: ast.Module) -> str:
+    """The code of a module without any string that stands alone as a statement."""
+    return ast.dump(_WithoutStrings().visit(_without_words(tree)))
+
+
+class _WithoutStrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        value = node.value
+        return None if isinstance(value, ast.Constant) and isinstance(value.value, str) else node
 
 
 def _without_words(tree: ast.Module) -> ast.Module:

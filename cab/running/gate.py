@@ -20,8 +20,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import cab
 from cab.records.files import whole
+from cab.records.sources import laws_hash
 from cab.registry import discover_variants
 from cab.running.cells import Cell
 from cab.running.fork_server import end
@@ -168,11 +168,8 @@ def _hold(claim: Claim, there: Connection) -> None:
 
 @lru_cache(maxsize=1)
 def _laws() -> str:
-    """The hash of the laws' own source, so that a stricter law asks again."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(cab.__file__).with_name("conformance").glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """The hash of the laws' own code, so that a stricter law asks again."""
+    return laws_hash()
 
 
 def _torch_version() -> str:
