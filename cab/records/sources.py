@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from cab.errors import CabError
+
 FOLLOWED = ("cab.variants", "cab.kernels")
 """Packages whose files belong to a mechanism; the harness itself is covered by its version."""
 
@@ -35,7 +37,7 @@ def laws_hash() -> str:
     constant, and layout do not count.
 
     Raises:
-        FileNotFoundError: no law was found, so there is nothing to hash.
+        CabError: no law was found, so there is nothing to hash.
     """
     trees = laws_sources()
     text = "\n".join(f"{name}: {_dump_code(trees[name])}" for name in sorted(trees))
@@ -46,17 +48,17 @@ def laws_sources() -> dict[str, ast.Module]:
     """The parsed modules that `laws_hash` covers, by dotted name.
 
     Raises:
-        FileNotFoundError: no law was found.
+        CabError: no law was found.
     """
     origin = _origin(LAWS, (_HARNESS,))
     laws = sorted(origin.parent.glob("[!_]*.py")) if origin else []
     if not laws:
-        raise FileNotFoundError(f"There is no law in the package {LAWS}.")
+        raise CabError(f"The package {LAWS} holds no law. Install CAB again.")
     found: dict[str, ast.Module] = {}
     for module in (LAWS, *(f"{LAWS}.{path.stem}" for path in laws), *FOUNDATION):
         path = _origin(module, (_HARNESS,))
         if path is None:
-            raise FileNotFoundError(f"The module {module}, which the laws build on, is missing.")
+            raise CabError(f"The module {module} is missing. Install CAB again.")
         _collect(path, module, found, {}, (_HARNESS,))
     return found
 

@@ -36,7 +36,9 @@ def use() -> str:
     """What the environment says to do with the ledger."""
     value = os.environ.get("LEDGER") or "on"
     if value not in USES:
-        raise ValueError(f"The environment variable LEDGER is {value!r}; set {', '.join(USES)}.")
+        raise ValueError(
+            f"The environment variable LEDGER is {value!r}; set one of {', '.join(USES)}."
+        )
     return value
 
 
@@ -124,6 +126,11 @@ class Ledger:
                 f"{path} is not a ledger of law checks: {error}. Delete it and run `make prove`."
             ) from None
         return cls(conditions, entries)
+
+    @classmethod
+    def trusted(cls, path: Path = LEDGER) -> "Ledger":
+        """The ledger that tests skip by: an empty one where the environment says LEDGER=off."""
+        return cls() if use() == "off" else cls.read(path)
 
     def write(self, path: Path = LEDGER) -> None:
         """Write the ledger whole: sorted, with one line per variant."""
