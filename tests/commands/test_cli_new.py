@@ -10,11 +10,12 @@ from cli_support import DATA, cab_here
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from cab.commands import new
 from cab.formula import evaluate
-from cab.registry import discover_tasks, discover_variants
+from cab.registry import Registry, discover_tasks, discover_variants
 from cab.seeding import generator
 from cab.task import IGNORED
-from cab.taxonomy import Family
+from cab.taxonomy import Family, VariantCard
 
 TAKEN = discover_variants().names()
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,6}(-[a-z0-9]{1,4}){0,2}", fullmatch=True)
@@ -75,12 +76,21 @@ def test_a_name_that_is_none_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture(scope="module")
+def registry() -> Registry[VariantCard]:
+    return discover_variants()
+
+
 @pytest.mark.parametrize("name", TAKEN)
-def test_a_name_that_is_taken_is_refused_with_its_file(name: str, tmp_path: Path) -> None:
+def test_a_name_that_is_taken_is_refused_with_its_file(
+    name: str, registry: Registry[VariantCard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Reading all files again for every name would take seconds.
+    monkeypatch.setattr(new, "discover_variants", lambda: registry)
     said = cab_here("new", "variant", name)
     assert said.code == 2
     assert repr(name) in said.err
-    assert ".py" in said.err
+    assert registry.entry(name).path.name in "".join(said.err.split())
     assert list(tmp_path.iterdir()) == []
 
 
