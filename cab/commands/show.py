@@ -71,12 +71,14 @@ class Table:
     """One line per task and entry; what stands in from the published results; what is missing.
 
     borrowed holds, by task, the published references; apart the entries that were trained by
-    another recipe than these, so that they have no score.
+    another recipe than these, so that they have no score; changed the tasks on which the
+    references themselves were trained by another recipe than the task's own.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     borrowed: dict[str, dict[str, PublishedReference]] = field(default_factory=dict)
     apart: dict[str, list[str]] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
     missing: tuple[Missing, ...] = ()
 
     @property
@@ -108,6 +110,8 @@ def table(
             found.borrowed[task] = borrowed
         if scored and (absent := _absent(own, borrowed, names)):
             missing[task] = absent
+            if any(row.variant in absent and row.entry != row.variant for row in own.values()):
+                found.changed.append(task)
         others = {name: other.row for name, other in borrowed.items()}
         ends = own | others
         for row in sorted([*own.values(), *others.values()], key=_order):
@@ -124,7 +128,8 @@ def table(
                 line["score"] = output.plain(score(row, top, floor, tasks.card(task)))
             else:
                 found.apart.setdefault(task, []).append(row.entry)
-    found.missing = group_missing(missing, profile)
+    unexplained = {task: names for task, names in missing.items() if task not in found.changed}
+    found.missing = group_missing(unexplained, profile)
     return found
 
 
@@ -202,6 +207,10 @@ def _references(found: Table) -> list[str]:
         f"published {' and '.join(found.borrowed[task])}."
         for task, entries in found.apart.items()
     ]
+    if found.changed:
+        sentences.append(
+            f"There is no score on {', '.join(found.changed)}: the recipe was changed with --set."
+        )
     return sentences + [
         f"{one.sentence} Run `{one.command(found.seeds)}`." for one in found.missing
     ]

@@ -68,6 +68,17 @@ def test_a_result_that_does_not_count_has_no_score(tmp_path: Path) -> None:
     assert cab_here("show", "--store", tmp_path, "--json").document["rows"] == []
 
 
+def test_a_changed_recipe_is_named_as_the_reason_for_no_score(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for n, variant in enumerate(RESULTS):
+        record = make_record(f"{n:032x}", variant=variant)
+        changed = record.settings.model_copy(update={"changed": {"model.dim": 16}})
+        store.write(record.model_copy(update={"settings": changed}))
+    said = cab_here("show", "--store", tmp_path)
+    assert "There is no score on mqar: the recipe was changed with --set." in said.out
+    assert "no result there" not in said.out
+
+
 def test_failures_are_shown_and_are_not_zero(store: Path) -> None:
     RecordStore(store).write(make_record("e" * 32, variant="linear", seed=7, status="oom"))
     RecordStore(store).write(make_record("f" * 32, variant="window", status="timeout"))
