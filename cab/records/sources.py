@@ -1,13 +1,16 @@
-"""The hash of a variant's source (its file and every file of CAB's variants and kernels that it
-uses), and the hash of the laws that it is checked against."""
+"""The hash of a variant's source (its file and every file that it uses, of its own and of CAB's
+variants and kernels), and the hash of the laws that it is checked against."""
 
 import ast
 import hashlib
 import importlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from cab.errors import CabError
+from cab.records.code import card_fields_read, without_words, words_read
+from cab.records.imports import Follower
 
 FOLLOWED = ("cab.variants", "cab.kernels")
 """Packages whose files belong to a mechanism; the harness itself is covered by its version."""
@@ -21,8 +24,24 @@ FOUNDATION = ("cab.attention", "cab.decoding")
 def source_hash(path: Path) -> str:
     """Hash the code that defines a mechanism, so that a changed mechanism is a new entry.
 
-    Comments, docstrings and layout do not count: the parsed code is hashed. Neither does the
-    card: it says things of the mechanism and changes nothing in it.
+    The hash covers the file and all that it imports, directly or not, anywhere in the code:
+
+    - of a plug-in, the modules of its own top-level package, of the other packages that the same
+      distribution installs, and the `__init__` files on the way;
+    - of a file of the user's (`--include`), the modules beside it, those in folders and files that
+      its code names (`sys.path`, loaders that take a path), and those on Python's search path
+      that no distribution installed;
+    - the modules of `cab.variants` and `cab.kernels`.
+
+    Imports through `importlib.import_module` count where the name is written out. A module that
+    is not found counts by its name, a compiled one by its bytes. Other installed packages, names
+    that are computed, and other files that the code reads (weights, tables) cannot be known, and
+    are not covered.
+
+    Comments and layout do not count, nor do docstrings, unless any of the files reads docstrings
+    or source text (`__doc__`, `inspect.getdoc`, `inspect.getsource`). The fields of the card in
+    `cab.registry.register_variant` count only where a file reads them (`self.card.budget`); where
+    the card is passed on, all of them count. A decorator of another origin counts in full.
     """
     return _hash(path, {})
 
@@ -82,10 +101,67 @@ class Sources:
 
 
 def _hash(path: Path, files: dict[Path, tuple[int, int]]) -> str:
+    path = path.absolute()
     found: dict[str, ast.Module] = {}
-    _collect(path, "", found, files, FOLLOWED)
-    text = "\n".join(ast.dump(_without_words(found[name])) for name in sorted(found))
+    bare: list[tuple[str, str]] = []
+    own: list[Path] = []
+    if _built_in(path):
+        _collect(path, "", found, files, FOLLOWED)
+    else:
+        reached = Follower(path, lambda one: _noted(one, files)).follow()
+        own = sorted(reached.modules)
+        for file, tree in reached.modules.items():
+            name = "" if file == path else _module_name(file)
+            if tree is None:
+                bare.append((name, f"{name}: {_digest(file)}"))
+            else:
+                found[name if name not in found else f"{name} {len(found)}"] = tree
+        bare += [(name, f"{name}: missing") for name in reached.missing]
+        for module in sorted(reached.built_in):
+            if origin := _origin(module, FOLLOWED):
+                _collect(origin, module, found, files, FOLLOWED)
+    words, fields = words_read(found.values()), card_fields_read(found.values())
+    texts = [
+        (name.split(" ")[0], ast.dump(without_words(tree, words != "none", fields)))
+        for name, tree in found.items()
+    ]
+    if words == "text":
+        bare += [(_module_name(file), _digest(file)) for file in own or [path]]
+    text = "\n".join(text for _, text in sorted([*texts, *bare]))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _built_in(path: Path) -> bool:
+    roots = [root for package in ("cab", *FOLLOWED) for root in _folders(package)]
+    return any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots)
+
+
+def _folders(package: str) -> list[str]:
+    """The folders of one of CAB's packages."""
+    return list(importlib.import_module(package).__path__)
+
+
+def _module_name(path: Path) -> str:
+    """A file's name from its outermost package on, which is the same wherever that lies."""
+    parts = [path.stem]
+    for folder in path.parents:
+        if not (folder / "__init__.py").is_file():
+            break
+        parts.append(folder.name)
+    return ".".join(reversed(parts))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        return type(error).__name__
+
+
+def _noted(path: Path, files: dict[Path, tuple[int, int]]) -> bool:
+    """Whether a file is there; its stamp is noted, so that a later change of it is seen."""
+    files[path] = _stamp(path)
+    return os.path.isfile(path)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -138,28 +214,10 @@ def _origin(module: str, followed: tuple[str, ...]) -> Path | None:
 
 def _dump_code(tree: ast.Module) -> str:
     """The code of a module without any string that stands alone as a statement."""
-    return ast.dump(_WithoutStrings().visit(_without_words(tree)))
+    return ast.dump(_WithoutStrings().visit(without_words(tree)))
 
 
 class _WithoutStrings(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         value = node.value
         return None if isinstance(value, ast.Constant) and isinstance(value.value, str) else node
-
-
-def _without_words(tree: ast.Module) -> ast.Module:
-    """Drop docstrings and the cards of registered classes."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            node.decorator_list = [one for one in node.decorator_list if not _registers(one)]
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[isinstance(first.value.value, str) :]
-    return tree
-
-
-def _registers(decorator: ast.expr) -> bool:
-    return isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith(
-        "register_variant"
-    )
