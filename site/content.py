@@ -19,6 +19,7 @@ from cab.profiles import PROFILES
 from cab.publishing.standing import Standing, standing
 from cab.records.folders import Published, results_folders
 from cab.records.results import Verification
+from cab.records.sources import installed_sources, other_source
 from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.scores.board import Board, make_board
@@ -121,7 +122,15 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         notes += published.notes
         if published.records or not profiles:
             certificates = _certificates(files(f"necessity/{name}", "*.json"), problems)
-            profiles.append(_profile(name, published, certificates, variants, tasks))
+            names = {record.variant.name for record in published.records}
+            installed = installed_sources(registry, sorted(names))
+            found = _profile(name, published, certificates, variants, tasks, installed)
+            problems += [
+                f"{row.entry}, profile {name}: {said}."
+                for row in found.board.rows
+                if (said := other_source(row.variant, row.source, installed))
+            ]
+            profiles.append(found)
     texts = {}
     for title in ("CHANGELOG", "CONTRIBUTING"):
         path = folders.project / f"{title}.md"
@@ -169,8 +178,9 @@ def _profile(
     certificates: Mapping[str, Mapping[str, Any]],
     variants: Mapping[str, VariantCard],
     tasks: Mapping[str, TaskCard],
+    installed: Mapping[str, str],
 ) -> ProfileContent:
-    table = records_table(published.records)
+    table = records_table(published.records, installed)
     board = make_board(table, profile, tasks, variants)
     cells = current(table, tasks, profile)
     runs = {one.key: one for one in published.verifications}

@@ -60,25 +60,30 @@ def read_records(
     Raises:
         CabError: strict, and a file cannot be read; else a note says so and it is left out.
     """
+    from cab.records.copies import without_copies
     from cab.records.results import publishable
-    from cab.records.store import RecordStore
+    from cab.records.store import Record, RecordStore
 
     published = results.read(profile, references)
     problems = list(published.problems)
-    by_key = {record.key: record for record in published.records}
+    by_key: dict[str, tuple[object, Record]] = {
+        record.key: (f"{results} ({record.key})", record) for record in published.records
+    }
     if store is not None:
         own, more = RecordStore(store).load()
         problems += more
         by_key |= {
-            record.key: record
+            record.key: (RecordStore(store).path(record.key), record)
             for record in own
             if record.task.profile == profile and not publishable(record)
         }
+    records, copies = without_copies(by_key.values())
+    problems += copies
     for problem in (*problems, *published.notes):
         output.warn(problem)
     if strict and problems:
         raise CabError(f"{len(problems)} files of results cannot be read; mend those named above.")
-    return list(by_key.values())
+    return records
 
 
 def load_board(
@@ -95,6 +100,7 @@ def load_board(
         CabError: there is nothing to show or, if strict, a file cannot be read.
     """
     from cab.records.folders import results_folders
+    from cab.records.sources import installed_sources, other_source
     from cab.scores.board import make_board
     from cab.scores.missing import Missing
     from cab.scores.table import records_table
@@ -104,8 +110,9 @@ def load_board(
     folders = results_folders(results)
     references = reference_names(variants)
     records = read_records(folders, store, profile, references, strict)
+    installed = installed_sources(variants, sorted({one.variant.name for one in records}))
     board = make_board(
-        records_table(records),
+        records_table(records, installed),
         profile,
         {card.name: card for card in tasks.cards()},
         {card.name: card for card in variants.cards()},
@@ -124,6 +131,9 @@ def load_board(
         )
     for missing in board.missing:
         output.warn(missing_text(missing, results))
+    for row in board.rows:
+        if said := other_source(row.variant, row.source, installed):
+            output.warn(f"{row.entry}: {said}.")
     return board, variants, tasks
 
 

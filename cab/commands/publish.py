@@ -8,7 +8,7 @@ import typer
 
 from cab.commands import output
 from cab.commands.boards import Results, ScoredProfile, scored_profile
-from cab.commands.options import DEFAULT_STORE, Json, Store
+from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 
 
@@ -19,16 +19,20 @@ def publish(
     profile: ScoredProfile = "quick",
     store: Store = DEFAULT_STORE,
     results: Results = None,
+    include: Include = None,
     json: Json = False,
 ) -> None:
     """Write the store's records to results/<profile>/<variant>.jsonl, to be reviewed and merged.
 
     Records are added to those that are published; the same cell is replaced. Left out, and said:
-    records that ended in error, that were not proved, or whose training was changed.
+    records that ended in error, that were not proved, whose training was changed, or that are of
+    another source than the installed one.
     """
     from cab.records.folders import refuse_package, results_folders
     from cab.records.results import publishable, results_file, write_results
+    from cab.records.sources import installed_sources, other_source
     from cab.records.store import Record, RecordStore
+    from cab.registry import discover_variants
 
     scored_profile(profile)
     folder = results_folders(results).own
@@ -38,6 +42,7 @@ def publish(
         output.warn(problem)
     records = [record for record in records if record.task.profile == profile]
     wanted = dict.fromkeys(variant or sorted({record.variant.name for record in records}))
+    installed = installed_sources(discover_variants(tuple(include or ())), wanted)
     left_out: Counter[tuple[str, str]] = Counter()
     by_variant: dict[str, list[Record]] = {name: [] for name in wanted}
     for record in records:
@@ -45,11 +50,17 @@ def publish(
             continue
         if reason := publishable(record):
             left_out[record.variant.name, reason] += 1
+        elif said := other_source(record.variant.name, record.variant.source_hash, installed):
+            left_out[record.variant.name, said] += 1
         else:
             by_variant[record.variant.name].append(record)
     written: list[tuple[str, Path, int, int]] = []
     for name, own in by_variant.items():
         if own:
+            newest = max(own, key=lambda one: one.provenance.ended).variant.source_hash
+            if others := sum(one.variant.source_hash != newest for one in own):
+                left_out[name, "results of another source than the newest"] += others
+                own = [one for one in own if one.variant.source_hash == newest]
             path = results_file(folder, profile, name)
             written.append((name, path, len(own), write_results(path, own)))
     sentences = [

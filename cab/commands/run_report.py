@@ -7,6 +7,7 @@ from typing import Any
 
 from cab.commands import output
 from cab.commands.show import print_lines, table
+from cab.records.copies import without_copies
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry
 from cab.running.cells import Cell, Plan
@@ -43,13 +44,16 @@ def print_results(
 ) -> None:
     """Print the tasks that were asked for: these variants beside the reference and no mixing."""
     asked = {cell.task.name for cell in cells}
-    stored = [
-        record.model_copy(update={"curve": ()})
+    placed = (
+        (records.path(record.key), record.model_copy(update={"curve": ()}))
         for record in records.scan()
         if isinstance(record, Record)
         and record.task.profile == profile
         and record.task.name in asked
-    ]
+    )
+    stored, problems = without_copies(placed)
+    for problem in problems:
+        output.warn(problem)
     wanted = {cell.variant.name for cell in cells}
     print_lines(table(stored, variants, tasks, profile, wanted), profile)
 

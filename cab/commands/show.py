@@ -13,12 +13,12 @@ from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records.folders import results_folders
-from cab.records.sources import source_hash
+from cab.records.sources import installed_sources, other_source
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.scores.missing import Missing, group_missing
 from cab.scores.published_references import PublishedReference, find_stand_ins
-from cab.scores.summary import Row, rows_of_task, score, summarise
+from cab.scores.summary import Row, entry_label, rows_of_task, score, summarise
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -97,10 +97,13 @@ def table(
 ) -> Table:
     """One line per task and entry, with its score; the reference and controls always stand by."""
     records = list(records)
-    rows, names = summarise(records), reference_names(variants)
+    names = reference_names(variants)
+    installed = installed_sources(variants, (*names, *(one.variant.name for one in records)))
+    rows = summarise(records, installed)
+    shown = {(row.task, row.version, row.entry, row.source) for row in rows}
+    records = [one for one in records if _place(one) in shown]
     published = results_folders(results).read(profile, names).records
-    sources = {name: source_hash(variants.entry(name).path) for name in names}
-    stand_ins = find_stand_ins(records, published, names, sources)
+    stand_ins = find_stand_ins(records, published, names, installed)
     found, missing = Table(), {}
     for task in sorted({row.task for row in rows}):
         own = rows_of_task(rows, task, profile)
@@ -120,6 +123,7 @@ def table(
             is_published = row is others.get(row.entry)
             line = {**output.plain(row), "scored": _is_scored(row, tasks)}
             line |= {"score": None, "published": is_published}
+            line["other_source"] = other_source(row.variant, row.source, installed)
             found.lines.append(line)
             if not line["scored"] or task in missing or row.mean is None:
                 continue
@@ -131,6 +135,11 @@ def table(
     unexplained = {task: names for task, names in missing.items() if task not in found.changed}
     found.missing = group_missing(unexplained, profile)
     return found
+
+
+def _place(record: Record) -> tuple[str, int, str, str]:
+    task = record.task
+    return task.name, task.version, entry_label(record), record.variant.source_hash
 
 
 def _absent(
@@ -168,6 +177,11 @@ def print_lines(found: Table, profile: str) -> None:
     for task, known in shortcuts.items():
         text = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
         output.out.print(f"{task} without training: {text}", markup=False, soft_wrap=True)
+    others: dict[tuple[str, str], list[str]] = {}
+    for line in (line for line in lines if line["other_source"]):
+        others.setdefault((_entry(line), line["other_source"]), []).append(line["task"])
+    for (entry, said), on in others.items():
+        output.out.print(f"{entry} on {', '.join(on)}: {said}.", markup=False, soft_wrap=True)
     for line in (line for line in lines if line["lengths"]):
         text = ", ".join(
             f"{factor}x {value if isinstance(value, str) else format(value, '.3f')}"

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cab.errors import CabError
 from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
+from cab.records.copies import without_copies
 from cab.records.store import CurvePoint, Environment, Finite, Record
 from cab.taxonomy import NAME
 
@@ -118,16 +119,19 @@ def write_results(path: Path, records: Iterable[Record]) -> int:
     """Publish a variant's records beside those that are published already; return how many.
 
     Of equal keys the given record replaces the published one. Records of a source other than that
-    of the newest record are dropped: they are results of another mechanism.
+    of the newest given record are dropped: they are results of another mechanism.
 
     Raises:
-        CabError: the file that is there is not one of results, or cannot be written.
+        CabError: the file that is there is not one of results, or cannot be written; or a given
+            record is of a cell that is published under another key.
     """
+    records = list(records)
     by_key = {record.key: record for record in read_file(path)} if path.exists() else {}
     by_key |= {record.key: for_publication(record) for record in records}
-    newest = max(by_key.values(), key=lambda one: (one.provenance.ended, one.key))
+    newest = max(records, key=lambda one: (one.provenance.ended, one.key))
     source = newest.variant.source_hash
     kept = [by_key[key] for key in sorted(by_key) if by_key[key].variant.source_hash == source]
+    _refuse_copies((f"{path} ({one.key})", one) for one in kept)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(canonical_line(one) + "\n" for one in kept), encoding="utf-8")
@@ -140,9 +144,17 @@ def read_file(path: Path) -> list[Record]:
     """Read a file of results.
 
     Raises:
-        CabError: it cannot be read, or a line is no record; the message says which.
+        CabError: it cannot be read, a line is no record, or two are of one cell under different
+            keys; the message says which.
     """
-    return [_parse(Record, line, path, number) for number, line in _lines(path)]
+    lines = [(number, _parse(Record, line, path, number)) for number, line in _lines(path)]
+    _refuse_copies((f"{path}, line {number}", record) for number, record in lines)
+    return [record for _, record in lines]
+
+
+def _refuse_copies(placed: Iterable[tuple[object, Record]]) -> None:
+    if problems := without_copies(placed)[1]:
+        raise CabError(problems[0])
 
 
 def read_verifications(path: Path) -> list[Verification]:

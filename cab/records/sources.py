@@ -5,12 +5,14 @@ import ast
 import hashlib
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cab.errors import CabError
 from cab.records.code import card_fields_read, without_words, words_read
 from cab.records.imports import Follower
+from cab.registry import Registry
+from cab.taxonomy import VariantCard
 
 FOLLOWED = ("cab.variants", "cab.kernels")
 """Packages whose files belong to a mechanism; the harness itself is covered by its version."""
@@ -80,6 +82,25 @@ def laws_sources() -> dict[str, ast.Module]:
             raise CabError(f"The module {module} is missing. Install CAB again.")
         _collect(path, module, found, {}, (_HARNESS,))
     return found
+
+
+def installed_sources(
+    variants: Registry[VariantCard], names: Iterable[str] | None = None
+) -> dict[str, str]:
+    """The source hash of each variant as it is installed, of those of the names that are."""
+    asked = variants.names() if names is None else names
+    return {
+        name: source_hash(variants.entries[name].path)
+        for name in dict.fromkeys(asked)
+        if name in variants.entries
+    }
+
+
+def other_source(variant: str, source: str, installed: Mapping[str, str]) -> str:
+    """Say that results are not of the installed source; nothing if they are, or none is."""
+    if installed.get(variant, source) == source:
+        return ""
+    return f"results of another source, {source[:8]}..., not the installed one"
 
 
 class Sources:

@@ -13,6 +13,7 @@ from filelock import FileLock
 from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
+from cab.records.copies import without_copies
 from cab.records.files import whole
 from cab.records.parts import (
     AtLength,
@@ -186,14 +187,16 @@ class RecordStore:
                 yield record
 
     def load(self) -> tuple[list[Record], list[str]]:
-        """Return all records, and a sentence for each file that is none."""
-        records, problems = [], []
+        """Return all records, and a sentence for each file that is none or not to be counted."""
+        records: list[Record] = []
+        problems: list[str] = []
         for item in self.scan():
             if isinstance(item, Record):
                 records.append(item)
             else:
                 problems.append(str(item))
-        return records, problems
+        kept, copies = without_copies((self.path(one.key), one) for one in records)
+        return kept, [*problems, *copies]
 
 
 def with_evaluations_of(before: Record, record: Record) -> Record:

@@ -8,6 +8,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from cab.records.store import Record
@@ -47,6 +49,7 @@ class Row:
     seconds: float | None
     lengths: Mapping[float, float | str] = field(default_factory=dict)
     evaluations: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,18 @@ def entry_label(record: Record) -> str:
     return f"{record.variant.name} ({', '.join(said)})" if said else record.variant.name
 
 
-def summarise(records: Iterable[Record]) -> list[Row]:
+def summarise(
+    records: Iterable[Record], installed: Mapping[str, str] = MappingProxyType({})
+) -> list[Row]:
     """Group records into rows, sorted by profile, task and entry.
 
-    Where several source hashes of one entry are stored, the one that ran last is shown: results
-    of different sources never share a row. Of a task that is not CAB's own, whose version may
-    have been forgotten, results of another source than the last are left out altogether.
+    Where several source hashes of one entry are stored, the installed one is shown, and the one
+    that ran last where none of them is installed: results of different sources never share a row.
+    Of a task that is not CAB's own, whose version may have been forgotten, results of another
+    source than the last are left out altogether.
+
+    Args:
+        installed: the source hash of each variant that is installed.
     """
     records = sorted(records, key=lambda record: record.provenance.ended)
     newest = {(one.task.profile, one.task.name): one.task.source_hash for one in records}
@@ -81,11 +90,15 @@ def summarise(records: Iterable[Record]) -> list[Row]:
         if task.source_hash != newest[task.profile, task.name]:
             continue
         groups[task.profile, task.name, task.version, entry_label(record)].append(record)
-    return [_row(groups[key]) for key in sorted(groups)]
+    return [_row(groups[key], installed) for key in sorted(groups)]
 
 
-def _row(records: list[Record]) -> Row:
-    newest = max(records, key=lambda record: record.provenance.ended)
+def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
+    def preference(record: Record) -> tuple[bool, datetime]:
+        here = installed.get(record.variant.name) == record.variant.source_hash
+        return here, record.provenance.ended
+
+    newest = max(records, key=preference)
     records = [r for r in records if r.variant.source_hash == newest.variant.source_hash]
     task = newest.task
     done = [record for record in records if record.status == "ok"]
@@ -121,6 +134,7 @@ def _row(records: list[Record]) -> Row:
         seconds=seconds,
         lengths=_lengths(done),
         evaluations=_evaluations(done),
+        source=newest.variant.source_hash,
     )
 
 

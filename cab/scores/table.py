@@ -1,6 +1,7 @@
 """The records table: one row per cell, from which every score is made."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cab.profiles import TUNED, TUNED_PROFILES
@@ -20,17 +21,23 @@ def host_class(environment: Environment) -> str:
     return environment.accelerator
 
 
-def records_table(records: Iterable[Record]) -> "pd.DataFrame":
+def records_table(
+    records: Iterable[Record], installed: Mapping[str, str] = MappingProxyType({})
+) -> "pd.DataFrame":
     """One row per record, sorted by key, so that the order of records changes nothing.
 
     value and standard_error are those of the scored metric on test, valid its mean on validation;
     they are missing (NaN) where the cell did not end well.
+    installed: of the variant's installed source, which the argument gives by variant.
     comparable: proved, and run by the task's own recipe (but for a learning rate, where the
     profile has it chosen on validation).
     """
     import pandas as pd
 
-    rows = [_row(record) for record in sorted(records, key=lambda record: record.key)]
+    rows = [
+        {**_row(one), "installed": installed.get(one.variant.name) == one.variant.source_hash}
+        for one in sorted(records, key=lambda record: record.key)
+    ]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
@@ -72,6 +79,7 @@ _COLUMNS: Mapping[str, str] = {
     "entry": "object",
     "variant": "object",
     "source": "object",
+    "installed": "bool",
     "profile": "object",
     "task": "object",
     "version": "int64",
@@ -106,9 +114,10 @@ def board_entry(record: Record) -> str:
 def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) -> "pd.DataFrame":
     """The rows that a board of a profile is made from.
 
-    Kept are comparable rows of tasks that exist, in their present version; of each entry, and of
-    each task that is not CAB's own, the source that ran last (results of different sources never
-    mix); and of its learning rates, per
+    Kept are comparable rows of tasks that exist, in their present version; of each task that is
+    not CAB's own the source that ran last; of each entry the installed source, or, without
+    results of it, the one that ran last (results of different sources never mix); and of its
+    learning rates, per
     task, the one whose validation is best on average over seeds.
     """
     versions = {name: card.version for name, card in tasks.items()}
@@ -116,8 +125,12 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
     table = table[table["version"] == table["task"].map(versions)]
     if table.empty:
         return table.reset_index(drop=True)
-    for group, source in (("task", "task_source"), ("entry", "source")):
-        newest = table.sort_values(["ended", "key"]).groupby(group)[source].last()
+    orders = (
+        ("task", "task_source", ["ended", "key"]),
+        ("entry", "source", ["installed", "ended", "key"]),
+    )
+    for group, source, order in orders:
+        newest = table.sort_values(order).groupby(group)[source].last()
         table = table[table[source] == table[group].map(newest)]
     kept = [_best_learning_rate(group) for _, group in table.groupby(["entry", "task"], sort=True)]
     import pandas as pd

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,6 +21,7 @@ import pytest
 
 from cab.commands.app import main
 from cab.profiles import get_profile
+from cab.records.sources import installed_sources
 from cab.records.store import (
     Cost,
     Environment,
@@ -200,6 +202,12 @@ def run_cells(store: Path, cells: Sequence[Cell], **options: Any) -> tuple[list[
         return runner.run(cells), log
 
 
+@lru_cache
+def installed_source(variant: str) -> str:
+    """The source hash of a built-in variant, or a made-up one of any other name."""
+    return installed_sources(discover_variants(), [variant]).get(variant, "a" * 64)
+
+
 def make_record(
     key: str = "0" * 32,
     *,
@@ -210,14 +218,18 @@ def make_record(
     value: float = 0.5,
     standard_error: float = 0.01,
     minutes: float = 0,
-    source: str = "a" * 64,
+    source: str | None = None,
     options: Mapping[str, Any] = {},
     changed: Mapping[str, Any] = {},
     metric: str = "accuracy",
     higher_is_better: bool = True,
     **fields: Any,
 ) -> Record:
-    """A record of a cell that never ran; `minutes` after noon it ended."""
+    """A record of a cell that never ran; `minutes` after noon it ended.
+
+    source: the installed one by default, and a made-up one for a variant that is not installed.
+    """
+    source = source or installed_source(variant)
     estimate = Estimate(value=value, standard_error=standard_error, n=100)
     defaults: dict[str, Any] = {
         "key": key,

@@ -154,8 +154,8 @@ def test_records_come_in_the_order_of_their_names_and_other_files_do_not_count(
     store: RecordStore,
 ) -> None:
     keys = ["c" * 32, "a" * 32, "b" * 32]
-    for key in keys:
-        store.write(make_record(key))
+    for seed, key in enumerate(keys):
+        store.write(make_record(key, seed=seed))
     (store.folder / ".writing-abc").write_text("half")
     (store.folder / "notes.txt").write_text("mine")
     records, problems = store.load()
@@ -188,7 +188,8 @@ store = RecordStore(Path(sys.argv[1]))
 changes = [{"key": f"{n:032x}", "message": "m" * 200_000 * n} for n in range(4)]
 print("ready", flush=True)
 for change in cycle(changes):
-    store.write(record.model_copy(update=change))
+    seed = int(change["key"], 16)  # a cell of its own
+    store.write(record.model_copy(update={**change, "seed": seed}))
 """
 
 
