@@ -5,8 +5,9 @@ import io
 from pathlib import Path
 
 import pytest
-from cli_support import cab_here, installed_source
+from cli_support import cab_here
 from made_records import SCORED, made, made_board, made_entry
+from plug_ins import installed_source
 
 from cab.records.results import canonical_line, read_file, results_file, write_results
 from cab.records.store import Record, RecordStore

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_support import cab, cab_here, installed_source
+from cli_support import cab, cab_here
 from made_records import made, made_board
-from plug_ins import install, write
+from plug_ins import install, installed_source, write
 
 from cab.records.copies import key_of
 from cab.records.results import read_file

@@ -12,16 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+from plug_ins import installed_source
 
 from cab.commands.app import main
 from cab.profiles import get_profile
-from cab.records.sources import installed_sources
 from cab.records.store import (
     Cost,
     Environment,
@@ -200,12 +199,6 @@ def run_cells(store: Path, cells: Sequence[Cell], **options: Any) -> tuple[list[
     runner = Runner(RecordStore(store), Path(DATA or "/nowhere"), "cpu", log, **options)
     with mock.patch.dict(os.environ, environment(), clear=True):
         return runner.run(cells), log
-
-
-@lru_cache
-def installed_source(variant: str) -> str:
-    """The source hash of a built-in variant, or a made-up one of any other name."""
-    return installed_sources(discover_variants(), [variant]).get(variant, "a" * 64)
 
 
 def make_record(

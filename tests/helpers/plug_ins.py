@@ -1,7 +1,11 @@
 """Plug-in packages and files with helpers, for tests of what belongs to a variant's source."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+
+from cab.records.sources import installed_sources
+from cab.registry import discover_variants
 
 HEAD = """import torch
 from cab.attention import MultiHeadAttention
@@ -37,3 +41,9 @@ def install(folder: Path, module: str, files: Mapping[str, str]) -> dict[str, st
     write(folder, {f"plugged-1.0.dist-info/{name}": text for name, text in info.items()})
     write(folder, files)
     return {"PYTHONPATH": str(folder)}
+
+
+@lru_cache
+def installed_source(variant: str) -> str:
+    """The source hash of a built-in variant, or a made-up one of any other name."""
+    return installed_sources(discover_variants(), [variant]).get(variant, "a" * 64)
