@@ -1,6 +1,7 @@
 """Which parts of a Python file count in the source hash: code, and the words that code reads."""
 
 import ast
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -146,3 +147,17 @@ def _kept(
         kept = [one for one in decorator.keywords if one.arg not in dropped]
         return ast.Call(decorator.func, [], kept)
     return decorator
+
+
+def syntax_of(tree: ast.AST) -> str:
+    """Return the syntax of a file as text, the same in every version of Python.
+
+    Python 3.12 added a list of type parameters to functions and classes, and Python 3.13 leaves
+    empty lists out. The text is that of Python 3.11, in which the published hashes were made.
+    """
+    for node in ast.walk(tree):
+        if getattr(node, "type_params", None) == []:
+            del node.type_params  # type: ignore[attr-defined]
+    if sys.version_info >= (3, 13):
+        return ast.dump(tree, show_empty=True)
+    return ast.dump(tree)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cab.errors import CabError
-from cab.records.code import card_fields_read, without_words, words_read
+from cab.records.code import card_fields_read, syntax_of, without_words, words_read
 from cab.records.imports import Follower
 from cab.registry import Registry
 from cab.taxonomy import VariantCard
@@ -143,7 +143,7 @@ def _hash(path: Path, files: dict[Path, tuple[int, int]]) -> str:
                 _collect(origin, module, found, files, FOLLOWED)
     words, fields = words_read(found.values()), card_fields_read(found.values())
     texts = [
-        (name.split(" ")[0], ast.dump(without_words(tree, words != "none", fields)))
+        (name.split(" ")[0], syntax_of(without_words(tree, words != "none", fields)))
         for name, tree in found.items()
     ]
     if words == "text":
@@ -235,7 +235,7 @@ def _origin(module: str, followed: tuple[str, ...]) -> Path | None:
 
 def _dump_code(tree: ast.Module) -> str:
     """The code of a module without any string that stands alone as a statement."""
-    return ast.dump(_WithoutStrings().visit(without_words(tree)))
+    return syntax_of(_WithoutStrings().visit(without_words(tree)))
 
 
 class _WithoutStrings(ast.NodeTransformer):
