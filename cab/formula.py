@@ -1,7 +1,8 @@
-"""Formulas on cards: `2 M E`, `N^2 d`, `abs(t - s) < window`, evaluated with given names.
+"""Formulas on cards, such as `2 M E`, `N^2 d` and `abs(t - s) < window`.
 
-A blank between two factors is a product and ^ is a power, as on paper; the rest is Python's
-arithmetic, comparisons and `and`, `or`, `not`. Nothing else is evaluated, whatever a card says.
+A space between two factors is a product and ^ is a power, as on paper. Otherwise the syntax is
+that of Python's arithmetic, comparisons, `and`, `or` and `not`, with the functions of FUNCTIONS.
+Anything else is refused.
 """
 
 import ast
@@ -43,13 +44,13 @@ def evaluate(formula: str, names: Mapping[str, Any]) -> Any:
     """Return the value of a formula.
 
     Raises:
-        ValueError: the formula is no arithmetic, or names what is not given.
+        ValueError: the formula is not an arithmetic expression, or uses an unknown name.
     """
     try:
         return eval(_compile(formula), {"__builtins__": {}, **FUNCTIONS}, dict(names))
     except NameError as error:
         known = ", ".join(sorted(names))
-        raise ValueError(f"The formula {formula!r}: {error}; it may use {known}.") from None
+        raise ValueError(f"The formula {formula!r} fails: {error}. It may use {known}.") from None
     except (TypeError, ZeroDivisionError) as error:
         raise ValueError(f"The formula {formula!r} cannot be evaluated: {error}.") from None
 
@@ -60,7 +61,7 @@ def _compile(formula: str) -> CodeType:
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError:
-        raise ValueError(f"The formula {formula!r} is no arithmetic.") from None
+        raise ValueError(f"The formula {formula!r} is not an arithmetic expression.") from None
     for node in ast.walk(tree):
         known = isinstance(node, _ALLOWED)
         if isinstance(node, ast.Constant):
@@ -68,7 +69,9 @@ def _compile(formula: str) -> CodeType:
         elif isinstance(node, ast.Call):
             known = isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS
         if not known:
-            raise ValueError(f"The formula {formula!r} holds {ast.unparse(node)!r}.")
+            raise ValueError(
+                f"The formula {formula!r} contains {ast.unparse(node)!r}, which is not allowed."
+            )
     return compile(tree, "<card>", "eval")
 
 

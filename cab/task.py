@@ -1,8 +1,8 @@
-"""The contract a task fulfils.
+"""The interface of a task.
 
-A task draws batches from its data with an explicit generator, builds a backbone whose slots the
-harness fills, and measures one value per example. Everything that changes a result stands in the
-profile's `Recipe`, which is hashed into the key of every cell.
+A task draws batches from its data with an explicit generator, builds a backbone whose attention
+layers CAB fills with a variant, and measures one value per example. Everything that changes a
+result is in the profile's `Recipe`, which is hashed into the key of every cell.
 """
 
 import dataclasses
@@ -26,17 +26,18 @@ Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 IGNORED = -100
-"""The label of what is not asked, in every task; PyTorch's own."""
+"""The label of positions without a target, in every task; PyTorch's `ignore_index`."""
 
 LENGTH_FACTORS = (0.25, 0.5, 2.0, 4.0)
-"""Multiples of the training length at which a task that can be stretched is tested, too."""
+"""Multiples of the training length at which a trained model is also tested, where a task allows
+it."""
 LONGEST = 4
-"""The largest of them: what the backbone of such a task must be able to take."""
+"""The largest multiple: the backbone of such a task must accept this length."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a cell is optimised: AdamW on a one-cycle schedule, the same for every entry."""
+    """How a cell is trained: AdamW with a one-cycle schedule, the same for every variant."""
 
     steps: int
     batch_size: int
@@ -58,10 +59,10 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything about one task in one profile that changes its result.
+    """All settings of a task in one profile that change its result.
 
     data and model are frozen dataclasses of the task and of its backbone. valid_examples and
-    test_examples are counts; evaluations is how often validation is measured along the way.
+    test_examples are counts; evaluations is how often validation is measured during training.
     """
 
     data: Any
@@ -73,7 +74,7 @@ class Recipe:
     evaluations: int = 2
 
     def as_dict(self) -> dict[str, Any]:
-        """The recipe as plain values, for records and keys."""
+        """Return the recipe as plain values, for records and keys."""
         return dataclasses.asdict(self)
 
 
@@ -81,8 +82,8 @@ class Task(ABC):
     """One benchmark task; subclasses register with `@register_task`, which sets `card`.
 
     Args:
-        recipe: one of `recipes`, perhaps with changed training settings.
-        data_dir: where the files of `card.data` are, already verified.
+        recipe: one of `recipes`, possibly with changed training settings.
+        data_dir: the folder of the files in `card.data`; they are already verified.
     """
 
     card: ClassVar[TaskCard]
@@ -94,7 +95,7 @@ class Task(ABC):
 
     @abstractmethod
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
-        """Draw `count` examples of a split. Splits share no example."""
+        """Draw `count` examples of a split. No example is in two splits."""
 
     @abstractmethod
     def build(self, slots: Slots) -> nn.Module:
@@ -106,12 +107,12 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return metrics, each with one value per example (B,); their means are reported."""
+        """Return metrics, each with one value per example, shape (B,); CAB reports their means."""
 
     def loss_terms(self, batch: Batch) -> int:
-        """Return of how many terms the loss of a batch is the mean, to join the means of shares.
+        """Return how many terms the loss of a batch averages, to merge parts of a batch.
 
-        They are the labels that are not IGNORED in `targets`, if it holds labels, else examples.
+        If `targets` holds labels, these are the labels other than IGNORED; otherwise the examples.
         """
         targets = batch.get("targets")
         if targets is None or targets.is_floating_point():
@@ -119,21 +120,21 @@ class Task(ABC):
         return int((targets != IGNORED).sum())
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the scored metric of predictors that need no training, one value per example."""
+        """Return the scored metric of untrained predictors, by name, one value per example."""
         return {}
 
     def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, "Task"]:
-        """Return this task at other lengths, by their multiple of this one's; most have none.
+        """Return this task at other lengths, by multiple of its own; most tasks have none.
 
-        The trained model is tested there as well. Its backbone is built for LONGEST times the
-        training length, with positions that go on: learned ones end.
+        The trained model is tested at these lengths, too. The backbone must be built for LONGEST
+        times the training length, with position encodings that are not learned per position.
         """
         return {}
 
     def stretched(self, factor: float, data: Any) -> "Task":
-        """Return this task with other data settings, `factor` times as long.
+        """Return this task with other data settings, at `factor` times its length.
 
-        It tests on about as many tokens, and takes no more memory for scores between all tokens.
+        It is tested on about as many tokens; the attention scores of a batch take no more memory.
         """
         recipe = dataclasses.replace(
             self.recipe,
@@ -144,11 +145,11 @@ class Task(ABC):
         return type(self)(recipe, self.data_dir)
 
     def tokens(self, batch: Batch) -> int:
-        """How many tokens of the query stream a batch holds, for throughput."""
+        """Return the number of query tokens in a batch, for throughput."""
         return batch["inputs"].shape[0] * batch["inputs"].shape[1]
 
     def examples(self, split: Split) -> Batch:
-        """The fixed examples of validation or test: the same for every variant and seed."""
+        """Return the fixed examples of validation or test: the same for every variant and seed."""
         count = self.recipe.valid_examples if split == "valid" else self.recipe.test_examples
         return self.draw(split, count, generator(self.card.name, self.card.version, split))
 

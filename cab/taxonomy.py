@@ -1,4 +1,4 @@
-"""The words of the benchmark: attention patterns, domains, families, and the cards that use them.
+"""Attention patterns, domains, families, and the cards of variants and tasks.
 
 The taxonomy {noncausal, causal} x {self, cross} is that of CAB (Zhang et al., 2023,
 arXiv 2210.07661).
@@ -20,7 +20,7 @@ so they hold nothing that has a meaning there (a leading hyphen, a slash, a cont
 
 
 class Pattern(StrEnum):
-    """Who may see whom: the query stream x against itself (self) or a context (cross)."""
+    """Which tokens a query may attend to: of its own sequence (self) or a context (cross)."""
 
     NS = "ns"
     CS = "cs"
@@ -29,12 +29,12 @@ class Pattern(StrEnum):
 
     @property
     def causal(self) -> bool:
-        """Output t never depends on x[> t]. In CC the whole context stays visible."""
+        """Whether output t is independent of x[> t]. In CC the whole context stays visible."""
         return self in (Pattern.CS, Pattern.CC)
 
     @property
     def cross(self) -> bool:
-        """Keys and values come from a context, not from the query stream."""
+        """Whether keys and values come from a context instead of the queries' own sequence."""
         return self in (Pattern.NC, Pattern.CC)
 
     @property
@@ -44,7 +44,7 @@ class Pattern(StrEnum):
 
 
 class Domain(StrEnum):
-    """What kind of ability a task measures; each task file lives in the folder of its domain."""
+    """The kind of ability that a task measures; each task file is in the folder of its domain."""
 
     LONG_RANGE = "long_range"
     RETRIEVAL = "retrieval"
@@ -54,7 +54,7 @@ class Domain(StrEnum):
 
 
 class Family(StrEnum):
-    """How a mechanism mixes tokens; each variant file lives in the folder of its family."""
+    """How a mechanism mixes tokens; each variant file is in the folder of its family."""
 
     CONTROL = "control"
     SOFTMAX = "softmax"
@@ -66,10 +66,16 @@ class Family(StrEnum):
     FEATURE_MAP = "feature_map"
 
 
-Role = Literal["entry", "reference", "identity", "control", "zero"]
-"""entry: ranked; reference: fills the other slots and defines score 1; identity: the reference's
-function by another implementation (their spread is the noise band); control: mixes without any
-choice; zero: no mixing at all, which defines score 0."""
+Role = Literal["entry", "reference", "reimplementation", "control", "no_attention"]
+"""How a variant appears on the board.
+
+entry: an ordinary variant; it is ranked.
+reference: softmax attention. It defines score 1 and fills the attention layers not under test.
+reimplementation: another implementation of the reference's function. The spread of these scores is
+    the noise band.
+control: mixes tokens without looking at their content, such as uniform attention.
+no_attention: mixes no tokens at all. It defines score 0.
+"""
 
 
 def _check_name(name: object) -> None:
@@ -81,30 +87,35 @@ def _check_name(name: object) -> None:
 
 
 def parse_patterns(text: str) -> tuple[Pattern, ...]:
-    """Read `"ns cs"` into patterns, in the order of the taxonomy."""
+    """Parse `"ns cs"` into patterns, in the order ns, cs, nc, cc."""
     named = [Pattern(word) for word in text.split()]
     return tuple(pattern for pattern in Pattern if pattern in named)
 
 
 @dataclass(frozen=True)
 class VariantCard:
-    """What a variant says of itself; `cab check` holds it to every claim.
+    """What a variant declares about itself; `cab check` tests every claim.
 
-    patterns are all that it supports, extended those of them that go beyond its paper.
-
-    time, memory and state are formulas (see `cab.formula`) in N (queries), M (keys), H (heads),
-    E (head width), d (model width), causal, cross and the fields of the variant's Config. time and
-    memory say how cost grows, constants left out; state is the decode state's elements per head,
-    if it decodes.
-
-    sees tells which keys s a query t reads, in the same language, with `cross` and `causal` true
-    in those patterns and, for pictures, `row` and `column` of t and of s (`row_t`, `column_s` and
-    so on); "all" by default, "chosen" where content or chance chooses. Causal self attention is
-    implied.
-
-    gradients is "estimated" where the backward pass is not the derivative of the forward pass
-    (a straight-through choice). budget names the Config field whose growth brings an
-    approximation nearer to softmax attention.
+    Attributes:
+        patterns: every supported pattern.
+        extended: the supported patterns that the variant's paper does not describe.
+        time, memory: formulas for how cost grows, without constants (see `cab.formula`), in N
+            (queries), M (keys), H (heads), E (head width), d (model width), causal, cross and the
+            fields of the variant's Config.
+        state: a formula for the elements of the decoding state per head; empty if the variant does
+            not decode token by token.
+        sees: a formula that is true if query t attends to key s. `cross` and `causal` are true in
+            those patterns; for images, `row_t`, `column_t`, `row_s` and `column_s` are the
+            coordinates. "all" is the default; "chosen" means that content or chance decides. The
+            causal mask of self-attention is implied.
+        gradients: "estimated" if the backward pass is not the derivative of the forward pass, as
+            with a straight-through estimator.
+        budget: the Config field that brings an approximation nearer to softmax attention as it
+            grows.
+        exact: whether the variant computes softmax attention exactly.
+        needs_grid: whether the tokens must form an image.
+        fixed_length: whether the module is tied to the length it was built for.
+        published_defaults: the settings of the paper, and how the defaults here differ.
     """
 
     name: str
@@ -129,27 +140,33 @@ class VariantCard:
 
     @classmethod
     def from_keywords(cls, **keywords: object) -> "VariantCard":
-        """Build a card from the decorator's keywords (patterns as text such as "ns cs")."""
+        """Build a card from the decorator's keywords (patterns as text such as "ns cs").
+
+        Raises:
+            ValueError: a keyword has a value that is not allowed.
+        """
         for key in ("patterns", "extended"):
             if key in keywords:
                 keywords[key] = parse_patterns(str(keywords[key]))
         card = cls(**{**keywords, "family": Family(str(keywords["family"]))})  # type: ignore[arg-type]
         _check_name(card.name)
         if not card.patterns:
-            raise ValueError("patterns names none of ns, cs, nc, cc")
+            raise ValueError("patterns must name at least one of ns, cs, nc, cc")
         if not set(card.extended) <= set(card.patterns):
-            raise ValueError("extended names a pattern that patterns does not")
+            raise ValueError("extended names a pattern that is missing from patterns")
         if card.role not in get_args(Role):
-            raise ValueError(f"role is one of {', '.join(get_args(Role))}, not {card.role!r}")
+            raise ValueError(f"role must be one of {', '.join(get_args(Role))}, not {card.role!r}")
         return card
 
 
 @dataclass(frozen=True)
 class Necessity:
-    """The measured proof that a task needs attention, in one profile.
+    """The certificate of a task in one profile: measurements showing that it needs attention.
 
-    margin is what the reference must keep over the best control, in the metric's own unit;
-    measured holds the test means that were seen, per control, over `seeds` seeds.
+    Attributes:
+        margin: the lead that the reference must keep over the best control, in the metric's unit.
+        seeds: the number of seeds that were measured.
+        measured: the mean test result of each control and of the reference.
     """
 
     margin: float
@@ -159,16 +176,20 @@ class Necessity:
 
 @dataclass(frozen=True)
 class TaskCard:
-    """What a task says of itself.
+    """What a task declares about itself.
 
-    metric is the one that is scored; chance its value for a guess; length the tokens that the
-    pattern under test mixes in `quick`. diagnostic names the profiles in which results are shown
-    and not scored: controls come too near the reference, or a task that asks the same counts.
-
-    imports names slow libraries that its data needs, imported once for all cells of a run. grid
-    says that its tokens are a picture, which some mechanisms need; slot, that they are a
-    convolution's feature map. controls names further variants, with settings, that a certificate
-    of necessity compares with, such as a window below the span.
+    Attributes:
+        metric: the name of the scored metric.
+        chance: the metric's value for an untrained guess.
+        length: how many tokens the pattern under test mixes in profile `quick`.
+        diagnostic: the profiles in which results are shown but not scored, because controls come
+            too near the reference or because a very similar task is scored.
+        imports: slow libraries that the data needs; they are imported once for all cells of a run.
+        grid: whether the tokens form an image, which some variants need.
+        slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
+        controls: further variants, with settings, that the certificate compares with, such as a
+            window that is too short for the task.
+        necessity: the certificates, by profile; a profile without one is not scored.
     """
 
     name: str
@@ -201,14 +222,14 @@ class TaskCard:
                 **keywords,
                 "domain": Domain(str(keywords["domain"])),
                 "pattern": Pattern(str(keywords["pattern"])),
-                "necessity": {profile: Necessity(**proof) for profile, proof in necessity.items()},
+                "necessity": {profile: Necessity(**given) for profile, given in necessity.items()},
             }
         )
         _check_name(card.name)
         return card
 
     def scored_in(self, profile: str) -> bool:
-        """Whether results of this profile count towards a score."""
+        """Whether results of this profile are scored."""
         return profile in self.necessity and profile not in self.diagnostic
 
 

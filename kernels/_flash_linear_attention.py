@@ -1,8 +1,8 @@
-"""The kernels of flash-linear-attention as providers, where that package and a GPU are there.
+"""The kernels of flash-linear-attention as implementations, if it is installed and there is a GPU.
 
 Its functions (Yang, Zhang, 2024, "FLA: A Triton-Based Library for Hardware-Efficient
-Implementations of Linear Attention Mechanism", github.com/fla-org/flash-linear-attention) take
-(B, N, H, ..), which is how inputs lie in memory here, and return the output and a final state.
+Implementations of Linear Attention Mechanism", github.com/fla-org/flash-linear-attention) take (B,
+N, H, ..), which is the memory layout of the inputs here, and return the output and a final state.
 """
 
 import importlib
@@ -11,17 +11,17 @@ import importlib.util
 import torch
 from torch import Tensor
 
-from cab.kernels.operator import Case, Provider, Run
+from cab.kernels.operator import Case, Implementation, Run
 
 NAMES = {"q": "q", "k": "k", "v": "v", "log_decay": "g", "strength": "beta"}
-"""Its names by those of the operators here."""
+"""Names of arguments: CAB's, then flash-linear-attention's."""
 WIDEST = 256
 
 
-def fla_provider(module: str, function: str, **options: object) -> Provider:
-    """Return the provider that calls a function of `fla.ops.MODULE`, imported when it is built.
+def fla_implementation(module: str, function: str, **options: object) -> Implementation:
+    """Return an implementation that calls a function of `fla.ops.MODULE`, imported on first use.
 
-    Scores are not scaled: an operator takes queries as they are.
+    Scores are not scaled, as in the operators here.
     """
 
     def prepare(case: Case) -> Run:
@@ -33,19 +33,19 @@ def fla_provider(module: str, function: str, **options: object) -> Provider:
 
         return run
 
-    return Provider(prepare, needs_fla)
+    return Implementation(prepare, needs_fla)
 
 
 def needs_fla(case: Case) -> str:
-    """Return why flash-linear-attention runs no case like this, or nothing."""
+    """Return why flash-linear-attention cannot run a case, or an empty text."""
     if not case.device.startswith("cuda"):
-        return f"the kernels of flash-linear-attention run on CUDA here, not on {case.device}."
+        return f"the kernels of flash-linear-attention run on CUDA, not on {case.device}."
     if importlib.util.find_spec("fla") is None:
-        return "flash-linear-attention is not installed; it comes with the extra `fla`."
+        return "flash-linear-attention is not installed; install the extra `fla`."
     if not case.causal:
         return "flash-linear-attention has causal kernels only."
     if case.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return f"flash-linear-attention has no kernel for {case.dtype}."
     if case.width > WIDEST:
-        return f"heads of width {case.width} have no kernel; the widest is {WIDEST}."
+        return f"its kernels take heads of width {WIDEST} at most, not {case.width}."
     return ""

@@ -1,4 +1,4 @@
-"""What Triton's kernels offer, said without importing Triton."""
+"""Which cases the Triton kernels support, without importing Triton."""
 
 import importlib.util
 
@@ -13,18 +13,18 @@ WIDEST = 128
 def needs_triton(case: Case) -> str:
     """Return why no Triton kernel runs a case, or nothing."""
     if not case.device.startswith("cuda"):
-        return f"Triton's kernels run on CUDA, not on {case.device}."
+        return f"Triton kernels run on CUDA, not on {case.device}."
     if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed; it is there for Linux on x86-64."
+        return "Triton is not installed; it is available for Linux on x86-64."
     if case.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return f"there is no Triton kernel for {case.dtype}."
     if case.width > WIDEST:
-        return f"heads of width {case.width} have no Triton kernel; the widest is {WIDEST}."
+        return f"the Triton kernels take heads of width {WIDEST} at most, not {case.width}."
     return ""
 
 
 def needs_triton_for_values(case: Case) -> str:
     """Return why no Triton kernel runs a case whose values stay in one tile, or nothing."""
     if case.value_width > WIDEST:
-        return f"values of width {case.value_width} have no Triton kernel; {WIDEST} is the widest."
+        return f"the Triton kernels take values of width {WIDEST} at most, not {case.value_width}."
     return needs_triton(case)

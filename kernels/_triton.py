@@ -152,7 +152,7 @@ def check_tensors(kernel: Any, *tensors: Tensor) -> None:
     if first.device.type != "cuda" and isinstance(kernel, triton.JITFunction):
         raise ValueError(
             f"Triton kernels run on CUDA; the tensors are on {first.device}. Choose another "
-            "provider, or set TRITON_INTERPRET=1 before the import to have them interpreted."
+            "implementation, or set TRITON_INTERPRET=1 before the import to run the interpreter."
         )
     if first.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"There is no Triton kernel for {first.dtype}; cast to float32 or lower.")

@@ -1,7 +1,8 @@
-"""What an operator offers to whoever calls, proves or times it: inputs, oracle, work, providers.
+"""The interface of an operator: inputs, float64 reference, work and implementations.
 
-Each folder beside this file that holds an `api.py` is an operator: its `OPERATOR`. A provider is
-chosen once, by name, and one that cannot run a case raises: none stands in for another.
+Every folder here with an `api.py` is an operator, which that file defines as `OPERATOR`. A caller
+chooses an implementation by name. If it cannot run a case it raises an error; there is no fallback
+to another implementation.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,17 +19,18 @@ Alignment = Literal["top_left", "bottom_right"]
 
 
 class CannotRun(ValueError):
-    """A provider that does not offer a case, with the reason."""
+    """An implementation cannot run a case; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Case:
     """The sizes of one call: B batch, H heads, G key heads, N queries, M keys, K and V widths.
 
-    alignment says which diagonal a causal rectangle keeps: top_left, query i sees keys s <= i;
-    bottom_right, the queries are the last N of the M positions. window = 0 is no window; else a
-    query sees keys nearer than that. Where the tokens are a picture, grid is its height and width;
-    window is then the side of a window and dilation the steps between its places.
+    alignment places the diagonal of a causal mask if N and M differ: with top_left query i sees
+    keys s <= i; with bottom_right the queries are the last N of the M positions. A query sees keys
+    nearer than `window`; 0 means no window. If the tokens form an image, grid is its height and
+    width, window the side of a window in tokens, and dilation the step between the tokens of a
+    window.
     """
 
     batch: int
@@ -54,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Work:
-    """What a forward call cannot do without: operations, exponentials, bytes in and out."""
+    """The necessary work of a forward call: operations, exponentials, bytes in and out."""
 
     flops: int
     exponentials: int
@@ -62,16 +64,16 @@ class Work:
 
 
 def always(case: Case) -> str:
-    """Refuse nothing."""
+    """Accept every case."""
     return ""
 
 
 @dataclass(frozen=True)
-class Provider:
-    """One implementation.
+class Implementation:
+    """One implementation of an operator.
 
-    prepare builds for a case what is not the call itself (masks, a compiled kernel) and returns
-    the call; refuses gives the reason why a case cannot run, or nothing.
+    prepare builds masks, compiled kernels and the like for a case, and returns the call. refuses
+    returns the reason why a case cannot run, or an empty text.
     """
 
     prepare: Callable[[Case], Run]
@@ -83,10 +85,11 @@ class Provider:
 class Operator:
     """A function of named tensors, its definition and its implementations.
 
-    draw makes the inputs of a case, with the invariants that the operator needs (unit keys, gates
-    below 0). oracle(inputs, case, rows) answers the queries `rows` in float64, by definition.
-    plain names the provider that is the definition in the inputs' own dtype: what its rounding
-    costs, another provider may cost twice. refuses says which cases no provider can run.
+    Attributes: draw: draws the inputs of a case, such as unit keys or gates below 0 where needed.
+        oracle: oracle(inputs, case, rows) computes the outputs of the queries `rows` in float64,
+        by definition. work: counts the work of a case. plain: the implementation that follows the
+        definition in the inputs' dtype; the others may have twice its rounding error. refuses:
+        returns the reason why no implementation can run a case, or an empty text.
     """
 
     name: str
@@ -94,29 +97,29 @@ class Operator:
     draw: Callable[[Case, torch.Generator], dict[str, Tensor]]
     oracle: Callable[[Inputs, Case, Tensor], Tensor]
     work: Callable[[Case], Work]
-    providers: Mapping[str, Provider]
+    implementations: Mapping[str, Implementation]
     plain: str
     refuses: Callable[[Case], str] = always
 
-    def choose(self, name: str, case: Case) -> Provider:
-        """Return a provider that can run a case.
+    def choose(self, name: str, case: Case) -> Implementation:
+        """Return an implementation that can run a case.
 
         Raises:
-            CannotRun: there is none of that name, or it does not offer the case.
+            CannotRun: there is no such implementation, or it cannot run the case.
         """
-        provider = self.providers.get(name)
-        if provider is None:
-            known = ", ".join(self.providers)
-            raise CannotRun(f"{self.name} has no provider {name!r}; it has {known}.")
-        if reason := self.refuses(case) or provider.refuses(case):
-            raise CannotRun(f"{self.name} by {name}: {reason}")
-        return provider
+        implementation = self.implementations.get(name)
+        if implementation is None:
+            known = ", ".join(self.implementations)
+            raise CannotRun(f"{self.name} has no implementation {name!r}; choose one of {known}.")
+        if reason := self.refuses(case) or implementation.refuses(case):
+            raise CannotRun(f"{self.name}:{name} cannot run this case: {reason}")
+        return implementation
 
 
 def normal(case: Case, generator: torch.Generator, *shape: int) -> Tensor:
-    """Standard normal numbers: constant or sparse inputs draw less power and run faster.
+    """Draw standard normal numbers; constant inputs would use less power and run faster.
 
-    On a GPU it draws itself, from a seed that the generator gives: a CPU would take seconds.
+    A GPU draws its own numbers from a seed of the generator, since a CPU would take seconds.
     """
     if case.device != "cpu":
         seed = int(torch.randint(1 << 62, (), generator=generator))
@@ -128,7 +131,7 @@ def normal(case: Case, generator: torch.Generator, *shape: int) -> Tensor:
 def draw_qkv(case: Case, generator: torch.Generator) -> dict[str, Tensor]:
     """Draw q (B, H, N, K), k (B, G, M, K) and v (B, G, M, V).
 
-    In memory the heads of a token lie side by side, as a layer's projection leaves them.
+    The heads of a token are adjacent in memory, as after the projection of a layer.
     """
     sizes = {
         "q": (case.batch, case.queries, case.heads, case.width),
@@ -141,32 +144,32 @@ def draw_qkv(case: Case, generator: torch.Generator) -> dict[str, Tensor]:
 def draw_gates(
     case: Case, generator: torch.Generator, function: Callable[[Tensor], Tensor], *width: int
 ) -> Tensor:
-    """Draw gates (B, H, N, ..), a function of normal numbers, in memory as `draw_qkv` says."""
+    """Draw gates (B, H, N, ..), a function of normal numbers, laid out as in `draw_qkv`."""
     drawn = normal(case, generator, case.batch, case.queries, case.heads, *width)
     return function(drawn).transpose(1, 2)
 
 
 def remembering(gate: Tensor) -> Tensor:
-    """Return log-decays near 0: logarithms of sigmoids of what stands 3 above."""
+    """Return log-decays near 0: log sigmoid(gate + 3)."""
     return F.logsigmoid(gate + 3)
 
 
 def bytes_of_qkv(case: Case) -> int:
-    """The bytes of q, k, v and the output, each moved once."""
+    """Return the bytes of q, k, v and the output, each moved once."""
     queries = case.batch * case.heads * case.queries * (case.width + case.value_width)
     keys = case.batch * case.key_heads * case.keys * (case.width + case.value_width)
     return (queries + keys) * case.dtype.itemsize
 
 
 def needs_square_causal(case: Case) -> str:
-    """Refuse what a causal recurrence over one sequence does not have."""
+    """Refuse any case other than one causal sequence without grouped heads and window."""
     if not case.causal or case.queries != case.keys:
-        return "it runs over one causal sequence (pattern cs, as many queries as keys)."
+        return "it needs one causal sequence (pattern cs, as many queries as keys)."
     return needs_equal_heads(case)
 
 
 def needs_equal_heads(case: Case) -> str:
     """Refuse grouped heads and windows."""
     if case.key_heads != case.heads:
-        return f"it has no grouped heads ({case.heads} query heads, {case.key_heads} key heads)."
-    return "it has no window." if case.window else ""
+        return f"it needs as many key heads ({case.key_heads}) as query heads ({case.heads})."
+    return "it takes no window; omit --window." if case.window else ""

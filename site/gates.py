@@ -35,7 +35,7 @@ class GateRow:
 def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
     """The tasks with a slot for gates, and what ran on them, best first."""
     cards = [card for card in content.tasks.values() if card.slot == SLOT]
-    zero = next((row for row in one.board.rows if row.role == "zero"), None)
+    zero = next((row for row in one.board.rows if row.role == "no_attention"), None)
     found = [
         _gained(row, zero, cards)
         for row in one.board.rows
@@ -66,7 +66,7 @@ def _gained(row: BoardRow, zero: BoardRow | None, cards: list[TaskCard]) -> Gate
     for card in cards:
         mean = row.mean(card.name)
         without = None if zero is None else zero.mean(card.name)
-        if row.role != "zero" and mean is not None and without is not None:
+        if row.role != "no_attention" and mean is not None and without is not None:
             gains[card.name] = gain(mean, without, card.higher_is_better)
     if len(gains) < len(cards):
         return GateRow(row, gains, None, None)

@@ -267,12 +267,12 @@ def analyses(content: Content, one: ProfileContent) -> dict[str, Any]:
 
 def _benefits(content: Content, one: ProfileContent) -> list[tuple[TaskCard, Benefit]]:
     """What attention is worth on each task that the reference and `none` have results on."""
-    ends = {row.role: row for row in one.board.rows if row.role in ("reference", "zero")}
+    ends = {row.role: row for row in one.board.rows if row.role in ("reference", "no_attention")}
     if len(ends) < 2:
         return []
     return [
         (card, benefit_of_attention(name, mean, without, card.higher_is_better))
         for name, card in content.tasks.items()
         if (mean := ends["reference"].mean(name)) is not None
-        and (without := ends["zero"].mean(name)) is not None
+        and (without := ends["no_attention"].mean(name)) is not None
     ]

@@ -80,7 +80,9 @@ def control_cells(
 ) -> tuple[Cell, ...]:
     """The cells of a certificate: the reference, no mixing, the controls, those of the card."""
     rows: list[tuple[str, Mapping[str, str]]] = [(name_of_role(variants, "reference"), {})]
-    rows += [(card.name, {}) for card in variants.cards() if card.role in ("zero", "control")]
+    rows += [
+        (card.name, {}) for card in variants.cards() if card.role in ("no_attention", "control")
+    ]
     rows += [(name, {k: str(v) for k, v in o.items()}) for name, o in task.controls.items()]
     cells: list[Cell] = []
     for name, options in rows:

@@ -1,4 +1,4 @@
-"""`cab bench`: time, memory and operations of variants and operators against length."""
+"""`cab bench`: time, memory and operations of variants and operators by length."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ from cab.commands.measuring import (
     read_choice,
     read_lengths,
     read_list,
-    read_subject,
+    read_mechanism,
     standard_baselines,
     thread_count,
 )
@@ -43,38 +43,50 @@ PASSES = "fwd_no_grad,fwd_bwd"
 
 def bench(
     variant: Annotated[
-        list[str] | None, typer.Option(help="A variant to measure, or `all`. Repeatable.")
+        list[str] | None, typer.Option(help="A variant to measure, or all. Repeatable.")
     ] = None,
     op: Annotated[
-        list[str] | None, typer.Option(help="An operator, or OP:PROVIDER. Repeatable.")
+        list[str] | None,
+        typer.Option(help="An operator to measure, or OPERATOR:IMPLEMENTATION. Repeatable."),
     ] = None,
-    provider: Annotated[
-        list[str] | None, typer.Option(help="Only this provider of the operators. Repeatable.")
+    implementation: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this implementation of --op. Repeatable."),
     ] = None,
     pattern: Patterns = None,
     pass_: Annotated[
         str,
-        typer.Option("--pass", help="Of fwd_no_grad, fwd, bwd, fwd_bwd, prefill, decode (a,b)."),
+        typer.Option(
+            "--pass", help="Passes, as a,b: fwd_no_grad, fwd, bwd, fwd_bwd, prefill, decode."
+        ),
     ] = PASSES,
     lengths: Annotated[
-        str, typer.Option(help="Tokens (a,b). Default: powers of two from 256 on.")
+        str, typer.Option(help="Lengths in tokens, as a,b. Default: powers of two from 256.")
     ] = "",
     dtype: Dtype = "float32",
     heads: Heads = 4,
     head_dim: HeadDim = 64,
     batch: Batch = 1,
     tokens: Tokens = 0,
-    keys: Annotated[int, typer.Option(min=0, help="Keys, if not as many as queries.")] = 0,
-    key_heads: Annotated[int, typer.Option(min=0, help="Key heads of an operator.")] = 0,
-    value_dim: Annotated[int, typer.Option(min=0, help="Width of an operator's values.")] = 0,
+    keys: Annotated[int, typer.Option(min=0, help="Number of keys; 0: as many as queries.")] = 0,
+    key_heads: Annotated[
+        int, typer.Option(min=0, help="Key heads of an operator; 0: as many as query heads.")
+    ] = 0,
+    value_dim: Annotated[
+        int, typer.Option(min=0, help="Head width of an operator's values; 0: --head-dim.")
+    ] = 0,
     window: Window = 0,
     alignment: Annotated[
-        str, typer.Option(help="Of causal rectangles: top_left or bottom_right.")
+        str,
+        typer.Option(
+            help="Causal mask with unequal numbers of queries and keys: top_left or bottom_right."
+        ),
     ] = "bottom_right",
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Compare with (a,b): variants or OP:PROVIDER. Default: all forms of softmax."
+            help="Baselines, as a,b: variants, OPERATOR:IMPLEMENTATION or none. "
+            "Default for variants: all implementations of softmax."
         ),
     ] = None,
     set_: Set = None,
@@ -88,24 +100,24 @@ def bench(
     unchecked: Unchecked = False,
     device: Device = "auto",
     json: Annotated[
-        Path | None, typer.Option("--json", help="Write every row to this file (.json, .jsonl).")
+        Path | None, typer.Option("--json", help="Write all rows to this file (.json or .jsonl).")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Leave out what the .jsonl file of --json holds already."),
+        typer.Option("--resume", help="Skip cells that the .jsonl file of --json already holds."),
     ] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write plots (SVG) to this folder.")
     ] = None,
 ) -> None:
-    """Measure variants, or an operator's providers, beside baselines, over lengths.
+    """Measure time and memory of variants or operators.
 
-    Each point of the grid is a process of its own, in random order; its subjects are sampled in
-    turn (A B B A) with flushed caches. What is wrong is refused, before or after timing, and what
-    is faster than the machine can be is impossible: both end with exit 1.
+    Each point of the grid runs in its own process, in random order. There the candidates and the
+    baselines are sampled in turn (A B B A) with flushed caches. Exit 1 if an output is wrong, or a
+    time is below the hardware's limit.
 
-    `--variant all` measures every variant in cells of its own, beside the baselines. A file that
-    ends in .jsonl grows with every cell; `--resume` goes on where it was cut off.
+    `--variant all` measures every variant in separate cells, with the baselines in each. A file
+    that ends in .jsonl is extended after every cell; `--resume` continues an interrupted run.
     """
     from cab.measure.operators import get_operator
     from cab.measure.plots import plot as draw
@@ -115,30 +127,30 @@ def bench(
     from cab.measure.record import FAILURES
 
     if bool(variant) == bool(op):
-        raise CabError("Name what to measure: --variant NAME, or --op NAME (not both).")
+        raise CabError("Give either --variant NAME or --op NAME, and not both.")
     if resume and (json is None or json.suffix != ".jsonl"):
-        raise CabError("--resume needs the file to go on with: --json FILE.jsonl.")
-    if provider and not op:
-        raise CabError("--provider goes with --op.")
+        raise CabError("--resume needs the file to continue: add --json FILE.jsonl.")
+    if implementation and not op:
+        raise CabError("--implementation needs --op NAME.")
     files = tuple(include or ())
     variants = discover_variants(files)
     for problem in variants.problems:
         output.warn(problem)
     options = split_assignments(set_ or [])
     if options and not variant:
-        raise CabError("--set goes with --variant; operators take --window and the like.")
+        raise CabError("--set needs --variant; for operators use options such as --window.")
     every = variant == ["all"]
     names = [card.name for card in variants.cards()] if every else list(variant or ())
     for one in op or ():
-        every_one = provider or ([] if ":" in one else get_operator(one).providers)
+        every_one = implementation or ([] if ":" in one else get_operator(one).implementations)
         names += [f"{one}:{p}" for p in every_one] or [one]
     beside = standard_baselines(variants) if variant else []
     if baseline is not None:
         beside = [] if baseline == "none" else read_list(baseline, "--baseline")
     chosen = choose_device(device)
     request = Request(
-        candidates=[read_subject(one, variants, options, files) for one in dict.fromkeys(names)],
-        baselines=[read_subject(one, variants, {}, files) for one in dict.fromkeys(beside)],
+        candidates=[read_mechanism(one, variants, options, files) for one in dict.fromkeys(names)],
+        baselines=[read_mechanism(one, variants, {}, files) for one in dict.fromkeys(beside)],
         template=Point(
             Pattern.CS,
             "fwd_no_grad",

@@ -1,4 +1,4 @@
-"""What `cab bench` does with a plan: prove, measure, keep every row, go on after a cut."""
+"""How `cab bench` runs a plan: check, measure, save every row, resume."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -28,15 +28,15 @@ def measure(
     resume: bool,
     unchecked: bool,
 ) -> "tuple[list[BenchRow], dict[tuple[str, Pattern], str]]":
-    """Measure a plan's cells; return all rows in order, and what the laws say of the refused.
+    """Measure the cells of a plan; return all rows, and the reasons why variants were refused.
 
     Args:
-        plan: its cells run in an order that `seed` draws.
-        variants: where the plan's variants are registered.
-        seed: see `plan`.
-        path: every row is written there; a file that ends in .jsonl grows with every cell.
-        resume: keep what `path` holds, and leave its cells out.
-        unchecked: prove nothing.
+        plan: the cells to measure.
+        variants: the registry with the plan's variants.
+        seed: determines the order of the cells.
+        path: the file for all rows; if its name ends in .jsonl it is extended after every cell.
+        resume: keep the rows in `path`, and skip their cells.
+        unchecked: do not check the variants against the laws.
     """
     from cab.measure.protocol import Runner, remaining
     from cab.measure.record import write_rows
@@ -57,7 +57,7 @@ def measure(
             if path is None or not progress.rows:
                 raise
             write_rows(sorted(progress.rows, key=place), path)
-            raise Interrupted(f"What was measured until then is in {path}.") from None
+            raise Interrupted(f"The rows measured so far are in {path}.") from None
         rows = sorted(progress.rows, key=place)
         if path is not None:
             write_rows(rows, path)
@@ -65,38 +65,37 @@ def measure(
 
 
 def _before(path: Path, variants: Registry[VariantCard]) -> "list[BenchRow]":
-    """What was measured before a run was cut off, while others left the cores alone.
-
-    Rows of a source that has changed since are not of the variant that is to be measured.
-    """
+    """Return the rows of an interrupted run, without disturbed and stale ones."""
     from cab.measure.record import drop_cut_line, read_rows
     from cab.measure.stale import part_by_source
 
     if drop_cut_line(path):
-        output.warn(f"The last line of {path} was cut off; its cell is measured again.")
+        output.warn(f"The last line of {path} is incomplete; its cell is measured anew.")
     rows = read_rows(path)
     quiet = [row for row in rows if not row.disturbed]
     if len(quiet) < len(rows):
-        output.say(f"{len(rows) - len(quiet)} rows of {path} are disturbed, and measured again.")
+        output.say(
+            f"{len(rows) - len(quiet)} rows of {path} are disturbed; they are measured anew."
+        )
     kept, stale = part_by_source(quiet, variants)
     if names := sorted({row.subject for row in stale}):
         output.say(
-            f"{path} holds {', '.join(names)} of a source that has changed since; they are "
-            f"measured again."
+            f"The source of {', '.join(names)} has changed since {path} was written; the rows are "
+            f"measured anew."
         )
     return kept
 
 
 def _without(cell: "Cell", refused: dict[tuple[str, Pattern], str]) -> "Cell | None":
-    """Leave the refused subjects out of a cell; None if no candidate is left."""
-    kept = tuple(s for s in cell.subjects if (s.label, cell.point.pattern) not in refused)
+    """Remove refused mechanisms from a cell; None if no candidate is left."""
+    kept = tuple(s for s in cell.mechanisms if (s.label, cell.point.pattern) not in refused)
     if not any(one.label in cell.candidates for one in kept):
         return None
-    return replace(cell, subjects=kept)
+    return replace(cell, mechanisms=kept)
 
 
 class _Progress:
-    """A line on stderr per cell, and the rows of the cells that are done, kept as they come."""
+    """Prints one line per cell on stderr, and collects and saves the rows."""
 
     def __init__(self, total: int, before: Sequence["BenchRow"], path: Path | None) -> None:
         self._total, self._done = total, 0
@@ -106,11 +105,11 @@ class _Progress:
             self._path.unlink(missing_ok=True)
 
     def started(self, cell: "Cell") -> None:
-        """A cell's process is about to start."""
+        """Report that a cell is about to start."""
         output.say(f"[{self._done + 1}/{self._total}] {cell.point.title}")
 
     def finished(self, cell: "Cell", rows: Sequence["BenchRow"]) -> None:
-        """A cell has given its rows."""
+        """Save the rows of a finished cell, and warn of failures."""
         from cab.measure.protocol import without
         from cab.measure.record import append_rows
 

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def place(row: "BenchRow") -> tuple[str, str, int, str, str]:
-    """The order of rows in a table and in a file."""
+    """Return the sort key of rows in a table and in a file."""
     return row.pattern, row.passage, row.length, row.role, row.subject
 
 
 def print_rows(rows: Sequence["BenchRow"]) -> None:
-    """Print one table, and below it what the numbers stand on."""
+    """Print one table, and below it the noise floor, the timer and the machine's rates."""
     baselines = list(dict.fromkeys(name for row in rows for name in row.against))
     columns = (
-        *("subject", "pattern", "pass", "length", "batch", "ms (95 %)", "p20 - p80"),
+        *("mechanism", "pattern", "pass", "length", "batch", "ms (95 %)", "p20 - p80"),
         *("warm ms", "tokens/s", *(f"x {name}" for name in baselines)),
         *("workspace MiB", "saved MiB", "peak MiB", "ceiling", ""),
     )
@@ -33,13 +33,17 @@ def print_rows(rows: Sequence["BenchRow"]) -> None:
     loads = [row.load for row in timed if row.load is not None]
     disturbed = sum(row.disturbed for row in timed)
     output.out.print(
-        f"x: time over the baseline's, below 1 is faster. Noise floor (A/A): "
-        f"{floor[len(floor) // 2]:.3f} in the median, {floor[-1]:.3f} at most. Timer "
+        f"x: time divided by the baseline's (below 1: faster). Noise floor (A/A): median "
+        f"{floor[len(floor) // 2]:.3f}, maximum {floor[-1]:.3f}. Timer "
         f"{first.timing.timer}, {first.environment.threads} threads, {first.dtype}; "
-        f"{first.ceilings.flops / 1e9:,.0f} GFLOP/s in products, "
+        f"{first.ceilings.flops / 1e9:,.0f} GFLOP/s in matrix products, "
         f"{max(first.ceilings.bytes.values()) / 1e9:,.0f} GB/s in copies."
-        + (f" Load of the machine up to {max(loads):.1f}." if loads else "")
-        + (f" {disturbed} rows are disturbed: others held a core meanwhile." if disturbed else ""),
+        + (f" Highest load average: {max(loads):.1f}." if loads else "")
+        + (
+            f" {disturbed} rows are disturbed: other processes used the cores."
+            if disturbed
+            else ""
+        ),
         markup=False,
     )
 

@@ -1,4 +1,4 @@
-"""`cab crossover`: from which length on a variant is cheaper than a named baseline."""
+"""`cab crossover`: the length from which a variant is cheaper than a baseline."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from cab.commands.measuring import (
     Window,
     read_choice,
     read_list,
-    read_subject,
+    read_mechanism,
     refused_variants,
     thread_count,
 )
@@ -46,15 +46,18 @@ QUANTITIES = ("time", "memory")
 
 
 def crossover(
-    subject: Annotated[str, typer.Argument(help="A variant, or OP:PROVIDER.")],
-    baseline: Annotated[str, typer.Option(help="Cheaper than what (a,b).")],
+    mechanism: Annotated[str, typer.Argument(help="A variant or OPERATOR:IMPLEMENTATION.")],
+    baseline: Annotated[
+        str, typer.Option(help="Baselines, as a,b: variants or OPERATOR:IMPLEMENTATION.")
+    ],
     pattern: Patterns = None,
     pass_: Annotated[
-        str, typer.Option("--pass", help="Of fwd_no_grad, fwd, bwd, fwd_bwd, decode (a,b).")
+        str, typer.Option("--pass", help="Passes, as a,b: fwd_no_grad, fwd, bwd, fwd_bwd, decode.")
     ] = "fwd_no_grad,fwd_bwd",
-    shortest: Annotated[int, typer.Option(min=1, help="Shortest length.")] = 256,
+    shortest: Annotated[int, typer.Option(min=1, help="Shortest length in tokens.")] = 256,
     longest: Annotated[
-        int, typer.Option(min=0, help="Longest length; 0: 8,192 on a CPU, 65,536 on CUDA.")
+        int,
+        typer.Option(min=0, help="Longest length in tokens; 0: 8,192 on a CPU, 65,536 on CUDA."),
     ] = 0,
     dtype: Dtype = "float32",
     heads: Heads = 4,
@@ -73,13 +76,14 @@ def crossover(
     unchecked: Unchecked = False,
     device: Device = "auto",
     rows: Annotated[
-        Path | None, typer.Option(help="Write every row measured on the way to this file.")
+        Path | None, typer.Option(help="Write all measured rows to this file (.json or .jsonl).")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Find efficiency lengths, of time and of memory, by bisection on measured points.
+    """Find the length from which a variant is cheaper, by bisection.
 
-    Beside each stands CAB's own fitted length (a parabola against a line), which extrapolates.
+    Time and memory have separate crossover lengths. The table also shows the efficiency length of
+    the CAB paper, which is fitted and may extrapolate.
     """
     from cab.measure.points import PASSES, Limits, Point
     from cab.measure.protocol import Request, Runner, plan
@@ -91,14 +95,14 @@ def crossover(
     chosen = choose_device(device)
     end = longest or LONGEST[chosen]
     if end <= shortest:
-        raise CabError(f"--longest {end} must be above --shortest {shortest}.")
+        raise CabError(f"--longest is {end}, but must be above --shortest, which is {shortest}.")
     settings = split_assignments(set_ or [])
-    candidate = read_subject(subject, variants, settings, files)
+    candidate = read_mechanism(mechanism, variants, settings, files)
     baselines = [
-        read_subject(one, variants, {}, files) for one in read_list(baseline, "--baseline")
+        read_mechanism(one, variants, {}, files) for one in read_list(baseline, "--baseline")
     ]
     if candidate.label in [one.label for one in baselines]:
-        raise CabError(f"{candidate.label} cannot be its own baseline.")
+        raise CabError(f"{candidate.label} is its own --baseline; name another one.")
     kind = read_choice(dtype, ("float64", "float32", "bfloat16", "float16"), "dtype")
     request = Request(
         candidates=[candidate],
@@ -140,9 +144,9 @@ def crossover(
     if rows is not None:
         write_rows(measured, rows)
     if json:
-        output.print_json({"subject": candidate.label, "crossovers": answers})
+        output.print_json({"mechanism": candidate.label, "crossovers": answers})
         return
-    columns = ("pattern", "pass", "of", "against", "cheaper from", "CAB's fit (extrapolates)")
+    columns = ("pattern", "pass", "of", "against", "cheaper from", "efficiency length (CAB paper)")
     table = [
         (
             *(str(a[key]) for key in ("pattern", "pass", "quantity", "baseline", "words")),
@@ -150,24 +154,24 @@ def crossover(
         )
         for a in answers
     ]
-    output.print_table(f"Efficiency length of {candidate.label}", columns, table)
+    output.print_table(f"Crossover lengths of {candidate.label}", columns, table)
 
 
 class Search:
-    """The measurements of one pattern and pass; each length is measured once for all questions."""
+    """The measurements of one pattern and pass; each length is measured only once."""
 
     def __init__(self, runner: "Runner", cell: "Cell", candidate: str, tokens: int) -> None:
         self._runner, self._cell, self._candidate = runner, cell, candidate
         self._tokens, self._measured = tokens, dict[int, list["BenchRow"]]()
 
     def rows(self) -> Sequence["BenchRow"]:
-        """All that was measured."""
+        """Return all measured rows, by length."""
         return [row for length in sorted(self._measured) for row in self._measured[length]]
 
     def answer(
         self, baseline: str, quantity: str, shortest: int, longest: int
     ) -> dict[str, object]:
-        """Find the crossing of one quantity against one baseline."""
+        """Find the crossover length of one quantity against one baseline."""
         from cab.measure.crossover import find_crossover
 
         measure: Callable[[int], Ratio] = lambda n: self._ratio(n, baseline, quantity)  # noqa: E731
@@ -203,11 +207,15 @@ class Search:
         rows = self._at(length)
         own, other = rows[self._candidate], rows[baseline]
         if own.status != "ok":
-            raise CabError(f"{own.subject} at {length:,} tokens: {own.status}. {own.message}")
+            raise CabError(
+                f"{own.subject} failed at {length:,} tokens ({own.status}): {own.message}"
+            )
         if other.status in ("oom", "timeout"):
-            return Ratio(1e-9, 1e-9, 1e-9)  # what cannot be done at all is dearer
+            return Ratio(1e-9, 1e-9, 1e-9)  # the baseline cannot run at all
         if other.status != "ok":
-            raise CabError(f"{baseline} at {length:,} tokens: {other.status}. {other.message}")
+            raise CabError(
+                f"{baseline} failed at {length:,} tokens ({other.status}): {other.message}"
+            )
         against = own.against[baseline]
         if quantity == "time":
             return Ratio(against.time, against.low, against.high)
@@ -215,7 +223,7 @@ class Search:
         return Ratio(ratio, ratio, ratio)
 
     def _fit(self, baseline: str, quantity: str, found: "Crossover") -> float | None:
-        """CAB's own efficiency length over what was measured; it needs three lengths."""
+        """Return the efficiency length of the CAB paper; None for fewer than three lengths."""
         from cab.scores.efficiency import fitted_efficiency_length
 
         costs: dict[str, dict[int, float]] = {self._candidate: {}, baseline: {}}

@@ -1,4 +1,4 @@
-"""`cab data`: bring data sets here and check them."""
+"""`cab data`: list, download and verify data sets."""
 
 from typing import Annotated
 
@@ -18,26 +18,26 @@ from cab.commands.options import DataDir, Json
 from cab.data import DATA_SETS, VERBATIM, data_directory, get_data_set, inspect, locate
 
 SMALL = [one.name for one in VERBATIM]
-"""What a bare `cab data fetch` brings: 25 MB, where the published sets are gigabytes."""
+"""The data sets that `cab data fetch` downloads by default: 25 MB; others have gigabytes."""
 
-app = typer.Typer(help="List, fetch and verify data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, download and verify data sets.", no_args_is_help=True)
 
 
 @app.command("list", cls=Command)
 def list_data(data_dir: DataDir = None, json: Json = False) -> None:
-    """List data sets."""
+    """List data sets, and whether they are present."""
     list_.data_sets(data_dir, json)
 
 
 @app.command("fetch", cls=Command)
 def fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Data sets; those that quick needs if none.")
+        list[str] | None, typer.Argument(help="Data sets; default: those needed by quick.")
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Download data sets from their upstream addresses and verify them."""
+    """Download data sets from their original addresses and verify them."""
     from cab.data.fetch import fetch as fetch_one
 
     directory = data_directory(data_dir)
@@ -67,12 +67,12 @@ def fetch(
 def verify(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Data sets; those that quick needs and all that are here if none."),
+        typer.Argument(help="Data sets; default: those needed by quick, plus any present."),
     ] = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Hold local copies against the published sets. Exit 1 if one is missing or altered."""
+    """Check local copies by their hashes. Exit 1 if one is missing or altered."""
     directory = data_directory(data_dir)
     here = [name for name, one in DATA_SETS.items() if name in SMALL or locate(one, directory)]
     states = {name: inspect(get_data_set(name), directory) for name in (names or here)}

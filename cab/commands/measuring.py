@@ -1,4 +1,4 @@
-"""What `cab bench` and `cab crossover` share: reading subjects, proving variants, sizes."""
+"""Options and helpers that `cab bench` and `cab crossover` share."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,100 +13,117 @@ from cab.registry import Registry, name_of_role
 from cab.taxonomy import Pattern, VariantCard
 
 if TYPE_CHECKING:
-    from cab.measure.points import Cell, SubjectName
+    from cab.measure.points import Cell, MechanismName
 
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting of the variants, as KEY=VALUE.")
+    list[str] | None,
+    typer.Option("--set", help="A setting of the variants, as KEY=VALUE. Repeatable."),
 ]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")]
-Heads = Annotated[int, typer.Option(min=1, help="Query heads.")]
+Dtype = Annotated[str, typer.Option(help="float64, float32, bfloat16 or float16.")]
+Heads = Annotated[int, typer.Option(min=1, help="Number of query heads.")]
 HeadDim = Annotated[int, typer.Option("--head-dim", min=1, help="Width of a head.")]
-Batch = Annotated[int, typer.Option(min=1, help="Sequences in a batch.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sequences per batch.")]
 Tokens = Annotated[
-    int, typer.Option(min=0, help="Keep batch x length at this many tokens instead of --batch.")
+    int,
+    typer.Option(min=0, help="Choose the batch so that batch x length is this; 0: use --batch."),
 ]
-Window = Annotated[int, typer.Option(min=0, help="Window of an operator, in tokens; 0 is none.")]
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: OMP_NUM_THREADS, else cores.")]
-Samples = Annotated[int, typer.Option(min=20, help="Samples per subject and point, at least.")]
+Window = Annotated[int, typer.Option(min=0, help="Window of an operator, in tokens; 0: none.")]
+Threads = Annotated[
+    int, typer.Option(min=0, help="CPU threads; 0: OMP_NUM_THREADS, otherwise all cores.")
+]
+Samples = Annotated[
+    int, typer.Option(min=20, help="Minimum number of samples per mechanism and point.")
+]
 Seconds = Annotated[
-    float, typer.Option(min=0.0, help="Sample on while it is noisy, to about so long each.")
+    float,
+    typer.Option(min=0.0, help="Keep sampling noisy points, up to about this many seconds each."),
 ]
-TimeLimit = Annotated[float, typer.Option(min=1.0, help="Seconds per point of the grid.")]
-MemoryLimit = Annotated[float, typer.Option(min=0.1, help="GiB per point of the grid.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of inputs and of the order.")]
+TimeLimit = Annotated[
+    float,
+    typer.Option(min=1.0, help="Seconds per point; mechanisms that need more are not timed."),
+]
+MemoryLimit = Annotated[float, typer.Option(min=0.1, help="GiB of memory per point, on a CPU.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of inputs and of the order of cells.")]
 Unchecked = Annotated[
-    bool, typer.Option("--unchecked", help="Time variants without the proof (see `cab check`).")
+    bool,
+    typer.Option(
+        "--unchecked", help="Skip `cab check` of the variants; rows are marked unchecked."
+    ),
 ]
 
 
 def read_list(text: str, option: str) -> list[str]:
-    """Read `a,b,c`.
+    """Split `a,b,c` into words.
 
     Raises:
-        CabError: there is nothing in it.
+        CabError: the list is empty.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
-        raise CabError(f"{option} names nothing.")
+        raise CabError(f"{option} is empty; give one or more values, as a,b.")
     return words
 
 
 def read_lengths(text: str) -> list[int]:
-    """Read `256,512` as positive numbers, sorted.
+    """Parse `256,512` as positive whole numbers, sorted.
 
     Raises:
-        CabError: a word that is no positive whole number.
+        CabError: a word is not a positive whole number.
     """
     words = read_list(text, "--lengths")
     for word in words:
         if not word.isdecimal() or int(word) < 1:
-            raise CabError(f"--lengths takes positive whole numbers, not {word!r}.")
+            raise CabError(f"--lengths needs positive whole numbers, not {word!r}.")
     return sorted({int(word) for word in words})
 
 
 def read_choice(text: str, known: Iterable[str], kind: str) -> str:
-    """Return a word that must be one of some; another raises with the nearest ones."""
+    """Return `text` if it is one of the known words.
+
+    Raises:
+        UnknownName: it is not; the message suggests similar words.
+    """
     known = list(known)
     if text not in known:
         raise UnknownName(kind, text, known)
     return text
 
 
-def read_subject(
+def read_mechanism(
     text: str,
     variants: Registry[VariantCard],
     options: Mapping[str, str],
     include: tuple[Path, ...],
-) -> "SubjectName":
-    """Read a variant's name, or OPERATOR:PROVIDER.
+) -> "MechanismName":
+    """Parse a variant's name or OPERATOR:IMPLEMENTATION.
 
     Raises:
-        UnknownName: there is none of that name, or a setting that the variant does not have.
+        UnknownName: the name does not exist, or the variant lacks a setting.
     """
     from cab.measure.operators import get_operator
-    from cab.measure.points import SubjectName
+    from cab.measure.points import MechanismName
     from cab.settings import parse_settings
 
-    operator, colon, provider = text.partition(":")
+    operator, colon, implementation = text.partition(":")
     if colon:
-        known = get_operator(operator).providers
-        if provider not in known:
-            raise UnknownName(f"provider of {operator}", provider, known)
-        return SubjectName(provider, operator)
+        known = get_operator(operator).implementations
+        if implementation not in known:
+            raise UnknownName(f"implementation of {operator}", implementation, known)
+        return MechanismName(implementation, operator)
     attention: Any = variants.load(text)
     if options:
         parse_settings(attention.Config, options, f"variant {text}")
-    return SubjectName(text, options=dict(options), include=include)
+    return MechanismName(text, options=dict(options), include=include)
 
 
 def standard_baselines(variants: Registry[VariantCard]) -> list[str]:
-    """The reference, and every other implementation of its function."""
-    identical = [card.name for card in variants.cards() if card.role == "identity"]
+    """Return the names of the reference and of all its reimplementations."""
+    identical = [card.name for card in variants.cards() if card.role == "reimplementation"]
     return [name_of_role(variants, "reference"), *identical]
 
 
 def thread_count(given: int) -> int:
-    """How many threads a CPU's cells are pinned to."""
+    """Return the number of CPU threads of a cell."""
     from cab.running.environment import usable_cores
 
     return given or int(os.environ.get("OMP_NUM_THREADS") or 0) or usable_cores()
@@ -115,7 +132,7 @@ def thread_count(given: int) -> int:
 def refused_variants(
     cells: Sequence["Cell"], variants: Registry[VariantCard], context: ForkServerContext
 ) -> dict[tuple[str, Pattern], str]:
-    """Prove every variant of some cells in its pattern; return what the laws say of the others."""
+    """Check the variants of some cells against the laws; return the findings on refused ones."""
     from cab.commands.run_gate import prove_aloud
     from cab.records.sources import source_hash
     from cab.running.environment import usable_cores
@@ -124,7 +141,7 @@ def refused_variants(
     asked = {
         (name.label, cell.point.pattern): (name, cell.point.device.split(":")[0])
         for cell in cells
-        for name in cell.subjects
+        for name in cell.mechanisms
         if not name.operator
     }
     named = []

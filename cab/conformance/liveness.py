@@ -173,7 +173,7 @@ def _compare(subject: Subject, shape: Shape, seen: Tensor, expected: Tensor) -> 
 
 
 def _alive(subject: Subject, shape: Shape, seen: Tensor, asked: Tensor) -> Said:
-    if subject.card.role in ("control", "zero") or shape.length < LEAST:
+    if subject.card.role in ("control", "no_attention") or shape.length < LEAST:
         return
     if subject.pattern.cross:
         if not seen.any():

@@ -1,8 +1,8 @@
-"""Data sets: where they come from, how they are verified and loaded.
+"""Data sets: their sources, verification and loading.
 
-`sets` says what a data set is: read it first. `catalogue` lists them, `fetch` downloads them,
-`inspection` verifies files before use, `loading` reads them. Files are looked for in `--data-dir`,
-then `CAB_DATA`, then the user's cache.
+`sets` defines a data set: read it first. `catalogue` lists them, `fetch` downloads them,
+`inspection` verifies files before use, `loading` reads them. The folder of data sets is
+`--data-dir`, otherwise `CAB_DATA`, otherwise the user's cache.
 """
 
 from cab.data.catalogue import DATA_SETS, VERBATIM, get_data_set

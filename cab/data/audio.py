@@ -9,7 +9,7 @@ from torch import Tensor
 
 @functools.cache
 def mel_filters(bands: int, bins: int, sample_rate: int) -> Float[Tensor, "bands bins"]:
-    """Triangles of height 1, evenly spaced on the mel scale from 0 Hz to half the sample rate.
+    """Return triangular filters of height 1, evenly spaced in mel from 0 Hz to half the rate.
 
     The scale is m = 2595 log10(1 + f / 700) (O'Shaughnessy, 1987); `bins` are the one-sided
     frequencies of a Fourier transform.
@@ -32,10 +32,10 @@ def log_mel(
     window: int = 256,
     hop: int = 100,
 ) -> Float[Tensor, "*batch frames bands"]:
-    """The logarithm of the mel power spectrum; a waveform in [-1, 1], window and hop in samples.
+    """Return the logarithm of the mel power spectrum; window and hop are in samples.
 
-    Frames are centred on multiples of the hop, 1 + samples // hop of them. Beyond its ends a
-    waveform counts as silent, so padding it with zeros changes no frame of its own.
+    The waveform is in [-1, 1]. The 1 + samples // hop frames are centred on multiples of the hop.
+    Beyond its ends a waveform is silent, so that padding with zeros changes no frame.
     """
     spectrum = torch.stft(
         waveform,

@@ -1,4 +1,4 @@
-"""The data sets that tasks name on their cards."""
+"""The data sets that task cards refer to."""
 
 from cab.data.published import PUBLISHED
 from cab.data.published_cab import GPT2_TOKENS, PUBLISHED_CAB
@@ -44,7 +44,7 @@ VERBATIM: tuple[DataSet, ...] = (
         member="recordings",
     ),
 )
-"""Small sets, known byte for byte: all that the profiles smoke and quick need."""
+"""Small sets with a known checksum: all that the profiles smoke and quick need."""
 
 WIKITEXT_2 = DataSet(
     name="wikitext-2",
@@ -68,7 +68,11 @@ DATA_SETS: dict[str, DataSet | HubSet] = {
 
 
 def get_data_set(name: str) -> DataSet | HubSet:
-    """Return a data set; an unknown name raises with the nearest ones."""
+    """Return a data set by name.
+
+    Raises:
+        UnknownName: there is no such set; the message suggests similar names.
+    """
     if name not in DATA_SETS:
         raise UnknownName("data set", name, DATA_SETS)
     return DATA_SETS[name]

@@ -1,4 +1,4 @@
-"""Bring a data set to this machine: download, check, put in place; nothing half-done is left."""
+"""Download a data set, verify it, and only then move it to its place."""
 
 import http.client
 import shutil
@@ -15,7 +15,7 @@ from cab.data import DataSet, HubSet, checksum, inspect
 from cab.errors import CabError
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes so far, bytes in all or 0 if unknown)."""
+"""Called with the bytes so far and the total, or 0 if the total is unknown."""
 
 
 def fetch(
@@ -23,13 +23,13 @@ def fetch(
     directory: Path,
     progress: Progress = lambda done, total: None,
 ) -> str:
-    """Download a data set into `directory` unless a verified copy is there; say what was done.
+    """Download a data set into `directory` unless it has a verified copy; return a message.
 
-    An interrupted download leaves NAME.part behind and the next call goes on from it, where the
-    server allows. Files of the user's are never replaced.
+    An interrupted download leaves NAME.part, and the next call resumes it if the server allows.
+    Files of the user are never replaced.
 
     Raises:
-        CabError: the address cannot be reached, or the checksum of what came is wrong.
+        CabError: the address cannot be reached, or the download has the wrong checksum.
     """
     state, sentence = inspect(data_set, directory)
     if state == "verified":
@@ -56,16 +56,16 @@ def fetch(
         if found != data_set.sha256:
             part.unlink()
             raise CabError(
-                f"What {data_set.address} sent is not data set {data_set.name}: its sha256 is "
-                f"{found}, it should be {data_set.sha256}. It was thrown away, nothing else "
-                f"changed; try again, as a cut connection can look like this."
+                f"The download from {data_set.address} is not data set {data_set.name}: its sha256 is "
+                f"{found} instead of {data_set.sha256}. The download was deleted; run the same "
+                f"command again, since the connection may have been interrupted."
             )
         target = folder / PurePosixPath(data_set.files).parent
         target.mkdir(parents=True, exist_ok=True)
         for path in unpacked:
             path.replace(target / path.name)
     part.unlink(missing_ok=True)
-    return f"Data set {data_set.name} was fetched to {folder} and verified."
+    return f"Data set {data_set.name} was downloaded to {folder} and verified."
 
 
 def _download(address: str, part: Path, progress: Progress) -> None:
@@ -85,14 +85,16 @@ def _download(address: str, part: Path, progress: Progress) -> None:
             if done < total:
                 raise ConnectionError(f"the connection ended after {done:,} of {total:,} bytes")
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is complete already
+        if error.code == 416:  # the partial file is already complete
             return
-        raise CabError(f"{address} answered {error.code} {error.reason}.") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:  # cut off, in some way
+        raise CabError(
+            f"{address} answered {error.code} {error.reason}; nothing was downloaded."
+        ) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:  # interrupted
         reason = getattr(error, "reason", error)
         raise CabError(
-            f"{address} cannot be reached ({reason}). What came so far is kept in {part}; run the "
-            f"same command again, or copy the data set by hand and point CAB_DATA at it."
+            f"{address} cannot be reached ({reason}). Run the same command again to resume the "
+            f"download in {part}, or copy the data set by hand and set CAB_DATA to its folder."
         ) from None
 
 
@@ -104,11 +106,11 @@ def _open(part: Path, mode: str) -> BinaryIO:
 
 
 def _unwritable(path: Path, error: OSError) -> CabError:
-    return CabError(f"{path} cannot be written: {error}. Choose another --data-dir.")
+    return CabError(f"{path} cannot be written: {error}. Choose another folder with --data-dir.")
 
 
 def _unpack(data_set: DataSet, part: Path, scratch: Path) -> list[Path]:
-    """Return the wanted files, in C order, below `scratch`."""
+    """Unpack the wanted files into `scratch`; return them in C order."""
     if not data_set.member:
         name = PurePosixPath(data_set.files).name
         return [Path(shutil.copy(part, scratch / name))]

@@ -1,4 +1,4 @@
-"""Fetching from the Hugging Face hub, with its own client: the published files as they are."""
+"""Download the published files from the Hugging Face hub, with its own client."""
 
 import dataclasses
 import os
@@ -9,45 +9,55 @@ from cab.data import HubSet, inspect, locate
 from cab.errors import CabError
 
 TIMEOUT = 20.0
-"""Seconds until a hub that does not answer counts as out of reach."""
+"""Seconds without an answer after which the hub counts as unreachable."""
 
 
 def fetch_parts(data_set: HubSet, directory: Path, endpoint: str | None = None) -> str:
-    """Download a published set's parts, check their form, put them in place; say what was done.
+    """Download the parts of a published set, verify them and move them to their place.
 
-    What has come stays in the folder NAME.part when a download is cut, and the next call goes on
-    from it. Files of the user's are never replaced. endpoint is another address than the hub's
-    (also HF_ENDPOINT).
+    An interrupted download leaves the folder NAME.part, and the next call resumes it. Files of the
+    user are never replaced.
+
+    Args:
+        data_set: the set.
+        directory: the data directory.
+        endpoint: another address than the hub's (also HF_ENDPOINT).
+
+    Returns:
+        A message that says what was done.
 
     Raises:
-        CabError: the set is not on a hub, the hub cannot be reached, or what came is not the set.
+        CabError: the set is not on the hub, the hub cannot be reached, or the files are wrong.
     """
     folder = directory / data_set.folder
     scratch = folder / f"{data_set.name}.part"
     if not data_set.hub:
         raise CabError(
-            f"Data set {data_set.name} is on no hub. Bring it from {data_set.address} and put "
+            f"Data set {data_set.name} is not on the Hugging Face hub. Download it from "
+            f"{data_set.address} and put "
             f"{', '.join(part.files for part in data_set.parts.values())} into {folder}."
         )
     for path in locate(data_set, directory):
         raise CabError(
-            f"{folder} holds a part of data set {data_set.name} ({path.name}), not all of it. "
-            f"Nothing was changed; move it away and fetch again, or bring the rest by hand."
+            f"{folder} holds only a part of data set {data_set.name} ({path.name}). Move it away and "
+            f"run `cab data fetch {data_set.name}`, or add the missing files by hand."
         )
     _download(data_set, scratch, endpoint)
     came = dataclasses.replace(data_set, folder=f"{data_set.folder}/{scratch.name}")
     state, sentence = inspect(came, directory)
     if state != "verified":
         raise CabError(
-            f"What the hub sent for {data_set.hub} at {data_set.revision} cannot be used, and is "
-            f"left in {scratch}. {sentence}"
+            f"The download of {data_set.hub} at {data_set.revision} cannot be used; it is kept in "
+            f"{scratch}. {sentence}"
         )
     for path in locate(came, directory):
         target = folder / path.relative_to(scratch)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
     shutil.rmtree(scratch)
-    return f"Data set {data_set.name} was fetched to {folder}. {inspect(data_set, directory)[1]}"
+    return (
+        f"Data set {data_set.name} was downloaded to {folder}. {inspect(data_set, directory)[1]}"
+    )
 
 
 def _download(data_set: HubSet, scratch: Path, endpoint: str | None) -> None:
@@ -56,11 +66,11 @@ def _download(data_set: HubSet, scratch: Path, endpoint: str | None) -> None:
     import huggingface_hub
     from huggingface_hub import errors
 
-    # What the client's transport raises; which library that is changes with its version.
+    # The error of the client's transport, whose library depends on the client's version.
     cut_off: type[Exception] = vars(errors)["HTTPError"]
 
     try:
-        # One question that is not repeated: a machine without a network is told so at once.
+        # A single request without retries, so that a machine without a network fails at once.
         huggingface_hub.HfApi(endpoint).dataset_info(
             data_set.hub, revision=data_set.revision, timeout=TIMEOUT
         )
@@ -84,7 +94,7 @@ def _download(data_set: HubSet, scratch: Path, endpoint: str | None) -> None:
 def _unreachable(data_set: HubSet, scratch: Path, reason: str) -> CabError:
     return CabError(
         f"The hub of data set {data_set.name} ({data_set.origin}) cannot be reached ({reason}). "
-        f"What came so far is kept in {scratch}; run the same command again where there is a "
-        f"network, or copy {', '.join(part.files for part in data_set.parts.values())} into "
-        f"{scratch.parent} by hand."
+        f"Run the same command again with a network to resume the download in {scratch}, or copy "
+        f"{', '.join(part.files for part in data_set.parts.values())} into {scratch.parent} by "
+        f"hand."
     )

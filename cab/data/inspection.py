@@ -1,4 +1,4 @@
-"""Whether a local copy of a data set is the published one: verified before use, never trusted."""
+"""Verify local copies of data sets before they are used."""
 
 import csv
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ State = Literal["verified", "missing", "wrong"]
 
 
 def inspect(data_set: DataSet | HubSet, directory: Path) -> tuple[State, str]:
-    """Return the state of a local copy and one sentence about it.
+    """Return the state of a local copy, and a message about it.
 
-    A published set whose checksum is not known is held against its columns and, where reading is
-    quick (parquet and folders), its number of rows; the sentence says which.
+    If the checksum of a published set is unknown, its columns are checked and, for parquet and
+    folders, its number of rows.
     """
     where = directory / data_set.folder
     if isinstance(data_set, HubSet):
@@ -25,23 +25,24 @@ def inspect(data_set: DataSet | HubSet, directory: Path) -> tuple[State, str]:
     if not files:
         return "missing", (
             f"Data set {data_set.name} ({data_set.size / 1e6:.1f} MB, {data_set.licence}) is not "
-            f"in {where}. Run `cab data fetch {data_set.name}`, or point CAB_DATA at a copy."
+            f"in {where}. Run `cab data fetch {data_set.name}`, or set CAB_DATA to the "
+            f"folder of a copy."
         )
     found = checksum(files)
     if found != data_set.sha256:
         return "wrong", (
-            f"Data set {data_set.name} in {where} ({data_set.files}) is not the published one: "
-            f"its sha256 is {found}, it should be {data_set.sha256}. Nothing was deleted; move "
+            f"Data set {data_set.name} in {where} ({data_set.files}) differs from the published "
+            f"one: its sha256 is {found} instead of {data_set.sha256}. Nothing was deleted; move "
             f"it away and run `cab data fetch {data_set.name}`."
         )
     return "verified", f"Data set {data_set.name} in {where} is the published one."
 
 
 def require(names: Iterable[str], directory: Path) -> None:
-    """Check that the sets are there and right.
+    """Check that the sets are present and unaltered.
 
     Raises:
-        CabError: a set is missing or altered; the message names the command that mends it.
+        CabError: a set is missing or altered; the message says how to get it.
     """
     problems = []
     for name in names:
@@ -54,16 +55,16 @@ def require(names: Iterable[str], directory: Path) -> None:
 
 def _inspect_parts(data_set: HubSet, directory: Path, where: Path) -> tuple[State, str]:
     mend = (
-        f"run `cab data fetch {data_set.name}`, or point CAB_DATA at a copy"
+        f"run `cab data fetch {data_set.name}`, or set CAB_DATA to the folder of a copy"
         if data_set.hub
-        else f"bring it from {data_set.address}, as it cannot be fetched"
+        else f"download it by hand from {data_set.address}"
     )
     found = {part: locate_part(data_set, directory, part) for part in data_set.parts}
     absent = [data_set.parts[part].files for part, files in found.items() if not files]
     if absent:
         return "missing", (
             f"Data set {data_set.name} ({data_set.size / 1e6:,.1f} MB, {data_set.licence}) is not "
-            f"complete in {where}: there is no {', no '.join(absent)}. "
+            f"complete in {where}: {', '.join(absent)} missing. "
             f"{mend[0].upper()}{mend[1:]}."
         )
     try:
@@ -74,22 +75,22 @@ def _inspect_parts(data_set: HubSet, directory: Path, where: Path) -> tuple[Stat
         problem = f"it cannot be read ({error})"
     if problem:
         return "wrong", (
-            f"Data set {data_set.name} in {where} is not the published one: {problem}. Nothing "
+            f"Data set {data_set.name} in {where} differs from the published one: {problem}. Nothing "
             f"was deleted; move it away and {mend}."
         )
     if all(part.sha256 for part in data_set.parts.values()):
         return "verified", f"Data set {data_set.name} in {where} is the published one."
     return "verified", (
-        f"Data set {data_set.name} in {where} has the form of the published one; CAB knows no "
-        f"checksum of it."
+        f"Data set {data_set.name} in {where} has the columns of the published one; its checksum "
+        f"is unknown."
     )
 
 
 def _problem(data_set: HubSet, part: str, files: list[Path]) -> str:
-    """Say what is wrong with a part; nothing if it is right."""
+    """Return what is wrong with a part, or an empty text."""
     published = data_set.parts[part]
     if published.sha256 and (digest := checksum(files)) != published.sha256:
-        return f"the sha256 of {published.files} is {digest}, it should be {published.sha256}"
+        return f"the sha256 of {published.files} is {digest} instead of {published.sha256}"
     rows = len(files)
     if data_set.form == "parquet":
         from pyarrow import parquet
@@ -102,7 +103,7 @@ def _problem(data_set: HubSet, part: str, files: list[Path]) -> str:
     elif data_set.form in ("csv", "tsv", "json"):
         return next(filter(None, (_first_row_problem(data_set, path) for path in files)), "")
     if published.rows and rows != published.rows:
-        return f"{published.files} holds {rows:,} rows and should hold {published.rows:,}"
+        return f"{published.files} has {rows:,} rows instead of {published.rows:,}"
     return ""
 
 
@@ -111,12 +112,12 @@ def _column_problem(data_set: HubSet, schema: Any) -> str:
         if name not in schema.names:
             return f"has no column {name!r}, only {', '.join(schema.names)}"
         if not _holds(schema.field(name).type, kind):
-            return f"holds {schema.field(name).type} in {name!r}, and {kind} is expected"
+            return f"has {schema.field(name).type} instead of {kind} in column {name!r}"
     return ""
 
 
 def _holds(type_: Any, kind: Kind) -> bool:
-    """Whether a column of this pyarrow type can hold what it should."""
+    """Return whether a pyarrow type can hold values of this kind."""
     from pyarrow import types
 
     if kind == "text":
@@ -134,7 +135,7 @@ def _first_row_problem(data_set: HubSet, path: Path) -> str:
     if data_set.form == "tsv":
         cells = first.count("\t") + 1
         wanted = len(data_set.columns)
-        return "" if cells == wanted else f"{path.name} has {cells} columns and not {wanted}"
+        return "" if cells == wanted else f"{path.name} has {cells} columns instead of {wanted}"
     header = first if data_set.form == "json" else next(csv.reader([first]), [])
     lacking = [name for name in data_set.columns if name not in header]
     return f"{path.name} has no column {', '.join(lacking)}" if lacking else ""

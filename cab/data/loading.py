@@ -1,4 +1,4 @@
-"""Loading: everything goes through `datasets`, without any network."""
+"""Load data sets with the library `datasets`, without a network."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from cab.errors import CabError
 
 
 def _load(builder: Callable[[Any], Any]) -> Any:
-    """Call a builder with the `datasets` module, quiet and without any network."""
+    """Call a builder with the module `datasets`, without progress bars and network."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import datasets
 
@@ -21,7 +21,7 @@ def _load(builder: Callable[[Any], Any]) -> Any:
 
 
 def load_text(name: str, directory: Path) -> bytes:
-    """The bytes of a text set of one file."""
+    """Return the bytes of a text set of one file."""
     (path,) = locate(get_data_set(name), directory)
     table = _load(
         lambda datasets: datasets.load_dataset(
@@ -32,7 +32,7 @@ def load_text(name: str, directory: Path) -> bytes:
 
 
 def load_table(name: str, directory: Path) -> dict[str, Any]:
-    """The columns of a csv set as numpy arrays, by name."""
+    """Return the columns of a csv set as numpy arrays, by name."""
     (path,) = locate(get_data_set(name), directory)
     table = _load(
         lambda datasets: datasets.load_dataset("csv", data_files=str(path), split="train")
@@ -41,7 +41,7 @@ def load_table(name: str, directory: Path) -> dict[str, Any]:
 
 
 def load_recordings(name: str, directory: Path) -> list[tuple[str, Any]]:
-    """The recordings of a speech set: (file stem, 16-bit waveform), in C order."""
+    """Return the recordings of a speech set: (file stem, 16-bit waveform), in C order."""
     data_set = get_data_set(name)
     assert not isinstance(data_set, HubSet)
     paths = [str(path) for path in locate(data_set, directory)]
@@ -51,7 +51,7 @@ def load_recordings(name: str, directory: Path) -> list[tuple[str, Any]]:
             stem=datasets.Value("string"),
             waveform=datasets.Sequence(datasets.Value("int16")),
         )
-        # The checksum is in the arguments so that the cache of another version is not used.
+        # The checksum is an argument so that the cache of another version is not used.
         return datasets.Dataset.from_generator(
             _read_recordings,
             features=features,
@@ -71,14 +71,14 @@ def _read_recordings(paths: list[str], sha256: str) -> Iterator[dict[str, Any]]:
 
 
 def load_part(data_set: str | HubSet, directory: Path, part: str) -> Any:
-    """One published part as a `datasets.Dataset` of the set's columns, memory-mapped.
+    """Return one published part as a memory-mapped `datasets.Dataset` of the set's columns.
 
-    Pictures and sounds stay encoded, as {"bytes": ..., "path": ...}: see `decode_image` and
+    Images and audio stay encoded, as {"bytes": ..., "path": ...}: see `decode_image` and
     `decode_audio`. The columns of folders are `image` or `audio`, and `label`: the number of the
     file's folder among their sorted names. Rows are in the order of the files.
 
     Raises:
-        CabError: the set has no such part, or no files of it are here.
+        CabError: the set has no such part, or its files are missing.
     """
     one = get_data_set(data_set) if isinstance(data_set, str) else data_set
     if not isinstance(one, HubSet) or part not in one.parts:
@@ -86,7 +86,7 @@ def load_part(data_set: str | HubSet, directory: Path, part: str) -> Any:
     files = [str(path) for path in locate_part(one, directory, part)]
     if not files:
         raise CabError(
-            f"There is no {one.parts[part].files} of data set {one.name} in "
+            f"{one.parts[part].files} of data set {one.name} is missing in "
             f"{directory / one.folder}. Run `cab data verify {one.name}`."
         )
 
@@ -105,7 +105,7 @@ def load_part(data_set: str | HubSet, directory: Path, part: str) -> Any:
 
 
 def _builder_of(data_set: HubSet, datasets: Any) -> tuple[str, dict[str, Any]]:
-    """The name of the builder in `datasets` that reads a form, and its options."""
+    """Return the builder of `datasets` that reads a form, and its options."""
     if data_set.form == "tsv":
         types = {"text": "string", "integer": "int64", "number": "float64"}
         return "csv", {
@@ -123,7 +123,7 @@ def _builder_of(data_set: HubSet, datasets: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _folder(data_set: HubSet, files: list[Path], datasets: Any) -> Any:
-    """A table of files and of their folders' numbers. The builder of sounds wants a decoder."""
+    """Return a table of files and labels; the audio builder of `datasets` would need a decoder."""
     folders = sorted({path.parent.name for path in files})
     columns = {
         name: [{"bytes": None, "path": str(path)} for path in files]
@@ -135,7 +135,7 @@ def _folder(data_set: HubSet, files: list[Path], datasets: Any) -> Any:
 
 
 def decode_image(cell: dict[str, Any], mode: str = "RGB") -> Any:
-    """The pixels of an encoded picture as uint8, (height, width, 3), or (height, width) for L."""
+    """Decode an image to uint8, shape (height, width, 3), or (height, width) for mode L."""
     import numpy as np
     from PIL import Image
 
@@ -144,7 +144,7 @@ def decode_image(cell: dict[str, Any], mode: str = "RGB") -> Any:
 
 
 def decode_audio(cell: dict[str, Any]) -> tuple[Any, int]:
-    """The mean of an encoded sound's channels as float32 in [-1, 1], and its sample rate."""
+    """Decode audio to the mean of its channels, float32 in [-1, 1], and its sample rate."""
     import soundfile
 
     waveform, rate = soundfile.read(_content(cell), dtype="float32", always_2d=True)

@@ -1,6 +1,6 @@
-"""Published data sets of the profiles standard and full, by their ids on the Hugging Face hub.
+"""Published data sets of the profiles standard and full, most of them on the Hugging Face hub.
 
-Where a checksum is known it is that of the published file, and a copy is held to it.
+Copies are verified by the checksum of the published file if it is known.
 """
 
 from cab.data.sets import HubSet, Part
@@ -8,7 +8,7 @@ from cab.data.sets import HubSet, Part
 PUBLISHED: tuple[HubSet, ...] = (
     HubSet(
         name="imdb",
-        summary="50,000 film reviews, for or against (Maas et al., 2011)",
+        summary="50,000 film reviews, positive or negative (Maas et al., 2011)",
         folder="imdb",
         hub="stanfordnlp/imdb",
         revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31",
@@ -28,11 +28,11 @@ PUBLISHED: tuple[HubSet, ...] = (
         columns={"text": "text", "label": "integer"},
         size=41_500_000,
         licence="none stated; for research",
-        split="official test; of the official training reviews every tenth by hash validates",
+        split="official test; one in ten official training reviews, by hash, is for validation",
     ),
     HubSet(
         name="cifar10",
-        summary="60,000 pictures of ten things, 32 x 32 (Krizhevsky, 2009)",
+        summary="60,000 images of ten classes, 32 x 32 (Krizhevsky, 2009)",
         folder="cifar10",
         hub="uoft-cs/cifar10",
         revision="0b2714987fa478483af9968de7c934580d0bb9a2",
@@ -52,11 +52,11 @@ PUBLISHED: tuple[HubSet, ...] = (
         columns={"img": "image", "label": "integer"},
         size=143_600_000,
         licence="none stated",
-        split="official test; of the official training pictures every tenth by hash validates",
+        split="official test; one in ten official training images, by hash, is for validation",
     ),
     HubSet(
         name="aan",
-        summary="pairs of papers of computational linguistics: does one cite the other?",
+        summary="pairs of papers in computational linguistics: does one cite the other?",
         folder="aan",
         hub="",
         revision="",
@@ -78,7 +78,7 @@ PUBLISHED: tuple[HubSet, ...] = (
         address="https://storage.googleapis.com/long-range-arena/lra_release.gz (the folder "
         "tsv_data)",
         split="LRA's: 147,086 train, 18,090 valid, 17,437 test",
-        notes="size is that of LRA's whole archive",
+        notes="the size is that of the whole LRA archive",
     ),
     HubSet(
         name="speech-commands-2",
@@ -96,7 +96,7 @@ PUBLISHED: tuple[HubSet, ...] = (
         size=2_430_000_000,
         licence="CC BY 4.0",
         split="official, by speaker",
-        notes="The hub's repository is a script, which `datasets` runs no more: this is the hub's "
-        "own conversion of it, a branch that moves. Nobody has tried it yet from here.",
+        notes="The hub's repository is a script that `datasets` no longer runs; this is the hub's "
+        "conversion of it, on a branch that may change. It has not been tested with CAB yet.",
     ),
 )

@@ -1,14 +1,14 @@
 """The published data sets of the seven tasks of CAB (Zhang et al., 2023, arXiv 2210.07661).
 
-None of them has been tried from here, for want of a network: what is said of their files is from
-their publishers' pages, and each is held to it.
+None of them has been tested with CAB yet. The files are described as on their publishers' pages,
+and `cab data verify` checks copies against that.
 """
 
 from cab.data.sets import DataSet, HubSet, Part
 
 GPT2_TOKENS = DataSet(
     name="gpt2-bpe",
-    summary="the 50,256 byte pairs of GPT-2, which RoBERTa and BART number otherwise",
+    summary="the 50,256 byte pairs of GPT-2; RoBERTa and BART use them with other ids",
     folder="gpt2-bpe",
     files="r50k_base.tiktoken",
     sha256="306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
@@ -21,7 +21,7 @@ GPT2_TOKENS = DataSet(
 PUBLISHED_CAB: tuple[HubSet, ...] = (
     HubSet(
         name="pg19",
-        summary="28,752 books of before 1919 (Rae et al., 2020)",
+        summary="28,752 books from before 1919 (Rae et al., 2020)",
         folder="pg19",
         hub="emozilla/pg19",
         revision="c021754c8e01c5b1cc83a1f549c1f97fbbb756b8",
@@ -33,7 +33,7 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         },
         columns={"text": "text"},
         size=11_500_000_000,
-        licence="Apache-2.0; the books are in the public domain of the United States",
+        licence="Apache-2.0; the books are in the public domain in the United States",
         split="official",
         notes="a conversion of deepmind/pg19, whose repository is a script",
     ),
@@ -53,11 +53,11 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         size=760_000_000,
         licence="none stated beyond research use",
         split="official",
-        notes="the hub's own conversion of a script, a branch that moves",
+        notes="the hub's conversion of a script, on a branch that may change",
     ),
     HubSet(
         name="ljspeech",
-        summary="13,100 sentences that one speaker reads, 24 hours (Ito and Johnson, 2017)",
+        summary="13,100 sentences read by one speaker, 24 hours (Ito and Johnson, 2017)",
         folder="ljspeech",
         hub="keithito/lj_speech",
         revision="refs/convert/parquet",
@@ -66,12 +66,12 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         columns={"id": "text", "audio": "audio", "normalized_text": "text"},
         size=3_800_000_000,
         licence="public domain",
-        split="by book, as in fairseq S2: LJ001 and LJ002 test, LJ003 validates",
-        notes="the hub's own conversion of a script, a branch that moves",
+        split="by book, as in fairseq S2: LJ001 and LJ002 test, LJ003 valid",
+        notes="the hub's conversion of a script, on a branch that may change",
     ),
     HubSet(
         name="ffhq",
-        summary="70,000 faces from photographs (Karras et al., 2019), 256 x 256",
+        summary="70,000 photographs of faces (Karras et al., 2019), 256 x 256",
         folder="ffhq",
         hub="merkol/ffhq-256",
         revision="f23c0e21f6fe222b4429272a86be00e4583b0298",
@@ -80,11 +80,11 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         columns={"image": "image"},
         size=7_400_000_000,
         licence="CC BY-NC-SA 4.0; each photograph has its own",
-        split="trains; its last 1,000 validate",
+        split="train; its last 1,000 images are for validation",
     ),
     HubSet(
         name="celeba-hq",
-        summary="30,000 faces of the famous (Karras et al., 2018), 256 x 256",
+        summary="30,000 photographs of celebrities (Karras et al., 2018), 256 x 256",
         folder="celeba_hq",
         hub="korexyz/celeba-hq-256x256",
         revision="main",
@@ -92,12 +92,12 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         parts={"validation": Part("data/validation-*.parquet", 2_000)},
         columns={"image": "image"},
         size=200_000_000,
-        licence="for research, not for commerce",
-        split="tests; only the 2,000 of its part validation are used",
+        licence="non-commercial research",
+        split="test; only the 2,000 images of its part validation are used",
     ),
     HubSet(
         name="ecl",
-        summary="hourly electricity of 321 clients (Informer's file of UCI's ElectricityLoad)",
+        summary="hourly electricity use of 321 clients (UCI ElectricityLoad, file of Informer)",
         folder="informer",
         hub="",
         revision="",
@@ -111,7 +111,7 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
     ),
     HubSet(
         name="wth",
-        summary="hourly weather of four years, 12 measurements (Informer's file of NOAA's)",
+        summary="hourly weather of four years, 12 measurements (NOAA, file of Informer)",
         folder="informer",
         hub="",
         revision="",
@@ -125,7 +125,7 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
     ),
     HubSet(
         name="pcn",
-        summary="30,974 things of ShapeNet as clouds, seen from one side and whole (Yuan et al., "
+        summary="30,974 objects of ShapeNet as point clouds, partial and complete (Yuan et al., "
         "2018)",
         folder="PCN",
         hub="",
@@ -138,10 +138,10 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         },
         columns={"text": "text"},
         size=48_000_000_000,
-        licence="that of ShapeNet: for research and education",
+        licence="as ShapeNet: for research and education",
         address="https://gateway.infinitescript.com/s/ShapeNetCompletion",
         split="official",
-        notes="beside complete/KIND/THING.pcd stand partial/KIND/THING/00.pcd and, to train, up "
-        "to 07.pcd",
+        notes="each complete/CLASS/OBJECT.pcd has partial clouds partial/CLASS/OBJECT/00.pcd and, "
+        "for training, up to 07.pcd",
     ),
 )

@@ -1,4 +1,4 @@
-"""What a data set says of itself, where its files are, and their checksum."""
+"""The description of a data set, the location of its files, and their checksum."""
 
 import hashlib
 import os
@@ -10,11 +10,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DataSet:
-    """A small public data set, known byte for byte.
+    """A small public data set whose files have a known checksum.
 
-    files is a glob below `folder`. sha256 is that of the one file, or, for many, of the listing
-    that `sha256sum` prints for them in C order. address is the file, or a .tar.gz archive whose
-    members below `member` are wanted.
+    Attributes:
+        files: a glob below `folder`.
+        sha256: the hash of the file or, for several files, of the list that `sha256sum` prints for
+            them in C order.
+        size: bytes of the download.
+        address: the address of the file, or of a .tar.gz archive.
+        member: the folder of the wanted files in the archive; empty for a single file.
     """
 
     name: str
@@ -30,18 +34,18 @@ class DataSet:
 
 
 Form = Literal["parquet", "csv", "tsv", "json", "text", "imagefolder", "audiofolder"]
-"""How a published set is stored. json is a row a line, text a file a row; tsv has no header and
-no quotes; in the folders the name of a file's folder is its label."""
+"""The file format of a published set. json has one row per line, text one row per file; tsv has no
+header and no quotes; in imagefolder and audiofolder the name of a file's folder is its label."""
 
 Kind = Literal["text", "integer", "number", "list", "image", "audio"]
-"""What a column holds."""
+"""The type of the values of a column."""
 
 
 @dataclass(frozen=True)
 class Part:
     """One published part: a glob below the set's folder, as in the hub's repository.
 
-    rows is 0, and sha256 (as in `DataSet`) empty, where they are not known.
+    If rows is 0 or sha256 (as in `DataSet`) is empty, it is unknown.
     """
 
     files: str
@@ -51,11 +55,15 @@ class Part:
 
 @dataclass(frozen=True)
 class HubSet:
-    """A large published data set: local files as they are published, or the Hugging Face hub's.
+    """A large published data set: unmodified local files, or those of the Hugging Face hub.
 
-    hub is its id there, revision a commit or branch. Without an id it is brought by hand from
-    `address`. parts are the publisher's; how a task divides them is said by `split`. columns are
-    those that tasks read; in a tsv, all of them in order.
+    Attributes:
+        hub: the id on the hub; if empty, users download the set by hand from `address`.
+        revision: a commit or branch on the hub.
+        parts: the publisher's parts, by name.
+        columns: the columns that tasks read; for tsv, all columns in order.
+        size: bytes of the download.
+        split: how tasks divide the parts into train, valid and test.
     """
 
     name: str
@@ -74,12 +82,12 @@ class HubSet:
 
     @property
     def origin(self) -> str:
-        """Where it is from, for people."""
+        """The address of the set, for messages."""
         return self.address or f"https://huggingface.co/datasets/{self.hub} at {self.revision}"
 
 
 def data_directory(given: Path | None = None) -> Path:
-    """Where data sets live: the given folder, else CAB_DATA, else the user's cache."""
+    """Return the folder of data sets: `given`, otherwise CAB_DATA, otherwise the user's cache."""
     if given is not None:
         return given.expanduser().resolve()
     if os.environ.get("CAB_DATA"):
@@ -89,19 +97,19 @@ def data_directory(given: Path | None = None) -> Path:
 
 
 def locate(data_set: DataSet | HubSet, directory: Path) -> list[Path]:
-    """The files of a set below a data directory, in C order; empty if there are none."""
+    """Return the files of a set below a data directory, in C order; empty if there are none."""
     if isinstance(data_set, HubSet):
         return [path for part in data_set.parts for path in locate_part(data_set, directory, part)]
     return sorted((directory / data_set.folder).glob(data_set.files), key=lambda path: path.name)
 
 
 def locate_part(data_set: HubSet, directory: Path, part: str) -> list[Path]:
-    """The files of one published part, in the order of their paths."""
+    """Return the files of one published part, in the order of their paths."""
     return sorted((directory / data_set.folder).glob(data_set.parts[part].files))
 
 
 def checksum(files: Iterable[Path]) -> str:
-    """The sha256 of one file, or of the sha256sum listing of several."""
+    """Return the sha256 of one file, or of the sha256sum list of several."""
     digests = []
     for path in files:
         with path.open("rb") as file:

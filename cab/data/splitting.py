@@ -1,17 +1,17 @@
-"""Dividing published parts so that no two splits share an example, by what the examples hold."""
+"""Divide published parts by the content of examples, so that no two splits share one."""
 
 import hashlib
 from collections.abc import Iterable
 
 VALIDATING = 10
-"""One in so many examples validates where the publisher has no part for that."""
+"""One in this many examples is for validation if the publisher has no part for it."""
 
 
 def divide(training: Iterable[bytes], test: Iterable[bytes]) -> tuple[list[int], list[int]]:
-    """Return which training examples train and which validate, by their contents.
+    """Return the indices of the training examples for training and for validation.
 
-    What also stands in the test part does neither. An example validates by its hash, so that equal
-    ones stay on one side.
+    Examples that are also in the test part are left out. The hash of an example decides, so that
+    equal examples are in the same split.
     """
     taken = set(map(_digest, test))
     train: list[int] = []
@@ -26,9 +26,9 @@ def divide(training: Iterable[bytes], test: Iterable[bytes]) -> tuple[list[int],
 def keep_apart(
     training: Iterable[bytes], valid: Iterable[bytes], test: Iterable[bytes]
 ) -> tuple[list[int], list[int]]:
-    """Return which examples of the publisher's parts to train and to validate on are kept.
+    """Return the indices of the kept examples of the publisher's train and valid parts.
 
-    One that also stands in a later part is not; all of the test part are.
+    Examples that are also in a later part are left out; the test part is kept whole.
     """
     last, middle = set(map(_digest, test)), list(map(_digest, valid))
     later = last.union(middle)

@@ -1,4 +1,4 @@
-"""Ceilings: what this device reaches in matrix products, copies and exponentials, measured."""
+"""The measured peak rates of this device in matrix products, copies and exponentials."""
 
 import contextlib
 import time
@@ -11,45 +11,47 @@ import torch
 from cab.measure.timers import Timer
 
 POSSIBLE = 0.8
-"""A median below this share of its ceiling's time is no measurement; ceilings have noise too."""
+"""A median below this share of the least possible time is impossible; peak rates are noisy,
+too."""
 REPEATS, FEWEST, SHORTEST, LONGEST = 40, 5, 0.05, 0.15
-"""Calls of each kind, five at least, and seconds: forty short calls are over in a few
-milliseconds, in which another process may hold a core."""
+"""Calls of each kind (FEWEST at least) and seconds: forty short calls end within milliseconds,
+during which another process may hold a core."""
 COPIES = (1 << 18, 1 << 21, 1 << 24)
 LARGEST_COPY = 1 << 28
-"""Elements of the copies: rates differ by the level of the cache that holds them. The largest is
-for GPUs, whose second-level cache holds tens of MB."""
+"""Elements of the copies: the rate depends on the cache level that holds them. The largest is for
+GPUs, whose second-level cache holds tens of MB."""
 EXPONENTIALS_PER_CLOCK = 16
-"""Of a multiprocessor: exp2 in the table of arithmetic throughput of the CUDA programming guide,
-for compute capability 8.x to 10.x. No copy of their results is fast enough to show it."""
+"""Per multiprocessor: exp2 in the table of arithmetic throughput of the CUDA programming guide,
+for compute capability 8.x to 10.x. It cannot be measured, since memory is too slow for the
+results."""
 CLOCK_IF_UNKNOWN = 2.0e9
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The best rates seen: operations and exponentials per second, bytes per second by size."""
+    """The best rates: operations and exponentials per second, bytes per second by size."""
 
     flops: float
     exponentials: float
     bytes: dict[int, float]
 
     def seconds(self, flops: int, exponentials: int, moved: int) -> float:
-        """The least time for this work if all three units run beside each other."""
+        """Return the least time for this work if all three units run in parallel."""
         return max(
             flops / self.flops, exponentials / self.exponentials, moved / self.byte_rate(moved)
         )
 
     def serial_seconds(self, flops: int, exponentials: int) -> float:
-        """Products and exponentials one after the other."""
+        """Return the least time if exponentials follow the products."""
         return flops / self.flops + exponentials / self.exponentials
 
     def byte_rate(self, moved: int) -> float:
-        """Bytes per second of the largest copy that moves no more than this."""
+        """Return the bytes per second of the largest copy that moves no more than this."""
         fitting = [size for size in self.bytes if size <= moved]
         return max(rate for size, rate in self.bytes.items() if size >= max(fitting, default=0))
 
     def best(self, other: "Ceilings") -> "Ceilings":
-        """The higher of two measurements, rate by rate."""
+        """Return the higher of two measurements, rate by rate."""
         return Ceilings(
             max(self.flops, other.flops),
             max(self.exponentials, other.exponentials),
@@ -58,9 +60,9 @@ class Ceilings:
 
 
 def measure_ceilings(device: str, dtype: str, timer: Timer) -> Ceilings:
-    """Time large calls of the three kinds; the best of a few, for a ceiling is what can be."""
+    """Time large calls of the three kinds and keep the best rates."""
     kind, cuda = getattr(torch, dtype), device.startswith("cuda")
-    # On a CPU short calls: one of them at least shall not be cut by another process.
+    # Short calls on a CPU, so that at least one is not interrupted by another process.
     side = 8192 if cuda else 256
     random = torch.Generator(device).manual_seed(0)
 
@@ -80,7 +82,7 @@ def measure_ceilings(device: str, dtype: str, timer: Timer) -> Ceilings:
     if cuda:
         return Ceilings(flops, _exponential_units(), rates)
     x = draw(COPIES[0])
-    # A fused softmax may take exponentials faster than the operation of that name.
+    # A fused softmax may compute exponentials faster than torch.exp.
     rows = x.view(256, -1)
     took = min(_best(timer, lambda: torch.exp(x)), _best(timer, lambda: rows.softmax(dim=-1)))
     return Ceilings(flops, x.numel() / took, rates)
@@ -88,7 +90,7 @@ def measure_ceilings(device: str, dtype: str, timer: Timer) -> Ceilings:
 
 @contextlib.contextmanager
 def _fastest_products() -> Iterator[None]:
-    """Let float32 go through tensor cores: a kernel may, and its ceiling is then that."""
+    """Allow TF32, since a kernel may use it as well."""
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
@@ -98,9 +100,9 @@ def _fastest_products() -> Iterator[None]:
 
 
 def _exponential_units() -> float:
-    """Exponentials per second of all multiprocessors of this GPU at its highest clock."""
+    """Return the exponentials per second of all multiprocessors at the GPU's highest clock."""
     device = torch.cuda.get_device_properties(torch.cuda.current_device())
-    kilohertz = getattr(device, "clock_rate", 0)  # torch tells it since 2.8
+    kilohertz = getattr(device, "clock_rate", 0)  # torch reports it since 2.8
     clock = 1e3 * kilohertz if kilohertz else CLOCK_IF_UNKNOWN
     return EXPONENTIALS_PER_CLOCK * device.multi_processor_count * clock
 

@@ -1,4 +1,4 @@
-"""One cell, in its own process: check, warm up, sample in turn, count memory, check again."""
+"""One cell in its own process: check, warm up, take samples, count memory, check again."""
 
 import time
 from collections.abc import Callable
@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from cab.measure.built import build
 from cab.measure.ceilings import POSSIBLE, Ceilings, measure_ceilings
 from cab.measure.flops import of_pass
-from cab.measure.gate import Checked, Wrong, check_provider, check_timed
+from cab.measure.gate import Checked, Wrong, check_implementation, check_timed
 from cab.measure.memory import Memory, measure_memory
 from cab.measure.passes import Passage
-from cab.measure.points import Cell, Point, SubjectName
+from cab.measure.points import Cell, MechanismName, Point
 from cab.measure.record import (
     BenchRow,
     Comparison,
@@ -27,7 +28,6 @@ from cab.measure.record import (
 )
 from cab.measure.sampling import FEWEST, Taken, interleave, warm_up
 from cab.measure.statistics import noise_floor, paired_ratio, summarise
-from cab.measure.subjects import build
 from cab.measure.telemetry import device_state
 from cab.measure.timers import Timer, choose_timer, load_average
 from cab.measure.waits import Waits
@@ -37,14 +37,14 @@ from cab.running.worker import classify, follow_parent, limit_memory
 SECOND_THOUGHTS = 5
 """How often the ceilings are measured after sampling, at most."""
 LAUNCH_BOUND = 1.1
-"""A row whose host time is this many times its device time waits for launches."""
+"""A row is launch-bound if its host time is more than this many times its device time."""
 
 
 @dataclass
 class Course:
-    """What has become of one subject so far."""
+    """The state of one mechanism in a cell."""
 
-    name: SubjectName
+    name: MechanismName
     status: Status = "ok"
     message: str = ""
     passage: Passage | None = None
@@ -55,7 +55,7 @@ class Course:
 
 
 def work(cell: Cell, connection: Connection) -> None:
-    """Run a cell and send its rows."""
+    """Run a cell and send its rows over a pipe."""
     follow_parent()
     if cell.point.device == "cpu":
         limit_memory(cell.limits.memory_gib)
@@ -63,10 +63,10 @@ def work(cell: Cell, connection: Connection) -> None:
 
 
 def run(cell: Cell) -> list[BenchRow]:
-    """Measure a cell in this process; whatever a subject raises becomes its row's outcome."""
+    """Measure a cell in this process; a mechanism's exception becomes its row's status."""
     torch.set_num_threads(cell.threads)
     timer = choose_timer(cell.point.device)
-    courses = [Course(name) for name in cell.subjects]
+    courses = [Course(name) for name in cell.mechanisms]
     state = dict(device_state(cell.point.device, "before"))
     ceilings = measure_ceilings(cell.point.device, cell.point.dtype, timer)
     for course in courses:
@@ -78,8 +78,8 @@ def run(cell: Cell) -> list[BenchRow]:
     for course in courses:
         if course.taken is not None:
             _guard(cell, course, lambda c: _finish(cell, c))
-    # Measured again: a ceiling is what the device can do at its best, also while cells run. Before
-    # a time is called impossible, the device gets more chances to show that it was not.
+    # A ceiling is the best rate of the device, also while cells run: measure it several times
+    # before a time is called impossible.
     for _ in range(SECOND_THOUGHTS):
         again = measure_ceilings(cell.point.device, cell.point.dtype, timer)
         ceilings = ceilings.best(again)
@@ -94,7 +94,7 @@ def _guard(cell: Cell, course: Course, step: Callable[[Course], None]) -> None:
         return
     try:
         step(course)
-    except Exception as error:  # the subject may raise anything
+    except Exception as error:  # the mechanism may raise anything
         _failed(cell, course, error)
 
 
@@ -108,17 +108,17 @@ def _failed(cell: Cell, course: Course, error: Exception) -> None:
 
 
 def _prepare(cell: Cell, course: Course, timer: Timer) -> None:
-    """Check a subject, build it, warm it up, and see whether its samples fit into the time."""
-    course.checked = check_provider(course.name, cell.point, (cell.seed, "before"))
+    """Check a mechanism, build it, warm it up, and test whether its samples fit the time limit."""
+    course.checked = check_implementation(course.name, cell.point, (cell.seed, "before"))
     passage = Passage(build(course.name, cell.point))
     seconds = warm_up(passage, timer, cell.limits.warm_seconds)
     needed = seconds * max(FEWEST, cell.limits.samples) * (2 if cell.point.passage == "bwd" else 1)
-    allowed = cell.limits.cell_seconds / len(cell.subjects)
+    allowed = cell.limits.cell_seconds / len(cell.mechanisms)
     if needed > allowed:
         course.status = "timeout"
         course.message = (
-            f"a call takes {seconds:.3g} s, so that its samples would take {needed:.0f} s; "
-            f"{allowed:.0f} s are left for each subject of a cell (--time-limit)."
+            f"one call takes {seconds:.3g} s, so its samples would take {needed:.0f} s, but each "
+            f"mechanism of the cell has {allowed:.0f} s; raise --time-limit."
         )
         return
     course.passage = passage
@@ -144,9 +144,9 @@ def _finish(cell: Cell, course: Course) -> None:
     assert taken is not None
     course.memory = measure_memory(passage)
     if cell.point.passage not in ("decode", "prefill") or course.name.operator:
-        course.work = of_pass(passage.subject.work(), cell.point.passage)
+        course.work = of_pass(passage.mechanism.work(), cell.point.passage)
     check_timed(passage, taken.last_sample, taken.last_result, (cell.seed, time.time_ns()))
-    check_provider(course.name, cell.point, (cell.seed, "after"))
+    check_implementation(course.name, cell.point, (cell.seed, "after"))
 
 
 def _row(
@@ -164,13 +164,13 @@ def _row(
     if timing and done and timing.median < POSSIBLE * done.ceiling_seconds:
         status = "impossible"
         message = (
-            f"{timing.median:.3g} s is less than the work can take here: "
-            f"{done.ceiling_seconds:.3g} s at the rates measured in the same run. The subject "
-            f"does not do its work, or its work is counted wrongly."
+            f"{timing.median:.3g} s is below the hardware's limit for this work, "
+            f"{done.ceiling_seconds:.3g} s at the rates measured in the same run. The mechanism "
+            f"skips part of its work, or its work is counted wrongly."
         )
     checked, memory = course.checked, course.memory
     return BenchRow(
-        **identity(cell, course.name),
+        **row_key(cell, course.name),
         status=status,
         message=message,
         timing=timing,
@@ -197,8 +197,8 @@ def _row(
     )
 
 
-def identity(cell: Cell, name: SubjectName) -> dict[str, Any]:
-    """The fields of a row that say what was measured, where in the grid and on what machine."""
+def row_key(cell: Cell, name: MechanismName) -> dict[str, Any]:
+    """Return the fields of a row for what was measured, at which point, on which machine."""
     point = cell.point
     return {
         "subject": name.label,
@@ -241,7 +241,7 @@ def _timing(course: Course, timer: Timer, point: Point) -> Timing | None:
         p80=cold.p80,
         warm_median=summarise(taken.warm).median,
         tokens_per_second=point.tokens / cold.median,
-        prepare_seconds=course.passage.subject.prepare_seconds,
+        prepare_seconds=course.passage.mechanism.prepare_seconds,
         launch_bound=host.median > LAUNCH_BOUND * cold.median,
         noise_floor=noise_floor(taken.cold),
     )

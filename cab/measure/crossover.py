@@ -1,4 +1,4 @@
-"""Efficiency length by bisection: from which length on a mechanism is cheaper than a baseline."""
+"""The crossover length: from this length on, a mechanism costs less than a baseline."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,17 +13,22 @@ Verdict = Literal["from", "always", "beyond", "never", "unclear"]
 FINE = 1.15
 """Bisection ends when the bracketing lengths differ by less than this factor."""
 FALLING = 0.95
-"""Beyond the grid a crossing is expected only if the ratio still falls over the last doubling."""
+"""A crossing beyond the grid is expected only if the last doubling lowers the ratio to this
+share."""
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """What was found, with every ratio that was measured on the way.
+    """A crossover length, with every ratio that was measured to find it.
 
-    from: cheaper from `length` on, which lies between `low` (the longest length surely dearer)
-    and `high` (the shortest surely cheaper). always: cheaper at the shortest length already.
-    beyond: dearer at the longest, with a falling ratio; never: with one that no longer falls.
-    unclear: at the longest length the difference is within the noise.
+    Attributes:
+        verdict: from, the mechanism costs less from `length` on; always, it costs less at every
+            measured length; beyond, it costs more at the longest length, but the ratio falls;
+            never, it costs more there and the ratio does not fall; unclear, the difference at the
+            longest length is within noise.
+        low: the longest length at which the mechanism costs significantly more.
+        high: the length from which on it costs significantly less.
+        ratios: cost divided by the baseline's cost, by length.
     """
 
     verdict: Verdict
@@ -33,7 +38,7 @@ class Crossover:
     ratios: Mapping[int, Ratio] = field(default_factory=dict)
 
     def words(self) -> str:
-        """The answer, as it stands in a table."""
+        """Return the verdict as text for a table."""
         longest = max(self.ratios)
         counted = self.ratios[longest].low == self.ratios[longest].high
         if self.verdict == "from":
@@ -41,12 +46,12 @@ class Crossover:
         return {
             "always": f"<= {min(self.ratios):,}",
             "beyond": f"> {longest:,}",
-            "never": f"never (up to {longest:,}, the ratio no longer falls)",
+            "never": f"never (up to {longest:,}, not catching up)",
             "unclear": f"equal at {longest:,}" + ("" if counted else ", within noise"),
         }[self.verdict]
 
     def brief(self) -> str:
-        """The answer where many stand beside each other, in a table that says its lengths."""
+        """Return the verdict as a shorter text, for a table that shows the measured lengths."""
         few = {"never": "never", "unclear": "equal"}
         return few.get(self.verdict) or self.words().replace("<=", "\u2264")
 
@@ -56,9 +61,13 @@ def find_crossover(
 ) -> Crossover:
     """Bisect for the length at which the ratio falls below 1.
 
-    measure gives mechanism over baseline at a length, with an interval. One crossing is assumed;
-    all that was measured is kept, so that a second one shows. Lengths between are multiples of
-    `multiple`.
+    Args:
+        measure: returns the mechanism's cost divided by the baseline's, at a length.
+        shortest: the first length, in tokens.
+        longest: the last length, in tokens.
+        multiple: lengths between them are multiples of this.
+
+    A single crossing is assumed. All measured ratios are kept, so that a second one can be seen.
     """
     ratios: dict[int, Ratio] = {}
 
@@ -67,9 +76,9 @@ def find_crossover(
             ratios[length] = measure(length)
         return ratios[length]
 
-    if at(longest).cheaper is False:
+    if at(longest).below_one is False:
         at(max(shortest, longest // 2))
-    elif at(longest).cheaper and not at(shortest).cheaper:
+    elif at(longest).below_one and not at(shortest).cheaper:
         low, high = shortest, longest
         while high / low > FINE:
             middle = round(math.sqrt(low * high) / multiple) * multiple
@@ -83,37 +92,38 @@ def find_crossover(
 
 
 def read_crossover(ratios: Mapping[int, Ratio]) -> Crossover:
-    """From which length on the mechanism is cheaper, by its ratios at some lengths (at least one).
+    """Read the crossover length off the ratios at some lengths (at least one).
 
-    Between two of them the ratio is a straight line in log-log.
+    Between two lengths the logarithm of the ratio is interpolated linearly in the log length.
     """
     lengths = sorted(ratios)
     shortest, longest = lengths[0], lengths[-1]
-    if ratios[longest].cheaper is None:
+    if ratios[longest].below_one is None:
         return Crossover("unclear", None, None, None, ratios)
-    if ratios[longest].cheaper is False:
-        # One length shows no trend.
+    if ratios[longest].below_one is False:
+        # A single length shows no trend.
         falls = len(lengths) == 1 or _falls(lengths[-2], longest, ratios)
         return Crossover("beyond" if falls else "never", None, longest, None, ratios)
-    if all(ratios[length].cheaper for length in lengths):
+    if all(ratios[length].below_one for length in lengths):
         return Crossover("always", float(shortest), None, shortest, ratios)
-    dearer = [place for place, length in enumerate(lengths) if ratios[length].value >= 1]
+    above = [place for place, length in enumerate(lengths) if ratios[length].value >= 1]
     crossing = float(shortest)
-    if dearer:
-        crossing = _between(lengths[dearer[-1]], lengths[dearer[-1] + 1], ratios)
-    return Crossover("from", crossing, *_surely(ratios), ratios)
+    if above:
+        crossing = _between(lengths[above[-1]], lengths[above[-1] + 1], ratios)
+    return Crossover("from", crossing, *_bounds(ratios), ratios)
 
 
 def side_by_side(
-    rows: Iterable[BenchRow], subject: str, baseline: str, quantity: Quantity
+    rows: Iterable[BenchRow], mechanism: str, baseline: str, quantity: Quantity
 ) -> dict[int, Ratio]:
-    """How many times a baseline's time or bytes a subject took in the same process, by length.
+    """Return time or memory divided by a baseline's in the same process, by length.
 
-    Of several measurements at a length the last counts. Bytes are counted: nothing is uncertain.
+    The latest of several measurements at a length counts. Memory is counted, so it has no
+    interval.
     """
     found = {}
     for row in sorted(rows, key=lambda row: row.measured):
-        one = row.against.get(baseline) if row.subject == subject else None
+        one = row.against.get(baseline) if row.subject == mechanism else None
         if one is not None and quantity == "time":
             found[row.length] = Ratio(one.time, one.low, one.high)
         elif one is not None and one.memory is not None:
@@ -122,23 +132,26 @@ def side_by_side(
 
 
 def _falls(before: int, longest: int, ratios: Mapping[int, Ratio]) -> bool:
-    """Whether the ratio falls by more than noise for each doubling of the length."""
+    """Return whether the ratio falls by more than noise with each doubling of the length."""
     doublings = math.log2(longest / before)
     return ratios[longest].value < FALLING**doublings * ratios[before].value
 
 
 def _between(low: int, high: int, ratios: Mapping[int, Ratio]) -> float:
-    """Where the straight line through both log ratios, over the log length, meets 0."""
+    """Return where the line through both log ratios, over the log length, is 0."""
     a, b = math.log(ratios[low].value), math.log(ratios[high].value)
     share = 0.5 if a == b else min(1.0, max(0.0, a / (a - b)))
     return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
 
 
-def _surely(ratios: Mapping[int, Ratio]) -> tuple[int, int]:
-    """The longest length that is surely dearer (else the shortest), the shortest of the tail
-    that is surely cheaper."""
+def _bounds(ratios: Mapping[int, Ratio]) -> tuple[int, int]:
+    """Return the bounds of a crossover length.
+
+    They are the longest length with a ratio significantly above 1 (otherwise the shortest length),
+    and the length from which on every ratio is significantly below 1.
+    """
     lengths = sorted(ratios)
-    dearer = [n for n in lengths if ratios[n].cheaper is False]
-    low = max(dearer, default=lengths[0])
-    tail = [n for n in lengths if all(ratios[m].cheaper is True for m in lengths if m >= n)]
+    above = [n for n in lengths if ratios[n].below_one is False]
+    low = max(above, default=lengths[0])
+    tail = [n for n in lengths if all(ratios[m].below_one is True for m in lengths if m >= n)]
     return low, min(tail)

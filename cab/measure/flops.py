@@ -1,7 +1,7 @@
 """Useful work of a call: operations, exponentials and bytes, and what a backward pass adds.
 
-Useful means what the mask and the formula ask for, not what an implementation executes. Counts
-are comparable within one function only: across families compare seconds and tokens.
+Useful work is what the mask and the formula need, not what an implementation executes. Compare
+counts of the same function only; across families compare seconds and tokens.
 """
 
 from collections.abc import Mapping
@@ -26,12 +26,13 @@ MULTIPLIERS: Mapping[Pass, float] = {
     "prefill": 1.0,
     "decode": 1.0,
 }
-"""Each product of the forward pass has two in the backward pass; recomputation is no use."""
+"""Each product of the forward pass needs two in the backward pass; recomputation is not
+counted."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of a forward call. by: from the operator's or the mask's formula, or counted as it ran."""
+    """The work of a forward call, from a formula or counted during a run (`by`)."""
 
     flops: int
     exponentials: int
@@ -40,21 +41,21 @@ class Work:
 
 
 def operator_work(work: OperatorWork) -> Work:
-    """The work that an operator gives for a case."""
+    """Convert the work that an operator states for a case."""
     return Work(work.flops, work.exponentials, work.bytes, "formula")
 
 
 def attention_pairs(pattern: Pattern, queries: int, keys: int) -> int:
-    """Pairs that see each other: N (N + 1) / 2 in CS, else N M."""
+    """Return the number of visible pairs: N (N + 1) / 2 in CS, otherwise N M."""
     return queries * (queries + 1) // 2 if pattern == Pattern.CS else queries * keys
 
 
 def variant_work(module: Attention, point: Point, inputs: Mapping[str, Tensor]) -> Work:
     """Count a variant's layer with its projections.
 
-    An exact variant has 2 (N D^2 + M D^2) operations in the projections of queries and output,
-    keys and values each, and 4 E per visible pair and head. Any other is counted as it runs in
-    full precision, with fused attention unfolded.
+    An exact variant needs 2 N D^2 operations for each of the projections of queries and output,
+    2 M D^2 for each of those of keys and values, and 4 E per visible pair and head. The operations
+    of any other variant are counted while it runs, without fused attention.
     """
     keys = point.keys if point.pattern.cross and point.keys else point.length
     moved = sum(x.numel() for x in inputs.values()) + inputs["x"].numel()
@@ -73,7 +74,7 @@ def variant_work(module: Attention, point: Point, inputs: Mapping[str, Tensor]) 
 def of_pass(work: Work, passage: Pass) -> dict[str, Any]:
     """Scale a forward call's work to a pass.
 
-    A backward pass reads what the forward pass read and wrote, and writes as much again.
+    A backward pass reads what the forward pass read and wrote, and writes the same amount.
     """
     times = MULTIPLIERS[passage]
     return {

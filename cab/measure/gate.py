@@ -1,7 +1,8 @@
-"""Nothing is timed that is wrong: checks before and after timing, on inputs never seen before.
+"""Checks of outputs before and after timing, on new random inputs: wrong results get no time.
 
-A provider answers to its operator's float64 oracle, forward and in every gradient. A variant has
-its proof of conformance (`cab.running.gate`); here it must still answer like a twin built anew.
+An implementation is compared with its operator's float64 reference, in the output and every
+gradient. A variant is checked against the laws elsewhere (`cab.running.gate`); here its output is
+compared with that of a fresh copy.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,32 +12,32 @@ import torch
 from torch import Tensor
 
 from cab.errors import CabError
+from cab.measure.built import Built, BuiltOperator, BuiltVariant, build
 from cab.measure.operators import choose
 from cab.measure.passes import Passage
-from cab.measure.points import Point, SubjectName
-from cab.measure.subjects import Built, OperatorSubject, VariantSubject, build
+from cab.measure.points import MechanismName, Point
 from cab.seeding import generator
 
 TIMES = 2.0
-"""How often the rounding error of the definition, in the same dtype, a provider may have."""
+"""An implementation may have this many times the rounding error of the definition in its dtype."""
 SLACK = 8
-"""Units in the last place beside that, of the largest value."""
+"""Further units in the last place of the largest value that are allowed."""
 VANISHING = 0.1
-"""What is smaller than this share of the largest of output and gradients is measured by that."""
+"""Errors are relative to at least this share of the largest value of output and gradients."""
 LENGTH, BATCH = 130, 2
 ROWS = 24
-"""Queries that are looked at in a timed call."""
+"""Queries that are compared in a timed call."""
 NEAR: Mapping[torch.dtype, float] = {
     torch.float64: 1e-9,
     torch.float32: 1e-3,
     torch.float16: 1e-2,
     torch.bfloat16: 5e-2,
 }
-"""Relative error of timed calls: at full length the definition itself would not fit."""
+"""Allowed relative error of timed calls, whose length is too large to run the definition."""
 
 
 class Wrong(CabError):
-    """A subject that does not compute what it says; it gets no time."""
+    """A mechanism gives wrong results; it is not timed."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +48,27 @@ class Checked:
     limit: float
 
 
-def check_provider(name: SubjectName, point: Point, seed: object) -> Checked | None:
-    """Hold a provider against its oracle at a small size of the same point, twice.
+def check_implementation(name: MechanismName, point: Point, seed: object) -> Checked | None:
+    """Compare an implementation with its float64 reference at a small size, twice.
 
-    The second time the same tensors hold other numbers: an answer that was kept is then wrong.
+    The second call gets other numbers in the same tensors, which finds cached outputs.
 
     Raises:
         Wrong: an output or a gradient is off by more than allowed, or not finite.
     """
     if not name.operator:
         return None
-    subject = build(name, _small(point))
-    assert isinstance(subject, OperatorSubject)
-    inputs, worst = subject.draw((seed, "first")), Checked(0.0, 1.0)
+    mechanism = build(name, _small(point))
+    assert isinstance(mechanism, BuiltOperator)
+    inputs, worst = mechanism.draw((seed, "first")), Checked(0.0, 1.0)
     for turn in ("first", "second"):
         if turn == "second":
-            _refill(inputs, subject.draw((seed, "second")))
-        for what, error, limit in _errors(subject, inputs):
+            _refill(inputs, mechanism.draw((seed, "second")))
+        for what, error, limit in _errors(mechanism, inputs):
             if not error <= limit:
                 raise Wrong(
-                    f"{name.label} is wrong at {subject.point.title}, {turn} call: {what} is off "
-                    f"by {error:.2g} of the largest value, {limit:.2g} is allowed."
+                    f"{name.label} is wrong at {mechanism.point.title}, {turn} call: the relative "
+                    f"error of {what} is {error:.2g} ({limit:.2g} is allowed)."
                 )
             if error / limit > worst.error / worst.limit:
                 worst = Checked(error, limit)
@@ -75,26 +76,26 @@ def check_provider(name: SubjectName, point: Point, seed: object) -> Checked | N
 
 
 def check_timed(passage: Passage, last_sample: int, last_result: object, seed: object) -> None:
-    """Hold what was timed against the oracle (a variant: against a twin), after timing.
+    """Compare timed outputs with the float64 reference (a variant: with a fresh copy of it).
 
-    First the answer of the last sample, then the same tensors with numbers never seen before.
+    First the output of the last sample, then outputs for new numbers in the same tensors.
 
     Raises:
-        Wrong: an answer is off, or not finite.
+        Wrong: an output is off by more than allowed, or not finite.
     """
-    subject = passage.subject
-    if passage.name in ("prefill", "decode") and isinstance(subject, VariantSubject):
-        _must_be_finite(subject, last_result)
+    mechanism = passage.mechanism
+    if passage.name in ("prefill", "decode") and isinstance(mechanism, BuiltVariant):
+        _must_be_finite(mechanism, last_result)
         return
     with torch.no_grad():
         if isinstance(last_result, Tensor) and passage.name != "bwd":
             given = passage.inputs[last_sample % len(passage.inputs)]
-            _compare_timed(subject, given, last_result, "the last timed answer")
+            _compare_timed(mechanism, given, last_result, "the last timed output")
         for i, given in enumerate(passage.inputs):
-            _refill(given, subject.draw((seed, "after", i)))
+            _refill(given, mechanism.draw((seed, "after", i)))
             out = passage.forward(i)
-            _compare_timed(subject, given, out, "an answer to new numbers, after timing,")
-    _must_be_finite(subject, last_result)
+            _compare_timed(mechanism, given, out, "an output for new inputs after timing")
+    _must_be_finite(mechanism, last_result)
 
 
 def _small(point: Point) -> Point:
@@ -112,22 +113,22 @@ def _refill(inputs: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> None
 
 
 def _errors(
-    subject: OperatorSubject, inputs: Mapping[str, Tensor]
+    mechanism: BuiltOperator, inputs: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, float, float]]:
     """Yield (what, error, limit) of the output and, only then, of each gradient."""
-    case, operator = subject.case, subject.operator
-    rows = torch.arange(case.queries, device=subject.point.device)
+    case, operator = mechanism.case, mechanism.operator
+    rows = torch.arange(case.queries, device=mechanism.point.device)
     wide = {name: x.detach().double() for name, x in inputs.items()}
     plain = choose(operator, operator.plain, case).prepare(case)
-    differentiable = subject.provider.differentiable
-    eps = torch.finfo(getattr(torch, subject.point.dtype)).eps
+    differentiable = mechanism.implementation.differentiable
+    eps = torch.finfo(getattr(torch, mechanism.point.dtype)).eps
     true = _results(lambda given: operator.oracle(given, case, rows), wide, differentiable)
     rounded = _results(lambda given: plain(**given), inputs, differentiable)
     truths, rounding = dict(true), dict(rounded)
     # A gradient that vanishes (of a query that sees one key) has no scale of its own.
     least = VANISHING * max(float(truth.abs().amax()) for truth in truths.values())
     _poison(truths["the output"], inputs)
-    for what, got in _results(subject.forward, inputs, differentiable):
+    for what, got in _results(mechanism.forward, inputs, differentiable):
         own = _error(rounding[what], truths[what], least)
         yield what, _error(got, truths[what], least), TIMES * own + SLACK * eps
 
@@ -149,12 +150,12 @@ def _results(
 
 
 def _error(got: Tensor, truth: Tensor, least: float = 0.0) -> float:
-    """The largest difference, in units of the largest true entry (of `least` at least)."""
+    """Return the largest difference, relative to the largest true entry or to `least`."""
     return _largest(got.double() - truth, truth.abs().amax().clamp(min=max(least, 1e-30)))
 
 
 def _poison(like: Tensor, inputs: Mapping[str, Tensor]) -> None:
-    """Leave NaN in the memory that the next output is likely to get."""
+    """Fill with NaN the memory that the next output is likely to reuse."""
     for _ in range(3):
         torch.full(
             like.shape, torch.nan, device=like.device, dtype=next(iter(inputs.values())).dtype
@@ -162,39 +163,39 @@ def _poison(like: Tensor, inputs: Mapping[str, Tensor]) -> None:
 
 
 def _largest(difference: Tensor, scale: Tensor) -> float:
-    """The largest entry in units of the scale; infinite if one is not a number."""
+    """Return the largest entry in units of the scale; infinite if one is NaN."""
     value = (difference.abs().amax() / scale).item()
     return value if value == value else float("inf")
 
 
-def _compare_timed(subject: Built, inputs: Mapping[str, Tensor], out: Tensor, what: str) -> None:
+def _compare_timed(mechanism: Built, inputs: Mapping[str, Tensor], out: Tensor, what: str) -> None:
     given = {name: x.detach() for name, x in inputs.items()}
-    if isinstance(subject, OperatorSubject):
-        queries = subject.case.queries
+    if isinstance(mechanism, BuiltOperator):
+        queries = mechanism.case.queries
         rows = (
             torch.linspace(0, queries - 1, min(ROWS, queries), device=out.device).long().unique()
         )
-        expected = subject.operator.oracle(given, subject.case, rows)
+        expected = mechanism.operator.oracle(given, mechanism.case, rows)
         got = out.detach()[:, :, rows].double()
     else:
-        assert isinstance(subject, VariantSubject)
-        twin = build(subject.name, subject.point)
-        assert isinstance(twin, VariantSubject)
-        twin.module.load_state_dict(subject.module.state_dict())
+        assert isinstance(mechanism, BuiltVariant)
+        twin = build(mechanism.name, mechanism.point)
+        assert isinstance(twin, BuiltVariant)
+        twin.module.load_state_dict(mechanism.module.state_dict())
         expected = twin.forward({name: x.clone() for name, x in given.items()}).double()
         got = out.detach().double()
     error, limit = _error(got, expected), NEAR[out.dtype]
     if not error <= limit:
         raise Wrong(
-            f"{subject.name.label} is wrong at {subject.point.title}: {what} is off by "
-            f"{error:.2g} of the largest value, {limit:.2g} is allowed. It keeps answers, or it "
-            f"is wrong at this length."
+            f"{mechanism.name.label} is wrong at {mechanism.point.title}: the relative error of "
+            f"{what} is {error:.2g} ({limit:.2g} is allowed). It caches outputs, or it is wrong "
+            f"at this length."
         )
 
 
-def _must_be_finite(subject: Built, result: object) -> None:
+def _must_be_finite(mechanism: Built, result: object) -> None:
     from torch.utils._pytree import tree_leaves
 
     for leaf in tree_leaves(result):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and not leaf.isfinite().all():
-            raise Wrong(f"{subject.name.label} gave numbers that are not finite when timed.")
+            raise Wrong(f"{mechanism.name.label} returned NaN or infinity while it was timed.")

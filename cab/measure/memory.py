@@ -1,4 +1,4 @@
-"""Memory of a pass: what it needs at most, beside its outputs, and keeps for the backward pass."""
+"""Memory of a pass: its peak, its workspace, and what it keeps for the backward pass."""
 
 import gc
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._pytree import tree_leaves
 
 from cab.conformance.counting import Counter
+from cab.measure.built import bytes_of
 from cab.measure.passes import Passage
-from cab.measure.subjects import bytes_of
 
 
 class MadeCounter(Counter):
-    """Counts what operations make, and nothing that was there before.
+    """Counts the storages that operations allocate, and no earlier ones.
 
-    Inputs, parameters and what an earlier forward pass saved come in as arguments first; a view
-    of them makes nothing.
+    Inputs, parameters and saved tensors of an earlier forward pass are known as arguments of
+    operations, so that views of them are not counted.
     """
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Note the arguments as known, then count the operation."""
+        """Register the arguments as known, then count the operation."""
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, Tensor):
                 storage = StorageWeakRef(leaf.untyped_storage())
@@ -37,12 +37,16 @@ class MadeCounter(Counter):
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. peak: the most that the pass made and held at once, outputs included.
+    """Memory in bytes.
 
-    workspace is peak without outputs. saved is what autograd's saved tensors hold for the
-    backward pass, over distinct storages that are no inputs or parameters. held is what is alive
-    after a forward pass beside inputs and output, which also counts what checkpoints keep in
-    closures. state is the decode state.
+    Attributes:
+        peak: the most that the pass allocated and held at once, including outputs.
+        outputs: the size of the outputs; `workspace` is the peak without them.
+        saved: the saved tensors of autograd, over distinct storages other than inputs and
+            parameters.
+        held: what is alive after a forward pass besides inputs and output, including what
+            checkpoints keep in closures.
+        state: the size of the decoding state.
     """
 
     peak: int
@@ -53,15 +57,15 @@ class Memory:
 
     @property
     def workspace(self) -> int:
-        """Peak less outputs."""
+        """The peak without the outputs."""
         return max(0, self.peak - self.outputs)
 
 
 def measure_memory(passage: Passage) -> Memory:
-    """Run the pass once more and count its bytes.
+    """Run the pass once more and measure its memory.
 
-    On a CPU the storages that operations make are counted (what a fused kernel takes inside
-    itself is not seen); on CUDA the allocator is asked.
+    On a CPU the storages that operations allocate are counted, without the internal buffers of
+    fused kernels; on CUDA the allocator reports the peak.
     """
     call = passage.call(0)
     peak, result = _peak(passage, call)
@@ -74,7 +78,7 @@ def measure_memory(passage: Passage) -> Memory:
 
 
 def _peak(passage: Passage, call: Any) -> tuple[int, Any]:
-    if passage.subject.point.device.startswith("cuda"):
+    if passage.mechanism.point.device.startswith("cuda"):
         gc.collect()
         torch.cuda.synchronize()
         base = torch.cuda.memory_allocated()
@@ -99,20 +103,20 @@ def _saved(passage: Passage) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        out = passage.subject.forward(given)  # alive, so that no storage is counted twice
+        out = passage.mechanism.forward(given)  # kept alive, so that no storage is counted twice
     del out
     return sum(kept.values())
 
 
 def _held(passage: Passage) -> int:
     given = passage.inputs[0]
-    if passage.subject.point.device.startswith("cuda"):
+    if passage.mechanism.point.device.startswith("cuda"):
         gc.collect()
         base = torch.cuda.memory_allocated()
-        out = passage.subject.forward(given)
+        out = passage.mechanism.forward(given)
         torch.cuda.synchronize()
         return max(0, torch.cuda.memory_allocated() - base - bytes_of(out))
     with MadeCounter() as counter:
-        out = passage.subject.forward(given)
+        out = passage.mechanism.forward(given)
     alive = sum(size for storage, size in counter.live.values() if not storage.expired())
     return max(0, alive - bytes_of(out))

@@ -1,4 +1,4 @@
-"""Operators as the harness sees them: found below a package, used through this interface alone."""
+"""The interface of operators, and their discovery below a package."""
 
 import importlib
 import importlib.util
@@ -23,7 +23,7 @@ class Case(Protocol):
 
 
 class Work(Protocol):
-    """What a forward call cannot do without."""
+    """The necessary work of a forward call."""
 
     @property
     def flops(self) -> int:
@@ -35,15 +35,15 @@ class Work(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Bytes in and out, each once."""
+        """Bytes of inputs and output, each once."""
 
 
-class Provider(Protocol):
+class Implementation(Protocol):
     """One implementation of an operator."""
 
     @property
     def prepare(self) -> Callable[[Any], Callable[..., Tensor]]:
-        """Build what is not the call itself, and return the call."""
+        """Prepare masks and the like for a case, and return the call."""
 
     @property
     def differentiable(self) -> bool:
@@ -51,7 +51,7 @@ class Provider(Protocol):
 
 
 class Operator(Protocol):
-    """A function of named tensors, its definition and its providers."""
+    """A function of named tensors, its definition and its implementations."""
 
     @property
     def name(self) -> str:
@@ -63,27 +63,27 @@ class Operator(Protocol):
 
     @property
     def oracle(self) -> Callable[[Mapping[str, Tensor], Any, Tensor], Tensor]:
-        """Answer some queries in float64."""
+        """Compute the outputs of some queries in float64."""
 
     @property
     def work(self) -> Callable[[Any], Work]:
-        """Count a case's work."""
+        """Count the work of a case."""
 
     @property
-    def providers(self) -> Mapping[str, Provider]:
+    def implementations(self) -> Mapping[str, Implementation]:
         """The implementations, by name."""
 
     @property
     def plain(self) -> str:
-        """The provider that is the definition, in the inputs' own dtype."""
+        """The name of the implementation that is the definition in the inputs' dtype."""
 
-    def choose(self, name: str, case: Any) -> Provider:
-        """Return a provider, or raise."""
+    def choose(self, name: str, case: Any) -> Implementation:
+        """Return an implementation that can run a case."""
 
 
 @lru_cache(maxsize=1)
 def operators() -> Mapping[str, Operator]:
-    """Every operator of the package, by name."""
+    """Return every operator of the package, by name."""
     package = importlib.import_module(PACKAGE)
     found: dict[str, Operator] = {}
     for module in pkgutil.iter_modules(package.__path__):
@@ -96,7 +96,11 @@ def operators() -> Mapping[str, Operator]:
 
 
 def get_operator(name: str) -> Operator:
-    """Return an operator; an unknown name raises with the nearest ones."""
+    """Return an operator by name.
+
+    Raises:
+        UnknownName: there is no such operator; the message suggests similar names.
+    """
     known = operators()
     if name not in known:
         raise UnknownName("operator", name, known)
@@ -108,16 +112,18 @@ def make_case(**sizes: Any) -> Any:
     return importlib.import_module(f"{PACKAGE}.operator").Case(**sizes)
 
 
-def choose(operator: Operator, provider: str, case: Any) -> Provider:
-    """Return a provider that can run a case.
+def choose(operator: Operator, implementation: str, case: Any) -> Implementation:
+    """Return an implementation that can run a case.
 
     Raises:
-        UnknownName: there is none of that name.
-        Unsupported: it cannot run the case; the message says why.
+        UnknownName: there is no such implementation.
+        Unsupported: the implementation cannot run the case; the message says why.
     """
-    if provider not in operator.providers:
-        raise UnknownName(f"provider of {operator.name}", provider, operator.providers)
+    if implementation not in operator.implementations:
+        raise UnknownName(
+            f"implementation of {operator.name}", implementation, operator.implementations
+        )
     try:
-        return operator.choose(provider, case)
+        return operator.choose(implementation, case)
     except ValueError as error:
         raise Unsupported(str(error)) from None

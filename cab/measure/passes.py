@@ -1,4 +1,4 @@
-"""The calls that are timed: each sample is prepared, then only the pass itself runs."""
+"""The timed calls: each sample is prepared first, then the pass alone runs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,31 +6,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cab.measure.subjects import Built, Inputs
+from cab.measure.built import Built, Inputs
 
 INPUT_SETS = 3
-"""Samples rotate over this many inputs: an answer kept from an earlier call is then wrong."""
+"""Samples rotate over this many inputs, so that cached outputs of earlier calls are found."""
 
 Call = Callable[[], Any]
 
 
 class Passage:
-    """A subject's pass over a few input sets.
+    """A pass of a mechanism over a few sets of inputs.
 
-    `call(i)` prepares sample i and returns what is to be timed. Gradients are taken of inputs and
-    parameters with respect to a random one from above, by `autograd.grad`: nothing accumulates,
-    and every backward pass has a graph of its own, built before the clock starts.
+    `call(i)` prepares sample i and returns the timed function. `autograd.grad` computes gradients
+    of inputs and parameters from a random output gradient: nothing accumulates, and every backward
+    pass has its own graph, which is built before the clock starts.
     """
 
-    def __init__(self, subject: Built, sets: int = INPUT_SETS) -> None:
-        self.subject, self.name = subject, subject.point.passage
+    def __init__(self, mechanism: Built, sets: int = INPUT_SETS) -> None:
+        self.mechanism, self.name = mechanism, mechanism.point.passage
         self.state_bytes: int | None = None
-        self.inputs = [subject.draw(("set", i)) for i in range(sets)]
-        self._run: Callable[[Inputs], Any] = subject.forward
+        self.inputs = [mechanism.draw(("set", i)) for i in range(sets)]
+        self._run: Callable[[Inputs], Any] = mechanism.forward
         if self.name == "decode":
-            self._run, self.state_bytes = subject.decoding()
+            self._run, self.state_bytes = mechanism.decoding()
         elif self.name == "prefill":
-            self._run = subject.prefilling()
+            self._run = mechanism.prefilling()
         self.differentiates = self.name in ("fwd", "bwd", "fwd_bwd")
         if self.differentiates:
             for given in self.inputs:
@@ -39,13 +39,13 @@ class Passage:
         self._above: Tensor | None = None
 
     def wanted(self, given: Inputs) -> Sequence[Tensor]:
-        """What is differentiated."""
-        return [*given.values(), *self.subject.parameters()]
+        """Return the tensors that are differentiated."""
+        return [*given.values(), *self.mechanism.parameters()]
 
     def forward(self, sample: int) -> Tensor:
-        """Answer a sample's inputs without recording a graph."""
+        """Compute the output of a sample without recording a graph."""
         with torch.no_grad():
-            return self.subject.forward(self.inputs[sample % len(self.inputs)])
+            return self.mechanism.forward(self.inputs[sample % len(self.inputs)])
 
     def call(self, sample: int) -> Call:
         """Prepare a sample."""

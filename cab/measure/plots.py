@@ -1,6 +1,6 @@
 """Plots of measurements: time, memory and tokens per second against length, as SVG.
 
-The same rows give the same file, byte by byte.
+The same rows give the same file, byte for byte.
 """
 
 from collections import defaultdict
@@ -62,9 +62,11 @@ def _draw(rows: Sequence[BenchRow], name: str, path: Path) -> None:
             curves[row.subject][row.length] = number
     with figure(path, size=(6.4, 4.2)) as grid:
         axes = grid[0, 0]
-        for subject in sorted(curves):
-            lengths = sorted(curves[subject])
-            axes.plot(lengths, [curves[subject][n] for n in lengths], marker="o", label=subject)
+        for mechanism in sorted(curves):
+            lengths = sorted(curves[mechanism])
+            axes.plot(
+                lengths, [curves[mechanism][n] for n in lengths], marker="o", label=mechanism
+            )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xlabel("length, tokens")
@@ -77,7 +79,7 @@ def _draw(rows: Sequence[BenchRow], name: str, path: Path) -> None:
 
 
 def _mark_crossings(axes: Any, rows: Sequence[BenchRow], quantity: Quantity) -> None:
-    """A dashed line where a candidate begins to cost less than a baseline."""
+    """Draw a dashed line from which on a candidate costs less than a baseline."""
     candidates = sorted({row.subject for row in rows if row.role == "candidate"})
     baselines = sorted({name for row in rows for name in row.against})
     for candidate in candidates:

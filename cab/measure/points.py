@@ -1,4 +1,7 @@
-"""What is measured: a subject (a variant, or a provider of an operator) at a point of the grid."""
+"""What is measured: a mechanism at a point of the grid.
+
+A mechanism is a variant, or one implementation of an operator.
+"""
 
 import hashlib
 import json
@@ -17,8 +20,8 @@ Dtype = Literal["float64", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class SubjectName:
-    """A variant with its settings, or an operator's provider (`operator` is then set)."""
+class MechanismName:
+    """A variant with its settings, or an implementation of `operator` if that is set."""
 
     name: str
     operator: str = ""
@@ -36,11 +39,11 @@ class SubjectName:
 
 @dataclass(frozen=True)
 class Point:
-    """A place in the grid: pattern, pass, sizes, dtype, device.
+    """A point of the grid: pattern, pass, sizes, dtype, device.
 
-    length is the number of queries, and of keys unless `keys` says otherwise (cross patterns, or
-    a causal rectangle of an operator, whose alignment then matters). decode answers one token
-    after `length` of them.
+    length is the number of queries; keys is the number of keys, or 0 if it is the same. An
+    operator with a causal mask and different numbers of queries and keys also needs `alignment`.
+    The pass decode computes one token after a prefix of `length` tokens.
     """
 
     pattern: Pattern
@@ -59,7 +62,7 @@ class Point:
 
     @property
     def tokens(self) -> int:
-        """Tokens that one call answers."""
+        """Tokens that one call computes."""
         return self.batch * (1 if self.passage == "decode" else self.length)
 
     @property
@@ -68,14 +71,14 @@ class Point:
         return f"{self.pattern} {self.passage} at {self.length:,} tokens, batch {self.batch}"
 
     def key(self) -> str:
-        """A short name for files and generators."""
+        """Return a short hash for file names and random generators."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to sample: at least `samples` of each subject, more while there is time."""
+    """Limits of a cell: `samples` per mechanism at least, more for about `seconds` if noisy."""
 
     samples: int = 30
     seconds: float = 1.0
@@ -86,14 +89,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Cell:
-    """One process: a point and the subjects that are timed there side by side.
+    """One process: a point and the mechanisms that are timed there side by side.
 
-    candidates are the labels of what is under test, baselines of what it is compared with; a
-    subject may be both.
+    candidates holds the labels of the mechanisms under test, baselines of those that they are
+    compared with; a mechanism may be both.
     """
 
     point: Point
-    subjects: tuple[SubjectName, ...]
+    mechanisms: tuple[MechanismName, ...]
     candidates: frozenset[str]
     baselines: frozenset[str]
     limits: Limits
@@ -102,13 +105,13 @@ class Cell:
 
 
 def grid_of(length: int) -> tuple[int, int]:
-    """The picture (height, width) of `length` tokens that is nearest to a square."""
+    """Return the (height, width) of the image with `length` tokens that is nearest to a square."""
     height = next(h for h in range(math.isqrt(length), 0, -1) if length % h == 0)
     return height, length // height
 
 
 def sizes(point: Point, heads: int | None = None) -> dict[str, Any]:
-    """The sizes of an operator's case at a point."""
+    """Return the sizes of an operator's case at a point."""
     import torch
 
     heads = heads or point.heads

@@ -1,4 +1,4 @@
-"""The protocol: which cells there are, each in a process of its own, in random order."""
+"""The measurement protocol: each cell runs in its own process, in random order."""
 
 import shlex
 import sys
@@ -11,9 +11,9 @@ from random import Random
 from typing import Any
 
 from cab.errors import CabError, Unsupported
-from cab.measure.cell import identity, work
+from cab.measure.cell import row_key, work
 from cab.measure.operators import choose, get_operator, make_case
-from cab.measure.points import Cell, Limits, Pass, Point, SubjectName, sizes
+from cab.measure.points import Cell, Limits, MechanismName, Pass, Point, sizes
 from cab.measure.record import BenchRow, Status
 from cab.records.sources import source_hash
 from cab.registry import Registry
@@ -31,10 +31,10 @@ PLACE = (
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured. tokens > 0 keeps batch x length constant instead of the batch."""
+    """What to measure. If tokens > 0, batch x length is constant instead of the batch."""
 
-    candidates: Sequence[SubjectName]
-    baselines: Sequence[SubjectName]
+    candidates: Sequence[MechanismName]
+    baselines: Sequence[MechanismName]
     template: Point
     lengths: Sequence[int]
     passes: Sequence[Pass]
@@ -47,42 +47,42 @@ class Request:
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """The cells, in the order of the grid, and a sentence for each thing that was left out."""
+    """The cells in the order of the grid, and a message for each combination that is skipped."""
 
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...]
 
 
 def plan(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
-    """Lay out the grid.
+    """List the cells of a request.
 
     Raises:
-        CabError: an unknown name, or a pattern, asked for by name, that no candidate offers.
+        CabError: a name is unknown, or no candidate supports a requested pattern.
     """
     cells, left_out = [], dict[str, None]()
     for pattern in request.patterns or tuple(Pattern):
         for passage in request.passes:
             if passage in DECODING and not pattern.causal:
-                left_out[f"{passage} is left out in {pattern}: only causal patterns decode."] = (
-                    None
-                )
+                left_out[
+                    f"Skipping {passage} in {pattern}: only causal patterns decode token by token."
+                ] = None
                 continue
             point = replace(request.template, pattern=pattern, passage=passage)
             offered = [c for c in request.candidates if offers(c, point, variants)]
             if not offered:
                 names = ", ".join(one.label for one in request.candidates)
-                sentence = f"{names} does not offer {pattern} ({pattern.words})."
+                sentence = f"{names} does not support {pattern} ({pattern.words})."
                 if request.patterns:
                     raise Unsupported(sentence)
                 continue
             beside = [one for one in request.baselines if offers(one, point, variants)]
-            subjects = tuple({one.label: one for one in (*offered, *beside)}.values())
+            mechanisms = tuple({one.label: one for one in (*offered, *beside)}.values())
             for length in request.lengths:
                 batch = max(1, request.tokens // length) if request.tokens else point.batch
                 cells.append(
                     Cell(
                         replace(point, length=length, batch=batch),
-                        subjects,
+                        mechanisms,
                         frozenset(one.label for one in offered),
                         frozenset(one.label for one in beside),
                         request.limits,
@@ -91,15 +91,15 @@ def plan(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
                     )
                 )
     if not cells:
-        raise CabError("Nothing is left to measure. " + " ".join(left_out))
+        raise CabError("There is nothing to measure. " + " ".join(left_out))
     return BenchPlan(tuple(cells), tuple(left_out))
 
 
 def plan_apart(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
-    """Lay out a grid for each candidate alone: one that ends its process stops no other.
+    """List separate cells for each candidate, so that a crash of one does not stop the others.
 
-    Patterns that a candidate does not offer are passed over; if that leaves nothing of what is
-    asked for, the candidate is left out, and said so.
+    Patterns that a candidate does not support are skipped. If none remains, the candidate is
+    skipped with a message.
     """
     cells, left_out = list[Cell](), dict[str, None]()
     for candidate in request.candidates:
@@ -120,37 +120,37 @@ def plan_apart(request: Request, variants: Registry[VariantCard]) -> BenchPlan:
 
 
 def remaining(cells: Iterable[Cell], rows: Iterable[BenchRow]) -> list[Cell]:
-    """Return the cells of which a candidate has no row yet."""
+    """Return the cells in which a candidate has no row yet."""
     done = {_place(vars(row)) for row in rows}
     return [
         cell
         for cell in cells
         if any(
-            name.label in cell.candidates and _place(identity(cell, name)) not in done
-            for name in cell.subjects
+            name.label in cell.candidates and _place(row_key(cell, name)) not in done
+            for name in cell.mechanisms
         )
     ]
 
 
 def without(rows: Iterable[BenchRow], again: Iterable[BenchRow]) -> list[BenchRow]:
-    """Return rows without those of candidates that have been measured again, in whole cells.
+    """Return the rows of candidates that are not in `again`, and all rows of baselines.
 
-    A baseline has a row in every cell that it was measured in.
+    A baseline has a row in every cell in which it was measured.
     """
     newer = {_place(vars(row)) for row in again if row.role == "candidate"}
     return [row for row in rows if _place(vars(row)) not in newer]
 
 
 def _place(fields: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells one row of the grid from another."""
+    """Return the fields that identify a row of the grid."""
     return tuple(fields[name] for name in PLACE)
 
 
-def offers(name: SubjectName, point: Point, variants: Registry[VariantCard]) -> bool:
-    """Whether a subject can be in a pattern at all; what it refuses later becomes its row.
+def offers(name: MechanismName, point: Point, variants: Registry[VariantCard]) -> bool:
+    """Whether a mechanism supports the pattern of a point; other refusals become rows.
 
     Raises:
-        UnknownName: there is no such variant, operator or provider.
+        UnknownName: the variant, operator or implementation does not exist.
     """
     if not name.operator:
         return point.pattern in variants.card(name.name).patterns
@@ -158,14 +158,14 @@ def offers(name: SubjectName, point: Point, variants: Registry[VariantCard]) -> 
     try:
         choose(operator, name.name, make_case(**sizes(point)))
     except Unsupported:
-        # In CS every operator is at home: there a refusal is worth a row, with its reason.
+        # Every operator has a definition in CS, so a refusal there becomes a row with its reason.
         return point.pattern == Pattern.CS
     return True
 
 
 @dataclass
 class Runner:
-    """Runs cells and hands out their rows."""
+    """Runs cells and returns their rows."""
 
     context: ForkServerContext
     variants: Registry[VariantCard]
@@ -175,7 +175,7 @@ class Runner:
     invocation: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     def run(self, cells: Iterable[Cell], seed: int = 0) -> list[BenchRow]:
-        """Measure cells in a random order, so that a drift of the machine favours no length."""
+        """Measure cells in random order, so that drift of the machine favours no length."""
         shuffled = list(cells)
         Random(seed).shuffle(shuffled)
         rows = []
@@ -184,7 +184,7 @@ class Runner:
         return rows
 
     def run_cell(self, cell: Cell) -> list[BenchRow]:
-        """Measure one cell in a process of its own; if that dies, its rows say so."""
+        """Measure one cell in its own process; if the process dies, the rows report it."""
         self.started(cell)
         here, there = self.context.Pipe(duplex=False)
         process = self.context.Process(target=work, args=(cell, there))
@@ -195,10 +195,16 @@ class Runner:
             if here.poll(max(0.0, deadline - time.monotonic())):
                 rows: list[BenchRow] = here.recv()
             else:
-                rows = _lost(cell, "timeout", "the cell had not ended when its time was over.")
+                rows = _lost(
+                    cell,
+                    "timeout",
+                    "the cell was still running at its time limit; raise --time-limit.",
+                )
         except EOFError:
             process.join()
-            said = f"the cell's process ended with status {process.exitcode} before it was done"
+            said = (
+                f"the cell's process ended with status {process.exitcode} before it was finished"
+            )
             rows = _lost(cell, "error", said + "; -9 often means that memory ran out.")
         finally:
             if process.is_alive():
@@ -210,7 +216,7 @@ class Runner:
         return rows
 
     def _signed(self, row: BenchRow) -> BenchRow:
-        """Add what the parent knows: the source, the command, the revision."""
+        """Add what the parent process knows: source hash, command, revision."""
         revision, dirty = git_state()
         hashed = None if row.operator else source_hash(self.variants.entry(row.name).path)
         return row.model_copy(
@@ -227,5 +233,5 @@ class Runner:
 
 def _lost(cell: Cell, status: Status, message: str) -> list[BenchRow]:
     return [
-        BenchRow(**identity(cell, name), status=status, message=message) for name in cell.subjects
+        BenchRow(**row_key(cell, name), status=status, message=message) for name in cell.mechanisms
     ]

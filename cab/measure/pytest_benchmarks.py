@@ -1,21 +1,21 @@
-"""Rows from what pytest-benchmark measured, such as the suites in `tests/benchmarks`."""
+"""Rows from pytest-benchmark results, such as the suites in `tests/benchmarks`."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from cab.errors import CabError
-from cab.measure.cell import identity
-from cab.measure.points import Cell, Limits, Point, SubjectName
+from cab.measure.cell import row_key
+from cab.measure.points import Cell, Limits, MechanismName, Point
 from cab.measure.record import BenchRow, Timing
 from cab.measure.statistics import noise_floor, summarise
 from cab.taxonomy import Pattern
 
 
-def extra_info(name: SubjectName, point: Point, timer: str) -> dict[str, Any]:
-    """What a benchmark keeps beside its samples, so that a row can be made of it."""
+def extra_info(name: MechanismName, point: Point, timer: str) -> dict[str, Any]:
+    """Return the `extra_info` that a benchmark must store so that a row can be made of it."""
     return {
-        "subject": {"name": name.name, "operator": name.operator, "options": dict(name.options)},
+        "mechanism": {"name": name.name, "operator": name.operator, "options": dict(name.options)},
         "point": {**vars(point), "pattern": str(point.pattern)},
         "timer": timer,
     }
@@ -25,7 +25,7 @@ def rows_of(document: Mapping[str, Any], threads: int) -> list[BenchRow]:
     """Turn the document of `--benchmark-json` into rows, without memory and work.
 
     Raises:
-        CabError: a benchmark carries no `extra_info` of this module, or no samples.
+        CabError: a benchmark has no `extra_info` of this module, or no samples.
     """
     return [_row(one, threads) for one in _benchmarks(document)]
 
@@ -34,8 +34,8 @@ def _benchmarks(document: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     for one in document.get("benchmarks", ()):
         if "point" not in one.get("extra_info", {}) or not one.get("stats", {}).get("data"):
             raise CabError(
-                f"The benchmark {one.get('fullname', '?')} says not where in the grid it stands, "
-                f"or holds no samples; keep them with --benchmark-save-data."
+                f"The benchmark {one.get('fullname', '?')} has no `extra_info` of CAB or no "
+                f"samples; save samples with --benchmark-save-data."
             )
         yield one
 
@@ -43,7 +43,7 @@ def _benchmarks(document: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
 def _row(one: Mapping[str, Any], threads: int) -> BenchRow:
     info = one["extra_info"]
     point = Point(**{**info["point"], "pattern": Pattern(info["point"]["pattern"])})
-    name = SubjectName(**info["subject"])
+    name = MechanismName(**info["mechanism"])
     samples = [float(x) for x in one["stats"]["data"]]
     label = frozenset([name.label])
     cell = Cell(point, (name,), label, frozenset(), Limits(), 0, threads)
@@ -64,5 +64,5 @@ def _row(one: Mapping[str, Any], threads: int) -> BenchRow:
         launch_bound=False,
         noise_floor=noise_floor(samples),
     )
-    fields = {**identity(cell, name), "measured": datetime.now(UTC)}
+    fields = {**row_key(cell, name), "measured": datetime.now(UTC)}
     return BenchRow(**fields, status="ok", timing=timing)

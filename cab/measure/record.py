@@ -1,4 +1,4 @@
-"""The row of `cab bench`: one subject at one point, with every sample that was taken."""
+"""The row of `cab bench`: one mechanism at one point, with all its samples."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from cab.records.store import Environment
 Status = Literal["ok", "oom", "timeout", "unsupported", "refused", "impossible", "error"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 FAILURES: tuple[Status, ...] = ("refused", "impossible", "error")
-"""Outcomes that fail a run; the others are answers."""
+"""Statuses that make `cab bench` exit with 1."""
 
 
 class _Part(BaseModel):
@@ -24,7 +24,7 @@ class _Part(BaseModel):
 
 
 class Timing(_Part):
-    """Seconds. samples are cold (caches flushed), warm are not; low and high hold the median."""
+    """Times in seconds. samples are cold; low and high bound the median's 95 % interval."""
 
     timer: str
     samples: tuple[Finite, ...]
@@ -54,7 +54,7 @@ class MemoryUse(_Part):
 
 
 class Work(_Part):
-    """Useful work of the pass, and the least time it takes here; see `cab.measure.flops`."""
+    """Useful work of the pass, and the least time it can take here; see `cab.measure.flops`."""
 
     flops: int
     flops_by: Literal["formula", "count"]
@@ -67,7 +67,7 @@ class Work(_Part):
 
 
 class MeasuredCeilings(_Part):
-    """The rates of this device that the ceiling stands on, per second."""
+    """The measured rates of this device, per second, from which the least time follows."""
 
     flops: Finite
     exponentials: Finite
@@ -75,7 +75,7 @@ class MeasuredCeilings(_Part):
 
 
 class Comparison(_Part):
-    """Time over the baseline's time, paired by round, and peak bytes over its peak bytes."""
+    """Time relative to the baseline's, paired by round, and peak memory relative to its."""
 
     time: Finite
     low: Finite
@@ -84,7 +84,7 @@ class Comparison(_Part):
 
 
 class BenchRow(_Part):
-    """What one subject gave at one point."""
+    """The result of one mechanism at one point; `subject` is the mechanism's label."""
 
     schema_version: Literal[1] = 1
     subject: str
@@ -128,24 +128,24 @@ class BenchRow(_Part):
 
     @property
     def disturbed(self) -> bool:
-        """Whether others held a core while it was sampled, for more than noise."""
+        """Whether other processes kept a thread waiting for too long while it was sampled."""
         return self.waited is not None and self.waited > MOST
 
     @model_validator(mode="after")
     def _timed_if_ok(self) -> "BenchRow":
         if (self.status in ("ok", "impossible")) != (self.timing is not None):
-            raise ValueError(f"status {self.status} does not go with the timing given")
+            raise ValueError(f"status {self.status} contradicts the timing")
         return self
 
 
 def write_rows(rows: Iterable[BenchRow], path: Path) -> None:
-    """Write rows to a file: one per line if it ends in .jsonl, else as one document.
+    """Write rows to a file: one per line if its name ends in .jsonl, otherwise one document.
 
     Raises:
         CabError: the file cannot be written.
     """
     try:
-        if path.suffix == ".jsonl":  # hours may stand there, which a kill may not take
+        if path.suffix == ".jsonl":  # a kill must not destroy hours of measurements
             with whole(path) as beside:
                 beside.write_text(_lines(rows), encoding="utf-8")
         else:  # it may be a pipe
@@ -157,7 +157,7 @@ def write_rows(rows: Iterable[BenchRow], path: Path) -> None:
 
 
 def append_rows(rows: Iterable[BenchRow], path: Path) -> None:
-    """Add rows to a file of one per line.
+    """Append rows to a file with one row per line.
 
     Raises:
         CabError: the file cannot be written.
@@ -175,11 +175,11 @@ def _lines(rows: Iterable[BenchRow]) -> str:
 
 
 def _unwritten(path: Path, error: OSError) -> CabError:
-    return CabError(f"The measurements cannot be written to {path}: {error}.")
+    return CabError(f"Cannot write the measurements to {path}: {error}.")
 
 
 def drop_cut_line(path: Path) -> bool:
-    """Cut off a last line that a killed process left without its end; say whether there was one.
+    """Remove an incomplete last line that a killed process left; return whether there was one.
 
     Raises:
         CabError: the file cannot be read or written.
@@ -196,10 +196,10 @@ def drop_cut_line(path: Path) -> bool:
 
 
 def read_rows(path: Path) -> list[BenchRow]:
-    """Read what `write_rows` wrote.
+    """Read the rows that `write_rows` wrote.
 
     Raises:
-        CabError: the file is not that.
+        CabError: the file cannot be read, or holds something else.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -210,4 +210,4 @@ def read_rows(path: Path) -> list[BenchRow]:
         return [BenchRow.model_validate(one) for one in content]
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         first = str(error).splitlines()[0]
-        raise CabError(f"{path} holds no measurements of `cab bench`: {first}.") from None
+        raise CabError(f"{path} is not a file of `cab bench` measurements: {first}.") from None

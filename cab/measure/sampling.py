@@ -1,4 +1,4 @@
-"""Sampling: warm up until times are steady, then take samples of all subjects in turn."""
+"""Warm up until times are steady, then sample all mechanisms in turn."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,16 +12,17 @@ from cab.measure.statistics import summarise
 from cab.measure.timers import Timer
 
 STEADY, WINDOW, MOST_WARM_CALLS = 0.05, 5, 100
-"""Warm: the medians of the last two windows of calls differ by less than this share."""
+"""Times are steady if the medians of the last two windows of calls differ by less than STEADY."""
 NARROW, MOST_ROUNDS = 0.01, 5
-"""More samples than asked for are taken until intervals are this narrow, at most so many times."""
+"""Sampling goes on until every interval is this narrow, up to MOST_ROUNDS x the requested
+samples."""
 FEWEST = 20
 WARM_SAMPLES = 20
 
 
 @dataclass
 class Taken:
-    """The samples of one subject in seconds, cold and warm, as they were taken."""
+    """The samples of one mechanism in seconds, cold and warm, in the order of measurement."""
 
     cold: list[float] = field(default_factory=list)
     host: list[float] = field(default_factory=list)
@@ -31,7 +32,7 @@ class Taken:
 
 
 def warm_up(passage: Passage, timer: Timer, seconds: float) -> float:
-    """Call until the running median is steady or the time is over; return the last median."""
+    """Call until the running median is steady or the time is up; return the last median."""
     times: list[float] = []
     started = time.perf_counter()
     while len(times) < MOST_WARM_CALLS:
@@ -52,10 +53,10 @@ def interleave(
     draw: Random,
     failed: Callable[[Passage, Exception], None],
 ) -> dict[Passage, Taken]:
-    """Sample subjects in turn, A B B A, from a random order, caches flushed before each sample.
+    """Sample mechanisms in turn (A B B A) in random order, with flushed caches.
 
-    A round goes through the subjects in one direction; the next round comes back. A subject that
-    raises is handed to `failed` and takes no further part.
+    Every other round goes through the mechanisms in reverse. A mechanism that raises an exception
+    is passed to `failed` and no longer sampled.
     """
     taken = {passage: Taken() for passage in passages}
     order = list(passages)
@@ -70,7 +71,7 @@ def interleave(
                 call = passage.call(rounds)
                 timer.flush()
                 reading = timer.read(call)
-            except Exception as error:  # the subject may raise anything
+            except Exception as error:  # the mechanism may raise anything
                 del taken[passage]
                 failed(passage, error)
                 continue
@@ -85,7 +86,7 @@ def interleave(
 
 
 def _warm_samples(passage: Passage, timer: Timer, seconds: float) -> list[float]:
-    """Times with the caches as the call before left them, always the same inputs."""
+    """Return times with the same inputs and warm caches."""
     samples: list[float] = []
     started = time.perf_counter()
     timer.read(passage.call(0))

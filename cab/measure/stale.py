@@ -1,4 +1,4 @@
-"""Rows of sources that have changed since: they tell of something that is no longer here."""
+"""Rows of variants whose source has changed since they were measured."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,9 @@ from cab.taxonomy import VariantCard
 def part_by_source(
     rows: Iterable[BenchRow], variants: Registry[VariantCard]
 ) -> tuple[list[BenchRow], list[BenchRow]]:
-    """Return the rows of sources as they are here, then those of others.
+    """Return the rows of the current sources, then the stale ones.
 
-    Operators have no source of their own, and a variant that is not here none to compare with:
-    their rows are kept.
+    Rows of operators, which have no source hash, and of unknown variants are kept.
     """
     sources = Sources()
     kept: list[BenchRow] = []

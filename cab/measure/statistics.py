@@ -1,4 +1,4 @@
-"""Statistics of timing samples: quantiles and intervals, with no random numbers."""
+"""Statistics of timing samples: quantiles and intervals, without random numbers."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def summarise(samples: Sequence[float]) -> Summary:
     """Summarise samples.
 
     Raises:
-        ValueError: there are none, or one is not finite.
+        ValueError: there are no samples, or one is not finite.
     """
     if not samples or not all(map(math.isfinite, samples)):
         raise ValueError("A summary needs at least one sample, all of them finite.")
@@ -41,7 +41,7 @@ def summarise(samples: Sequence[float]) -> Summary:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The quantile of sorted values, between neighbours linearly (numpy's default)."""
+    """Return a quantile of sorted values, interpolated linearly (numpy's default)."""
     place = share * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
@@ -87,24 +87,24 @@ def _at_least(n: int, chance: float, successes: int) -> float:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times a baseline's time a mechanism takes, with a 95 % interval."""
+    """A mechanism's time or memory divided by a baseline's, with a 95 % interval."""
 
     value: float
     low: float
     high: float
 
     @property
-    def cheaper(self) -> bool | None:
-        """Whether the mechanism is cheaper; None where the interval holds 1."""
+    def below_one(self) -> bool | None:
+        """Whether the ratio is significantly below 1; None if the interval contains 1."""
         if self.high < 1:
             return True
         return False if self.low > 1 else None
 
 
 def paired_ratio(samples: Sequence[float], baseline: Sequence[float]) -> Ratio:
-    """The median ratio of samples that were taken side by side, round by round.
+    """Return the median ratio of samples that were taken side by side, round by round.
 
-    What slows a machine for a while slows both samples of a round, and cancels.
+    Whatever slows the machine for a while slows both samples of a round, and cancels.
     """
     ratios = [a / b for a, b in zip(samples, baseline, strict=True)]
     summary = summarise(ratios)
@@ -112,9 +112,9 @@ def paired_ratio(samples: Sequence[float], baseline: Sequence[float]) -> Ratio:
 
 
 def noise_floor(samples: Sequence[float]) -> float:
-    """The ratio of a subject to itself (A/A): odd rounds over even ones, at least 1.
+    """Return the ratio of a mechanism to itself (A/A): odd rounds over even ones, at least 1.
 
-    A difference between two subjects below this is no difference.
+    Smaller differences between two mechanisms are noise.
     """
     if len(samples) < 2:
         return 1.0

@@ -1,4 +1,4 @@
-"""What the device does while a cell runs: clock, power, temperature. Nothing is ever set."""
+"""Clock, power and temperature of the device while a cell runs; they are read, never set."""
 
 import subprocess
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ ASKED = {
     "temperature_celsius": "temperature.gpu",
     "throttle_reasons": "clocks_throttle_reasons.active",
 }
-"""Names in a row, and nvidia-smi's for them. The reasons are bits, as NVML defines them."""
+"""Field names of a row, with nvidia-smi's names. The reasons are bits that NVML defines."""
 
 
 def device_state(device: str, moment: str) -> Mapping[str, float]:
-    """Read the GPU by nvidia-smi, which comes with its driver; a CPU has nothing to say here.
+    """Read the state of a GPU with nvidia-smi; empty for a CPU.
 
-    The names begin with the moment: `before_clock_mhz`.
+    Names start with the moment, as in `before_clock_mhz`.
     """
     if not device.startswith("cuda"):
         return {}
@@ -31,12 +31,12 @@ def device_state(device: str, moment: str) -> Mapping[str, float]:
             timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
-        return {}  # a row without them is still a row
+        return {}  # a row is valid without them
     return read_state(told.stdout, moment)
 
 
 def read_state(line: str, moment: str) -> dict[str, float]:
-    """Read nvidia-smi's line; what it does not know on a GPU (`[N/A]`) is left out."""
+    """Parse a line of nvidia-smi; values that a GPU does not report (`[N/A]`) are left out."""
     state = {}
     for name, word in zip(ASKED, line.strip().split(","), strict=False):
         word = word.strip()

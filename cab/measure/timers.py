@@ -1,4 +1,4 @@
-"""Timers: the best that a device offers, by name, with a cache that is flushed or left warm."""
+"""Timers for each device, with flushed or warm caches."""
 
 import os
 import time
@@ -12,19 +12,19 @@ from torch import Tensor
 
 Call = Callable[[], Any]
 FLUSHED = 2.0
-"""A flush touches a buffer of this many times the last-level cache."""
+"""A flush touches a buffer of this many times the size of the last-level cache."""
 CACHE_IF_UNKNOWN = 32 << 20
 LONGEST_SPIN, SPARE, FASTEST_CLOCK = 0.01, 1.5, 2.0e9
-"""A GPU spins for SPARE times as long as the host needed to issue the last call, seconds at most;
-in cycles of a clock that few GPUs exceed: on a slower one it spins longer."""
+"""A GPU spins SPARE times as long as the host needed to issue the last call (LONGEST_SPIN seconds
+at most). The spin is given in cycles of FASTEST_CLOCK, so that a slower GPU spins longer."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One timed call in seconds: on the device, and what each call of a loop of them would take.
+    """One timed call in seconds: on the device, and per call in a loop.
 
-    The latter is the host's time to issue the call where that is longer than the device's to do
-    it: the device then waits for launches.
+    In a loop a call takes the host's time to issue it if that is longer than the device's time:
+    the device then waits for launches.
     """
 
     seconds: float
@@ -38,14 +38,14 @@ class Timer(Protocol):
     name: str
 
     def flush(self) -> None:
-        """Make the caches of the device forget the inputs."""
+        """Remove the inputs from the caches of the device."""
 
     def read(self, call: Call) -> Reading:
         """Time one call."""
 
 
 class ProcessorTimer:
-    """CPU: the host's monotonic clock. The calls run to their end, so both times are one."""
+    """CPU: the monotonic clock. Calls are synchronous, so both times are the same."""
 
     name = "perf_counter"
 
@@ -67,10 +67,10 @@ class ProcessorTimer:
 
 
 class EventTimer:
-    """CUDA: events around the call, after a flush of twice the device's own L2.
+    """CUDA: events around the call, after a flush of twice the device's L2 cache.
 
-    The device spins while the host issues the call, so that between the events no launch is
-    waited for, however short the kernels are.
+    The device spins while the host issues the call, so that the time between the events includes
+    no wait for launches, however short the kernels are.
     """
 
     name = "cuda_events_queued"
@@ -81,11 +81,11 @@ class EventTimer:
         self._issuing = LONGEST_SPIN
 
     def flush(self) -> None:
-        """Write a buffer of twice the L2; in stream order, so no wait."""
+        """Write a buffer of twice the L2 cache, in stream order and without waiting."""
         self._buffer.zero_()
 
     def read(self, call: Call) -> Reading:
-        """Time one call. What the call itself waits for on the host counts, as it should."""
+        """Time one call, including its own waits for the host."""
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
         torch.cuda._sleep(int(SPARE * self._issuing * FASTEST_CLOCK))
@@ -101,12 +101,12 @@ class EventTimer:
 
 
 def choose_timer(device: str) -> Timer:
-    """The timer of a device: events on CUDA, the clock on a CPU."""
+    """Return the timer of a device: events on CUDA, the clock on a CPU."""
     return EventTimer() if device.startswith("cuda") else ProcessorTimer()
 
 
 def last_level_cache() -> int:
-    """Bytes of the CPU's last-level cache, as the kernel says, else a guess on the large side."""
+    """Return the size of the CPU's last-level cache in bytes, or a high estimate of it."""
     found = []
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
         text = path.read_text().strip()
@@ -117,5 +117,5 @@ def last_level_cache() -> int:
 
 
 def load_average() -> float | None:
-    """How many processes wanted to run in the last minute: a busy machine times others' work."""
+    """Return the load average of the last minute, or None where the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

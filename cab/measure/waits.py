@@ -1,7 +1,7 @@
-"""Whether a cell had the processor to itself: how long it was ready to run and did not.
+"""How long the threads of a cell were ready to run but had no core.
 
-A load says how many processes there were in the last minute; what a sample suffers from is that
-a thread waits for a core, or that the host of a virtual machine takes one away.
+The load average only counts processes of the last minute. A sample is disturbed if a thread waits
+for a core, or if the host of a virtual machine takes one away.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from pathlib import Path
 
 PROCESS, MACHINE = Path("/proc/self"), Path("/proc/stat")
 MOST = 0.05
-"""A cell of which a thread waited for more than this share of its time is measured again."""
+"""A row is disturbed if a thread waited for more than this share of the time."""
 
 
 @dataclass(frozen=True)
 class Waits:
-    """Seconds, counted since whenever: the clock, what each thread waited, what the host took."""
+    """Counters in seconds: clock, wait of each thread, time that the host took away."""
 
     clock: float
     threads: Mapping[str, float]
@@ -28,7 +28,7 @@ class Waits:
     def now(
         cls, process: Path = Path("/proc/self"), machine: Path = Path("/proc/stat")
     ) -> "Waits":
-        """Read them; where there is no /proc, nothing is known to have waited."""
+        """Read the counters; without /proc, no thread is known to have waited."""
         threads = {}
         for folder in process.glob("task/*"):
             with contextlib.suppress(OSError, ValueError, IndexError):  # a thread may have ended
@@ -41,9 +41,9 @@ class Waits:
         return cls(time.perf_counter(), threads, stolen)
 
     def share(self, before: "Waits") -> float | None:
-        """The share of the time since `before` for which the slowest thread had no core.
+        """Return the share of the time since `before` for which the slowest thread had no core.
 
-        All threads of a parallel operation wait for the slowest. None where nothing is known.
+        All threads of a parallel operation wait for the slowest. None without /proc.
         """
         elapsed = self.clock - before.clock
         if not self.threads or elapsed <= 0:

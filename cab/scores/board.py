@@ -36,9 +36,9 @@ class Board:
 
     scales holds the counting tasks. left_out says of each other task of the profile why it does
     not count, missing of which tasks, on which entries ran, the references have no result (of a
-    board without rows: all tasks of the score). band is the hull of the identity rows' intervals
-    and of 1: what one and the same function scores, by other code and other seeds; pattern_bands
-    is the same of each pattern.
+    board without rows: all tasks of the score). band is the hull of the reimplementation rows'
+    intervals and of 1: what one and the same function scores, by other code and other seeds;
+    pattern_bands is the same of each pattern.
     """
 
     profile: str
@@ -67,7 +67,7 @@ def make_board(
     """
     table = current(table, tasks, profile)
     reference = next(name for name, card in variants.items() if card.role == "reference")
-    zero = next(name for name, card in variants.items() if card.role == "zero")
+    zero = next(name for name, card in variants.items() if card.role == "no_attention")
     means = _means(table)
     scales, left_out = _scales(tasks, profile, means, (reference, zero))
     missing = {
@@ -83,14 +83,14 @@ def make_board(
     by_pattern = {
         pattern: {task for task in scales if tasks[task].pattern == pattern} for pattern in Pattern
     }
-    identities = [row for row in rows if row.role == "identity"]
-    by_own = {p: _band([row.patterns.get(p) for row in identities]) for p in Pattern}
+    reimplementations = [row for row in rows if row.role == "reimplementation"]
+    by_own = {p: _band([row.patterns.get(p) for row in reimplementations]) for p in Pattern}
     return Board(
         profile,
         rank(rows, by_pattern, together),
         scales,
         left_out,
-        _band([row.score for row in identities]),
+        _band([row.score for row in reimplementations]),
         {pattern: band for pattern, band in by_own.items() if band is not None},
         group_missing(missing, profile),
     )

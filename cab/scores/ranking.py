@@ -22,7 +22,7 @@ def rank(
     A pattern ranks the entries that have results on all of its tasks. Nothing is ranked on a
     scale whose own ends have too few seeds, and nobody who has nobody to be compared with.
     """
-    ends = [row for row in rows if row.role in ("reference", "zero")]
+    ends = [row for row in rows if row.role in ("reference", "no_attention")]
     entries = [row for row in rows if row.role == "entry" and row.score is not None]
     why = {row.entry: _obstacle(row, row.coverage.tasks, ends) for row in entries}
     places: dict[str, Place] = {}

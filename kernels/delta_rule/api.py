@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from cab.kernels._flash_linear_attention import fla_provider
+from cab.kernels._flash_linear_attention import fla_implementation
 from cab.kernels._offered import needs_triton
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
 from cab.kernels.linear.recurrent import token_by_token
 from cab.kernels.linear.recurrent_reference import delta_rule_reference
 from cab.kernels.operator import (
     Case,
+    Implementation,
     Inputs,
     Operator,
-    Provider,
     Run,
     Work,
     bytes_of_qkv,
@@ -68,11 +68,11 @@ OPERATOR = Operator(
     draw=draw,
     oracle=oracle,
     work=work,
-    providers={
-        "recurrent": Provider(lambda case: token_by_token(delta_rule_step)),
-        "chunked": Provider(_chunked),
-        "triton": Provider(_triton, needs_triton),
-        "fla": fla_provider("gated_delta_rule", "chunk_gated_delta_rule"),
+    implementations={
+        "recurrent": Implementation(lambda case: token_by_token(delta_rule_step)),
+        "chunked": Implementation(_chunked),
+        "triton": Implementation(_triton, needs_triton),
+        "fla": fla_implementation("gated_delta_rule", "chunk_gated_delta_rule"),
     },
     plain="recurrent",
     refuses=needs_square_causal,

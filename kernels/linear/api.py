@@ -7,14 +7,14 @@ past of one sequence (causal) or every key (self and cross). A feature map comes
 import torch
 from torch import Tensor
 
-from cab.kernels._flash_linear_attention import fla_provider
+from cab.kernels._flash_linear_attention import fla_implementation
 from cab.kernels._offered import needs_triton
 from cab.kernels.linear.chunked import CHUNK, causal_linear_attention
 from cab.kernels.operator import (
     Case,
+    Implementation,
     Inputs,
     Operator,
-    Provider,
     Run,
     Work,
     bytes_of_qkv,
@@ -64,7 +64,7 @@ def _triton(case: Case) -> Run:
 
 def _refuses(case: Case) -> str:
     if case.causal and case.queries != case.keys:
-        return "causal linear attention runs over one sequence (as many queries as keys)."
+        return "causal linear attention needs one sequence (as many queries as keys)."
     return needs_equal_heads(case)
 
 
@@ -74,11 +74,11 @@ OPERATOR = Operator(
     draw=draw_qkv,
     oracle=oracle,
     work=work,
-    providers={
-        "reference": Provider(_reference),
-        "chunked": Provider(_chunked),
-        "triton": Provider(_triton, needs_triton),
-        "fla": fla_provider("linear_attn", "chunk_linear_attn", normalize=False),
+    implementations={
+        "reference": Implementation(_reference),
+        "chunked": Implementation(_chunked),
+        "triton": Implementation(_triton, needs_triton),
+        "fla": fla_implementation("linear_attn", "chunk_linear_attn", normalize=False),
     },
     plain="reference",
     refuses=_refuses,

@@ -1,6 +1,6 @@
-"""Neighbourhood attention on pictures as an operator: softmax over the k x k nearest tokens.
+"""Neighbourhood attention on images as an operator: softmax over the k x k nearest tokens.
 
-Layout as in the operator `softmax`; the N tokens are a picture (`Case.grid`) row by row, and
+Layout as in the operator `softmax`; the N tokens form an image (`Case.grid`) row by row, and
 `window` is the side k of a window.
 """
 
@@ -16,7 +16,7 @@ from cab.kernels.neighborhood.reference import (
     visible,
     window_start,
 )
-from cab.kernels.operator import Case, Operator, Provider, Run, Work, bytes_of_qkv, draw_qkv
+from cab.kernels.operator import Case, Implementation, Operator, Run, Work, bytes_of_qkv, draw_qkv
 from cab.kernels.softmax.api import OPERATOR as SOFTMAX
 from cab.kernels.softmax.reference import eager_softmax
 
@@ -75,26 +75,26 @@ def _triton(case: Case) -> Run:
 
 def _refuses(case: Case) -> str:
     if case.causal or case.queries != case.keys:
-        return "it mixes one picture (pattern ns, as many queries as keys)."
+        return "it needs one image (pattern ns, as many queries as keys)."
     if case.key_heads != case.heads:
-        return f"it has no grouped heads ({case.heads} query heads, {case.key_heads} key heads)."
+        return f"it needs as many key heads ({case.key_heads}) as query heads ({case.heads})."
     if case.grid[0] * case.grid[1] != case.queries:
-        return f"a picture of {case.grid[0]} x {case.grid[1]} has not {case.queries} tokens."
+        return f"an image of {case.grid[0]} x {case.grid[1]} does not have {case.queries} tokens."
     return "" if case.window else "it needs the side of a window, at least 1 token (--window)."
 
 
 OPERATOR = Operator(
     name="neighborhood",
-    summary="softmax over the nearest tokens of a picture",
+    summary="softmax over the nearest tokens of an image",
     draw=draw_qkv,
     oracle=neighborhood_reference,
     work=work,
-    providers={
-        "eager": Provider(_eager),
-        "chunked": Provider(_chunked),
-        "sdpa": Provider(_sdpa),
-        "flex": Provider(_flex, SOFTMAX.providers["flex"].refuses),
-        "triton": Provider(_triton, needs_triton_for_values),
+    implementations={
+        "eager": Implementation(_eager),
+        "chunked": Implementation(_chunked),
+        "sdpa": Implementation(_sdpa),
+        "flex": Implementation(_flex, SOFTMAX.implementations["flex"].refuses),
+        "triton": Implementation(_triton, needs_triton_for_values),
     },
     plain="eager",
     refuses=_refuses,

@@ -5,16 +5,16 @@ Layout: q and k (B, H, N, K), v (B, H, N, V), log_decay (B, H, N) <= 0 -> (B, H,
 
 from torch import Generator, Tensor
 
-from cab.kernels._flash_linear_attention import fla_provider
+from cab.kernels._flash_linear_attention import fla_implementation
 from cab.kernels._offered import needs_triton
 from cab.kernels.linear.recurrent import token_by_token
 from cab.kernels.linear.recurrent_reference import scalar_decay_reference
 from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
 from cab.kernels.operator import (
     Case,
+    Implementation,
     Inputs,
     Operator,
-    Provider,
     Run,
     Work,
     bytes_of_qkv,
@@ -64,11 +64,11 @@ OPERATOR = Operator(
     draw=draw,
     oracle=oracle,
     work=work,
-    providers={
-        "recurrent": Provider(lambda case: token_by_token(scalar_decay_step)),
-        "chunked": Provider(_chunked),
-        "triton": Provider(_triton, needs_triton),
-        "fla": fla_provider("simple_gla", "chunk_simple_gla"),
+    implementations={
+        "recurrent": Implementation(lambda case: token_by_token(scalar_decay_step)),
+        "chunked": Implementation(_chunked),
+        "triton": Implementation(_triton, needs_triton),
+        "fla": fla_implementation("simple_gla", "chunk_simple_gla"),
     },
     plain="recurrent",
     refuses=needs_square_causal,

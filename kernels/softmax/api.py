@@ -1,4 +1,4 @@
-"""Softmax attention as an operator: its providers, and the work that its mask leaves.
+"""Softmax attention as an operator: its implementations, and the work that its mask leaves.
 
 Layout: q (B, H, N, K), k (B, G, M, K), v (B, G, M, V) -> (B, H, N, V); scores are divided by
 sqrt(K). G divides H; neighbouring query heads share a key head.
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cab.kernels._offered import needs_triton_for_values
-from cab.kernels.operator import Case, Operator, Provider, Run, Work, bytes_of_qkv, draw_qkv
+from cab.kernels.operator import Case, Implementation, Operator, Run, Work, bytes_of_qkv, draw_qkv
 from cab.kernels.softmax.chunked import chunked_softmax
 from cab.kernels.softmax.masks import visible, visible_pairs
 from cab.kernels.softmax.reference import eager_softmax, repeat_heads, softmax_reference
@@ -26,7 +26,7 @@ def _all_rows(case: Case) -> Tensor:
 
 
 def is_masked(case: Case) -> bool:
-    """Whether anything is hidden at all."""
+    """Return whether the mask hides any pair."""
     return visible_pairs(case) < case.queries * case.keys
 
 
@@ -44,7 +44,7 @@ def _chunked(case: Case) -> Run:
 
 
 def _needs_mask(case: Case) -> bool:
-    """Whether SDPA has no flag for what a case hides."""
+    """Return whether SDPA needs an explicit mask for a case."""
     square = case.queries == case.keys
     return bool(case.window) or (case.causal and not square and case.alignment == "bottom_right")
 
@@ -56,7 +56,7 @@ def _sdpa(case: Case) -> Run:
             q, k, v, is_causal=case.causal, enable_gqa=grouped
         )
     seen = visible(case, _all_rows(case))
-    # Kernels differ on rows that see nothing (NaN or 0): let them see all, then zero them.
+    # Backends return NaN or 0 for rows without visible keys: unmask such rows, then zero them.
     blind = ~seen.any(dim=-1, keepdim=True)
     mask = seen | blind
 
@@ -67,8 +67,8 @@ def _sdpa(case: Case) -> Run:
     return run
 
 
-def _sdpa_by(backend: str) -> Provider:
-    """Return SDPA held to one of its backends on CUDA, so that a row's name says what ran."""
+def _sdpa_by(backend: str) -> Implementation:
+    """Return SDPA restricted to one of its backends on CUDA."""
 
     def prepare(case: Case) -> Run:
         from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -83,12 +83,12 @@ def _sdpa_by(backend: str) -> Provider:
 
     def refuses(case: Case) -> str:
         if not case.device.startswith("cuda"):
-            return f"this backend of SDPA runs on CUDA here, not on {case.device}."
+            return f"this backend of SDPA runs on CUDA, not on {case.device}."
         if case.dtype not in (torch.float16, torch.bfloat16):
             return f"this backend of SDPA has no kernel for {case.dtype}."
         return "this backend of SDPA takes no mask." if _needs_mask(case) else ""
 
-    return Provider(prepare, refuses)
+    return Implementation(prepare, refuses)
 
 
 def _flex(case: Case) -> Run:
@@ -118,11 +118,11 @@ def _triton(case: Case) -> Run:
 
 
 def _not_windowed(case: Case) -> str:
-    return "it has no window; the operator `window` has." if case.window else ""
+    return "it takes no window; use the operator `window`." if case.window else ""
 
 
 def _on_cuda(case: Case) -> str:
-    return "" if case.device.startswith("cuda") else "FlexAttention is compiled for CUDA here."
+    return "" if case.device.startswith("cuda") else "FlexAttention runs on CUDA here."
 
 
 OPERATOR = Operator(
@@ -131,17 +131,19 @@ OPERATOR = Operator(
     draw=draw_qkv,
     oracle=softmax_reference,
     work=work,
-    providers={
-        "eager": Provider(_eager),
-        "chunked": Provider(_chunked, _not_windowed),
-        "sdpa": Provider(_sdpa),
+    implementations={
+        "eager": Implementation(_eager),
+        "chunked": Implementation(_chunked, _not_windowed),
+        "sdpa": Implementation(_sdpa),
         "sdpa-flash": _sdpa_by("FLASH_ATTENTION"),
         "sdpa-cudnn": _sdpa_by("CUDNN_ATTENTION"),
-        "flex": Provider(_flex, _on_cuda),
-        "triton": Provider(_triton, needs_triton_for_values),
+        "flex": Implementation(_flex, _on_cuda),
+        "triton": Implementation(_triton, needs_triton_for_values),
     },
     plain="eager",
     refuses=lambda case: (
-        "" if case.heads % case.key_heads == 0 else "the key heads do not divide the heads."
+        ""
+        if case.heads % case.key_heads == 0
+        else "the number of key heads does not divide the number of query heads."
     ),
 )

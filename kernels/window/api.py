@@ -3,7 +3,7 @@
 Layout as in the operator `softmax`; N queries and N keys of one sequence, in equal heads.
 """
 
-from cab.kernels.operator import Case, Operator, Provider, Run, draw_qkv
+from cab.kernels.operator import Case, Implementation, Operator, Run, draw_qkv
 from cab.kernels.softmax.api import OPERATOR as SOFTMAX
 from cab.kernels.softmax.api import work
 from cab.kernels.softmax.reference import softmax_reference
@@ -16,8 +16,8 @@ def _chunked(case: Case) -> Run:
 
 def _one_sequence(case: Case) -> str:
     if case.queries != case.keys:
-        return "it runs over one sequence (as many queries as keys)."
-    return "" if case.heads == case.key_heads else "it has no grouped heads."
+        return "it needs one sequence (as many queries as keys)."
+    return "" if case.heads == case.key_heads else "it needs as many key heads as query heads."
 
 
 def _needs_window(case: Case) -> str:
@@ -30,12 +30,12 @@ OPERATOR = Operator(
     draw=draw_qkv,
     oracle=softmax_reference,
     work=work,
-    providers={
-        "eager": SOFTMAX.providers["eager"],
-        "chunked": Provider(_chunked, _one_sequence),
-        "sdpa": SOFTMAX.providers["sdpa"],
-        "flex": SOFTMAX.providers["flex"],
-        "triton": SOFTMAX.providers["triton"],
+    implementations={
+        "eager": SOFTMAX.implementations["eager"],
+        "chunked": Implementation(_chunked, _one_sequence),
+        "sdpa": SOFTMAX.implementations["sdpa"],
+        "flex": SOFTMAX.implementations["flex"],
+        "triton": SOFTMAX.implementations["triton"],
     },
     plain="eager",
     refuses=_needs_window,

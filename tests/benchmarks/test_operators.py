@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from cab.measure.built import build
 from cab.measure.passes import Passage
-from cab.measure.points import Pass, Point, SubjectName
+from cab.measure.points import MechanismName, Pass, Point
 from cab.measure.pytest_benchmarks import extra_info
-from cab.measure.subjects import build
 from cab.measure.timers import choose_timer
 from cab.taxonomy import Pattern
 
@@ -25,8 +25,8 @@ ROUNDS = 20
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("label", SUBJECTS)
 def test_an_operator_over_lengths(benchmark: Any, label: str, length: int, passage: Pass) -> None:
-    operator, _, provider = label.partition(":")
-    name = SubjectName(provider, operator)
+    operator, _, implementation = label.partition(":")
+    name = MechanismName(implementation, operator)
     window = 128 if operator == "window" else 0
     point = Point(Pattern.CS, passage, length, batch=1, heads=1, head_width=64, window=window)
     timed, timer = Passage(build(name, point)), choose_timer("cpu")

@@ -5,8 +5,8 @@ from cli_support import cab_here, write_variant
 
 from cab.commands.bench_table import print_rows
 from cab.errors import CabError
-from cab.measure.cell import identity
-from cab.measure.points import Point, SubjectName
+from cab.measure.cell import row_key
+from cab.measure.points import MechanismName, Point
 from cab.measure.protocol import Request, Runner, plan_apart, remaining
 from cab.measure.record import BenchRow, read_rows, write_rows
 from cab.records.files import alone
@@ -19,18 +19,24 @@ SMALL = ("--device", "cpu", "--heads", "2", "--head-dim", "8", "--seconds", "0",
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "--variant NAME, or --op NAME"),
-        (("--variant", "softmax", "--op", "softmax"), "not both"),
+        ((), "Give either --variant NAME or --op NAME, and not both."),
+        (("--variant", "softmax", "--op", "softmax"), "and not both"),
         (("--variant", "sofmax"), "Did you mean softmax"),
         (("--op", "softmaxx"), "Did you mean softmax"),
-        (("--op", "softmax", "--provider", "spda"), "Did you mean sdpa"),
+        (("--op", "softmax", "--implementation", "spda"), "Did you mean sdpa"),
         (("--op", "softmax:spda"), "Did you mean sdpa"),
         (("--op", "softmax", "--pass", "forward"), "There is no pass called 'forward'"),
         (("--op", "softmax", "--lengths", "256,many"), "not 'many'"),
-        (("--op", "softmax", "--set", "window=3"), "--set goes with --variant"),
+        (("--op", "softmax", "--set", "window=3"), "--set needs --variant; for operators"),
         (("--variant", "window", "--set", "windw=3"), "Did you mean window"),
-        (("--variant", "window", "--pattern", "nc"), "does not offer nc"),
-        (("--variant", "softmax", "--pattern", "ns", "--pass", "decode"), "Nothing is left"),
+        (
+            ("--variant", "window", "--pattern", "nc"),
+            "window does not support nc (noncausal cross).",
+        ),
+        (
+            ("--variant", "softmax", "--pattern", "ns", "--pass", "decode"),
+            "There is nothing to measure. Skipping decode in ns",
+        ),
         (("--variant", "softmax", "--baseline", "linear,nothere"), "nothere"),
         (("--variant", "softmax", "--resume", "--json", "rows.json"), "--json FILE.jsonl"),
     ],
@@ -116,7 +122,7 @@ def test_what_was_measured_of_another_source_is_said_and_measured_again(tmp_path
     write_rows([mean.model_copy(update={"source_hash": "0" * 64}), none], target)
     said = cab_here(*asked, "--resume")
     assert said.code == 0, said.err
-    assert "holds mean of a source that has changed since" in " ".join(said.err.split())
+    assert "The source of mean has changed since" in " ".join(said.err.split())
     again = {(row.subject, row.role): row for row in read_rows(target)}
     assert again["mean", "candidate"].source_hash == mean.source_hash
     assert again["mean", "candidate"].measured > mean.measured
@@ -149,28 +155,28 @@ def test_a_line_that_was_cut_off_in_its_middle_is_measured_again(tmp_path):
     target.write_text(one + other[:200])
     said = cab_here(*asked, "--resume")
     assert said.code == 0, said.err
-    assert "was cut off; its cell is measured again" in said.err
+    assert "is incomplete; its cell is measured anew" in said.err
     assert "[1/1]" in said.err
     assert sorted(row.length for row in read_rows(target)) == [16, 24]
 
 
 def test_every_variant_is_measured_apart_and_what_a_pattern_lacks_is_left_out():
     variants = discover_variants(())
-    names = [SubjectName(card.name) for card in variants.cards()]
+    names = [MechanismName(card.name) for card in variants.cards()]
     at = Point(Pattern.CC, "fwd_no_grad", 1, 1, 2, 8)
-    request = Request(names, [SubjectName("softmax")], at, [16, 32], ["fwd"], [Pattern.CC])
+    request = Request(names, [MechanismName("softmax")], at, [16, 32], ["fwd"], [Pattern.CC])
     planned = plan_apart(request, variants)
     cross = [card.name for card in variants.cards() if Pattern.CC in card.patterns]
     assert sorted(name for cell in planned.cells for name in cell.candidates) == sorted(2 * cross)
     assert all(len(cell.candidates) == 1 for cell in planned.cells)
-    assert any("window does not offer cc" in sentence for sentence in planned.left_out)
-    rows = [BenchRow(**identity(planned.cells[0], planned.cells[0].subjects[0]), status="error")]
+    assert any("window does not support cc" in sentence for sentence in planned.left_out)
+    rows = [BenchRow(**row_key(planned.cells[0], planned.cells[0].mechanisms[0]), status="error")]
     assert remaining(planned.cells, rows) == list(planned.cells[1:])
 
 
 def test_a_pattern_that_a_variant_lacks_costs_it_no_other_pattern():
     variants = discover_variants(())
-    names = [SubjectName(card.name) for card in variants.cards()]
+    names = [MechanismName(card.name) for card in variants.cards()]
     at = Point(Pattern.CC, "fwd_no_grad", 1, 1, 2, 8)
     asked = [Pattern.NS, Pattern.CS]
     planned = plan_apart(Request(names, [], at, [16], ["fwd"], asked), variants)
@@ -190,7 +196,7 @@ def test_a_variant_that_breaks_a_law_is_not_timed_and_one_that_ends_its_process_
     assert "leaks breaks a law in cs and is not timed there" in said.err
     said = cab_here("bench", "--variant", "ends", "--include", ends, *shared, "--unchecked")
     assert said.code == 1
-    assert "ended with status 3" in said.err
+    assert "the cell's process ended with status 3 before it was finished" in said.err
 
 
 @pytest.mark.parametrize("status", ["impossible", "refused"])
@@ -229,4 +235,4 @@ def test_crossover_answers_for_time_and_memory(tmp_path):
 def test_a_baseline_cannot_be_compared_with_itself():
     said = cab_here("crossover", "softmax", "--baseline", "softmax")
     assert said.code == 2
-    assert "its own baseline" in said.err
+    assert "softmax is its own --baseline; name another one." in said.err

@@ -61,13 +61,13 @@ def test_cards_claim_only_what_can_be():
     references = [card.name for card in VARIANTS.cards() if card.role == "reference"]
     assert references == ["softmax"]
     for card in VARIANTS.cards():
-        assert card.role in ("entry", "reference", "identity", "control", "zero")
+        assert card.role in ("entry", "reference", "reimplementation", "control", "no_attention")
         assert card.patterns
         assert set(card.extended) <= set(card.patterns)
-        assert card.exact == (card.role in ("reference", "identity"))
+        assert card.exact == (card.role in ("reference", "reimplementation"))
         assert card.time
         assert card.memory
-        assert card.role in ("control", "zero") or (card.paper and card.year)
+        assert card.role in ("control", "no_attention") or (card.paper and card.year)
 
 
 def test_the_reference_fills_every_pattern_and_every_pattern_has_a_task():

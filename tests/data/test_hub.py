@@ -145,12 +145,12 @@ def test_the_files_of_the_parts_come_as_they_are_published_and_no_others(
 ) -> None:
     home = tmp_path / "data"
     sentence = fetch_parts(reviews, home, hub.address)
-    assert "was fetched to" in sentence
+    assert "was downloaded to" in sentence
     wanted = {f"films/{name}": hub.files[name] for name in hub.files if name.startswith("text/")}
     assert files_below(home) == wanted
     assert inspect(reviews, home)[0] == "verified"
     asked = len(hub.asked)
-    assert "has the form of the published one" in fetch(reviews, home)
+    assert "has the columns of the published one" in fetch(reviews, home)
     assert len(hub.asked) == asked
 
 
@@ -159,7 +159,7 @@ def test_what_is_not_the_set_is_refused_and_kept_apart(
 ) -> None:
     home = tmp_path / "data"
     more = replace(reviews, parts={**reviews.parts, "test": Part("text/test.parquet", 2)})
-    with pytest.raises(CabError, match=r"cannot be used.*holds 1 rows and should hold 2"):
+    with pytest.raises(CabError, match=r"cannot be used.*has 1 rows instead of 2"):
         fetch_parts(more, home, hub.address)
     assert inspect(more, home)[0] == "missing"
     assert (home / "films" / "reviews.part" / "text" / "test.parquet").exists()
@@ -189,7 +189,7 @@ def test_files_of_the_users_are_never_replaced(hub: Hub, reviews: HubSet, tmp_pa
     mine = tmp_path / "films" / "text" / "test.parquet"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    with pytest.raises(CabError, match="holds a part of data set reviews"):
+    with pytest.raises(CabError, match="holds only a part of data set reviews"):
         fetch_parts(reviews, tmp_path, hub.address)
     assert mine.read_bytes() == b"mine"
     assert hub.asked == []
@@ -197,7 +197,7 @@ def test_files_of_the_users_are_never_replaced(hub: Hub, reviews: HubSet, tmp_pa
 
 def test_a_set_on_no_hub_is_to_be_brought_by_hand(reviews: HubSet, tmp_path: Path) -> None:
     by_hand = replace(reviews, hub="", address="https://example.org/films.zip")
-    with pytest.raises(CabError, match=r"Bring it from https://example\.org/films\.zip"):
+    with pytest.raises(CabError, match=r"Download it from https://example\.org/films\.zip"):
         fetch(by_hand, tmp_path)
 
 

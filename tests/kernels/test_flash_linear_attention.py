@@ -26,17 +26,19 @@ CALLS = {
 RENAMED = {"vector_decay": {"g": "gk"}}
 
 
-def test_every_operator_with_the_provider_is_looked_at_here():
-    assert CALLS.keys() == {name for name, one in operators().items() if "fla" in one.providers}
+def test_every_operator_with_the_implementation_is_looked_at_here():
+    assert CALLS.keys() == {
+        name for name, one in operators().items() if "fla" in one.implementations
+    }
 
 
 def called(operator, monkeypatch, stand_in):
-    """Run the provider with another function in the place of the kernel."""
+    """Run the implementation with another function in the place of the kernel."""
     module, function, _ = CALLS[operator]
     monkeypatch.setattr(importlib.import_module(f"fla.ops.{module}"), function, stand_in)
     known = operators()[operator]
     inputs = known.draw(CASE, torch.Generator().manual_seed(1))
-    return inputs, known.providers["fla"].prepare(CASE)(**inputs)
+    return inputs, known.implementations["fla"].prepare(CASE)(**inputs)
 
 
 @pytest.mark.filterwarnings("ignore:Triton is not supported")
@@ -85,9 +87,9 @@ def test_its_own_definition_called_alike_equals_the_oracle(operator, monkeypatch
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({}, "run on CUDA here, not on cpu"),
+        ({}, "run on CUDA, not on cpu"),
         ({"device": "cuda", "causal": False}, "causal kernels only"),
-        ({"device": "cuda", "width": 300}, "the widest is 256"),
+        ({"device": "cuda", "width": 300}, "take heads of width 256 at most, not 300"),
         ({"device": "cuda", "dtype": torch.float64}, "no kernel for torch.float64"),
     ],
 )
@@ -99,5 +101,5 @@ def test_what_it_cannot_run_is_refused_in_a_sentence(changes, says, monkeypatch)
 
 def test_where_it_is_not_installed_that_is_said(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CannotRun, match="comes with the extra `fla`"):
+    with pytest.raises(CannotRun, match="install the extra `fla`"):
         LINEAR.choose("fla", dataclasses.replace(CASE, device="cuda"))

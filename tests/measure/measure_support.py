@@ -1,4 +1,4 @@
-"""Planting operators and providers with faults, and cells small enough for a test."""
+"""Planting operators and implementations with faults, and cells small enough for a test."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -7,11 +7,11 @@ from unittest import mock
 
 import torch
 
-from cab.kernels.operator import Operator, Provider
+from cab.kernels.operator import Implementation, Operator
 from cab.kernels.softmax.api import OPERATOR as SOFTMAX
 from cab.measure import operators
 from cab.measure.cell import run
-from cab.measure.points import Cell, Limits, Point, SubjectName
+from cab.measure.points import Cell, Limits, MechanismName, Point
 from cab.measure.record import BenchRow
 from cab.taxonomy import Pattern
 
@@ -29,10 +29,12 @@ def point(passage: str = "fwd_no_grad", length: int = 48, **changes: Any) -> Poi
 def planted(
     run_of: Callable[[Run], Run], base: Operator = SOFTMAX, correct: str = "sdpa", **changes: Any
 ) -> Operator:
-    """An operator with one more provider, `planted`, made of a correct provider's call."""
-    true = base.providers[correct]
-    fault = Provider(lambda case: run_of(true.prepare(case)), true.refuses)
-    return dataclasses.replace(base, providers={**base.providers, "planted": fault}, **changes)
+    """An operator with one more implementation, `planted`, made of a correct one's call."""
+    true = base.implementations[correct]
+    fault = Implementation(lambda case: run_of(true.prepare(case)), true.refuses)
+    return dataclasses.replace(
+        base, implementations={**base.implementations, "planted": fault}, **changes
+    )
 
 
 def known_as(operator: Operator) -> Any:
@@ -44,17 +46,19 @@ def known_as(operator: Operator) -> Any:
 def cell_of(
     names: list[str], at: Point, baselines: tuple[str, ...] = (), limits: Limits = QUICK
 ) -> Cell:
-    """A cell of subjects, each OPERATOR:PROVIDER or a variant."""
-    subjects = []
+    """A cell of mechanisms, each OPERATOR:IMPLEMENTATION or a variant."""
+    mechanisms = []
     for text in names:
-        operator, colon, provider = text.partition(":")
-        subjects.append(SubjectName(provider, operator) if colon else SubjectName(text))
+        operator, colon, implementation = text.partition(":")
+        mechanisms.append(
+            MechanismName(implementation, operator) if colon else MechanismName(text)
+        )
     candidates = frozenset(names) - frozenset(baselines)
-    return Cell(at, tuple(subjects), candidates, frozenset(baselines), limits, 0, 1)
+    return Cell(at, tuple(mechanisms), candidates, frozenset(baselines), limits, 0, 1)
 
 
 def rows_of(*arguments: Any, **options: Any) -> dict[str, BenchRow]:
-    """Measure a cell in this process; its rows by subject."""
+    """Measure a cell in this process; its rows by mechanism."""
     threads = torch.get_num_threads()
     try:
         return {row.subject: row for row in run(cell_of(*arguments, **options))}

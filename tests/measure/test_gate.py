@@ -1,20 +1,20 @@
-"""Every provider passes the gate; planted faults do not, before timing or after."""
+"""Every implementation passes the gate; planted faults do not, before timing or after."""
 
 import pytest
 import torch
 from measure_support import known_as, planted, point, rows_of
 
 from cab.errors import Unsupported
-from cab.measure.gate import Wrong, check_provider, check_timed
+from cab.measure.built import build
+from cab.measure.gate import Wrong, check_implementation, check_timed
 from cab.measure.operators import get_operator, make_case, operators
 from cab.measure.passes import Passage
-from cab.measure.points import SubjectName, sizes
-from cab.measure.subjects import build
+from cab.measure.points import MechanismName, sizes
 
-PROVIDERS = [
-    (operator.name, provider)
+IMPLEMENTATIONS = [
+    (operator.name, implementation)
     for operator in operators().values()
-    for provider in operator.providers
+    for implementation in operator.implementations
 ]
 POINTS = {
     "square": point(length=41),
@@ -35,30 +35,32 @@ POINTS = {
 
 
 @pytest.mark.parametrize("where", POINTS)
-@pytest.mark.parametrize(("operator", "provider"), PROVIDERS)
-def test_every_provider_is_right_wherever_it_can_run(operator, provider, where):
-    name = SubjectName(provider, operator)
+@pytest.mark.parametrize(("operator", "implementation"), IMPLEMENTATIONS)
+def test_every_implementation_is_right_wherever_it_can_run(operator, implementation, where):
+    name = MechanismName(implementation, operator)
     known = get_operator(operator)
     try:
-        known.choose(provider, make_case(**sizes(POINTS[where])))
+        known.choose(implementation, make_case(**sizes(POINTS[where])))
     except ValueError:
-        with pytest.raises(Unsupported, match=f"{operator} by {provider}: "):
-            check_provider(name, POINTS[where], "test")
+        with pytest.raises(
+            Unsupported, match=f"^{operator}:{implementation} cannot run this case: "
+        ):
+            check_implementation(name, POINTS[where], "test")
         return
-    checked = check_provider(name, POINTS[where], "test")
+    checked = check_implementation(name, POINTS[where], "test")
     assert checked is not None
     assert checked.error <= checked.limit
 
 
 def test_softmax_is_offered_in_every_one_of_these_places_but_where_a_window_is_asked_for():
     for where, at in POINTS.items():
-        for provider in ("eager", "chunked", "sdpa"):
-            name = SubjectName(provider, "softmax")
-            if provider == "chunked" and "window" in where:
-                with pytest.raises(Unsupported, match="no window"):
-                    check_provider(name, at, "test")
+        for implementation in ("eager", "chunked", "sdpa"):
+            name = MechanismName(implementation, "softmax")
+            if implementation == "chunked" and "window" in where:
+                with pytest.raises(Unsupported, match="it takes no window"):
+                    check_implementation(name, at, "test")
             else:
-                assert check_provider(name, at, "test") is not None
+                assert check_implementation(name, at, "test") is not None
 
 
 def off_by_one(run):
@@ -86,10 +88,10 @@ def rough(run):
         (rough, "the output"),
     ],
 )
-def test_a_wrong_provider_is_refused_before_it_is_timed(fault, says):
+def test_a_wrong_implementation_is_refused_before_it_is_timed(fault, says):
     with known_as(planted(fault)):
         with pytest.raises(Wrong, match=says):
-            check_provider(SubjectName("planted", "softmax"), point(), "test")
+            check_implementation(MechanismName("planted", "softmax"), point(), "test")
         row = rows_of(["softmax:planted", "softmax:sdpa"], point())
     assert row["softmax:planted"].status == "refused"
     assert row["softmax:planted"].timing is None
@@ -133,14 +135,16 @@ def keeps_by_address_after_a_while(run):
 
 
 @pytest.mark.parametrize("fault", [keeps_the_first, keeps_by_address])
-def test_a_provider_that_keeps_its_answer_is_refused_before_it_is_timed(fault):
+def test_an_implementation_that_keeps_its_answer_is_refused_before_it_is_timed(fault):
     with known_as(planted(fault)), pytest.raises(Wrong):
-        check_provider(SubjectName("planted", "softmax"), point(), "test")
+        check_implementation(MechanismName("planted", "softmax"), point(), "test")
 
 
-def test_a_provider_that_begins_to_keep_answers_while_it_is_timed_is_refused_after():
+def test_an_implementation_that_begins_to_keep_answers_while_it_is_timed_is_refused_after():
     with known_as(planted(keeps_by_address_after_a_while)):
-        assert check_provider(SubjectName("planted", "softmax"), point(), "test") is not None
+        assert (
+            check_implementation(MechanismName("planted", "softmax"), point(), "test") is not None
+        )
         row = rows_of(["softmax:planted"], point())["softmax:planted"]
     assert row.status == "refused"
     assert "after timing" in row.message
@@ -148,17 +152,17 @@ def test_a_provider_that_begins_to_keep_answers_while_it_is_timed_is_refused_aft
 
 
 def test_an_answer_to_other_inputs_is_caught_among_the_timed_ones():
-    passage = Passage(build(SubjectName("sdpa", "softmax"), point()))
+    passage = Passage(build(MechanismName("sdpa", "softmax"), point()))
     check_timed(passage, 1, passage.forward(1), "test")
-    other = Passage(build(SubjectName("sdpa", "softmax"), point()))
-    with pytest.raises(Wrong, match="last timed answer"):
+    other = Passage(build(MechanismName("sdpa", "softmax"), point()))
+    with pytest.raises(Wrong, match="the last timed output"):
         check_timed(other, 2, other.forward(1), "test")
 
 
 def test_a_variant_that_keeps_its_answer_differs_from_its_twin():
-    passage = Passage(build(SubjectName("linear"), point()))
+    passage = Passage(build(MechanismName("linear"), point()))
     check_timed(passage, 0, passage.forward(0), "test")
     kept = passage.forward(0)
-    passage.subject.forward = lambda inputs: kept
+    passage.mechanism.forward = lambda inputs: kept
     with pytest.raises(Wrong, match="after timing"):
         check_timed(passage, 0, None, "test")

@@ -12,7 +12,7 @@ from measure_support import QUICK, known_as, planted, point, rows_of
 from cab.kernels.operator import Work
 from cab.measure.ceilings import Ceilings, measure_ceilings
 from cab.measure.cell import run
-from cab.measure.points import PASSES, Cell, SubjectName
+from cab.measure.points import PASSES, Cell, MechanismName
 from cab.measure.record import read_rows, write_rows
 
 
@@ -25,7 +25,7 @@ def four_times(run):
     return call
 
 
-def test_a_planted_slow_provider_is_found_slower_and_a_true_one_is_not():
+def test_a_planted_slow_implementation_is_found_slower_and_a_true_one_is_not():
     with known_as(planted(four_times)):
         names = ["softmax:planted", "softmax:sdpa"]
         rows = rows_of(names, point(length=160), baselines=("softmax:sdpa",))
@@ -50,7 +50,7 @@ def test_a_time_below_the_ceiling_is_impossible():
     with known_as(claimed):
         row = rows_of(["softmax:planted"], point())["softmax:planted"]
     assert row.status == "impossible"
-    assert "less than the work can take" in row.message
+    assert "is below the hardware's limit for this work" in row.message
     assert row.work is not None
     assert row.timing is not None
     assert row.timing.median < row.work.ceiling_seconds
@@ -142,7 +142,7 @@ def test_a_pattern_that_does_not_decode_is_unsupported():
 
 
 def test_rows_survive_both_kinds_of_file(tmp_path):
-    names = (SubjectName("sdpa", "softmax"), SubjectName("eager", "softmax"))
+    names = (MechanismName("sdpa", "softmax"), MechanismName("eager", "softmax"))
     labels = frozenset(one.label for one in names)
     rows = run(Cell(point(), names, labels, labels, QUICK, 0, torch.get_num_threads()))
     for name in ("rows.json", "rows.jsonl"):

@@ -3,16 +3,16 @@
 import pytest
 from measure_support import point
 
+from cab.measure.built import build
 from cab.measure.memory import measure_memory
 from cab.measure.passes import Passage
-from cab.measure.points import SubjectName
-from cab.measure.subjects import build
+from cab.measure.points import MechanismName
 
 FLOAT = 4
 
 
-def memory(operator, provider, at):
-    return measure_memory(Passage(build(SubjectName(provider, operator), at)))
+def memory(operator, implementation, at):
+    return measure_memory(Passage(build(MechanismName(implementation, operator), at)))
 
 
 def test_eager_softmax_holds_scores_and_weights_at_once():
@@ -33,7 +33,7 @@ def test_saved_for_backward_counts_each_storage_once_and_no_input():
 
 
 @pytest.mark.parametrize(
-    ("operator", "provider", "power"),
+    ("operator", "implementation", "power"),
     [
         ("softmax", "eager", 2),
         ("softmax", "chunked", 1),
@@ -42,10 +42,11 @@ def test_saved_for_backward_counts_each_storage_once_and_no_input():
         ("window", "chunked", 1),
     ],
 )
-def test_peaks_grow_as_they_should_forward_and_backward(operator, provider, power):
+def test_peaks_grow_as_they_should_forward_and_backward(operator, implementation, power):
     sizes = {"value_width": 0, "heads": 1, "batch": 1, "window": 16 if operator == "window" else 0}
     short, long = (
-        memory(operator, provider, point("fwd_bwd", length=n, **sizes)).peak for n in (1024, 2048)
+        memory(operator, implementation, point("fwd_bwd", length=n, **sizes)).peak
+        for n in (1024, 2048)
     )
     assert long / short < 2 ** (power + 0.2)
     assert (long / short > 2**1.8) == (power == 2)

@@ -6,7 +6,7 @@ import pytest
 from measure_support import cell_of, point
 
 from cab.errors import CabError
-from cab.measure.cell import identity
+from cab.measure.cell import row_key
 from cab.measure.plots import plot
 from cab.measure.record import BenchRow, Comparison, MemoryUse, Timing
 
@@ -14,7 +14,7 @@ from cab.measure.record import BenchRow, Comparison, MemoryUse, Timing
 def made(name, length, seconds, beside=0.0):
     at = point(length=length)
     cell = cell_of(["softmax:eager", "linear:chunked"], at, ("softmax:eager",))
-    subject = next(one for one in cell.subjects if one.label == name)
+    mechanism = next(one for one in cell.mechanisms if one.label == name)
     timing = Timing(
         timer="made up",
         samples=(seconds,),
@@ -34,7 +34,7 @@ def made(name, length, seconds, beside=0.0):
     memory = MemoryUse(peak=length, workspace=1, outputs=1, saved=None, held=None, state=None)
     ratio = seconds / beside if beside else 0.0
     comparison = Comparison(time=ratio, low=0.9 * ratio, high=1.1 * ratio, memory=0.5)
-    fields = {**identity(cell, subject), "measured": datetime(2026, 1, 1, tzinfo=UTC)}
+    fields = {**row_key(cell, mechanism), "measured": datetime(2026, 1, 1, tzinfo=UTC)}
     return BenchRow(
         **fields,
         status="ok",

@@ -10,13 +10,13 @@ from measure_support import point
 from support import REPOSITORY
 
 from cab.errors import CabError
-from cab.measure.points import SubjectName
+from cab.measure.points import MechanismName
 from cab.measure.pytest_benchmarks import extra_info, rows_of
 from cab.measure.record import read_rows
 
 
 def document(**changes):
-    info = extra_info(SubjectName("sdpa", "softmax"), point("fwd_bwd"), "perf_counter")
+    info = extra_info(MechanismName("sdpa", "softmax"), point("fwd_bwd"), "perf_counter")
     one = {"fullname": "a", "extra_info": info, "stats": {"data": [0.1, 0.2, 0.3]}}
     return json.loads(json.dumps({"benchmarks": [{**one, **changes}]}))
 
@@ -32,7 +32,7 @@ def test_a_benchmark_becomes_the_row_of_its_point():
 
 @pytest.mark.parametrize("changes", [{"extra_info": {}}, {"stats": {}}])
 def test_a_benchmark_without_place_or_samples_is_an_error_in_words(changes):
-    with pytest.raises(CabError, match="where in the grid"):
+    with pytest.raises(CabError, match="has no `extra_info` of CAB or no samples"):
         rows_of(document(**changes), threads=1)
 
 

@@ -66,10 +66,10 @@ def test_a_drift_that_hits_both_of_a_pair_leaves_the_ratio_alone():
     ratio = paired_ratio([2 * one for one in drift], drift)
     assert math.isclose(ratio.value, 2)
     assert math.isclose(ratio.low, 2)
-    assert ratio.cheaper is False
-    assert paired_ratio(drift, [2 * one for one in drift]).cheaper is True
+    assert ratio.below_one is False
+    assert paired_ratio(drift, [2 * one for one in drift]).below_one is True
     noisy = [1 + (-1) ** i * 0.1 for i in range(30)]
-    assert paired_ratio(noisy, [1.0] * 30).cheaper is None
+    assert paired_ratio(noisy, [1.0] * 30).below_one is None
 
 
 def test_the_noise_floor_is_the_ratio_of_odd_to_even_rounds():

@@ -10,10 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cab.kernels.operator import Case
 from cab.kernels.softmax.masks import visible, visible_pairs
+from cab.measure.built import BuiltVariant
 from cab.measure.flops import MULTIPLIERS, of_pass, variant_work
 from cab.measure.operators import get_operator
-from cab.measure.points import PASSES, SubjectName
-from cab.measure.subjects import VariantSubject
+from cab.measure.points import PASSES, MechanismName
 
 
 def case(queries, keys, **changes):
@@ -81,20 +81,20 @@ def test_decays_and_deletions_add_their_products():
 @pytest.mark.parametrize("pattern", ["ns", "nc", "cs", "cc"])
 def test_the_formula_of_exact_variants_is_what_runs_less_what_is_masked(pattern):
     at = point(pattern=pattern, length=24, keys=17 if pattern in ("nc", "cc") else 0)
-    subject = VariantSubject(SubjectName("softmax"), at)
-    inputs = subject.draw(0)
+    mechanism = BuiltVariant(MechanismName("softmax"), at)
+    inputs = mechanism.draw(0)
     with torch.no_grad(), FlopCounterMode(display=False) as ran, sdpa_kernel(SDPBackend.MATH):
-        subject.forward(inputs)
+        mechanism.forward(inputs)
     hidden = 24 * 23 // 2 if pattern == "cs" else 0
     masked = 2 * 3 * hidden * 4 * 8
-    work = variant_work(subject.module, at, inputs)
+    work = variant_work(mechanism.module, at, inputs)
     assert work.flops == ran.get_total_flops() - masked
     assert work.by == "formula"
 
 
 def test_other_variants_are_counted_as_they_run():
-    subject = VariantSubject(SubjectName("linear"), point(length=64))
-    work = subject.work()
+    mechanism = BuiltVariant(MechanismName("linear"), point(length=64))
+    work = mechanism.work()
     assert work.by == "count"
     # The four projections, and some products of keys with values.
     assert work.flops > 2 * 4 * 2 * 64 * 24**2
@@ -102,7 +102,7 @@ def test_other_variants_are_counted_as_they_run():
 
 def test_a_pass_scales_work_by_its_named_multiplier():
     assert set(MULTIPLIERS) == set(PASSES)
-    work = VariantSubject(SubjectName("softmax"), point()).work()
+    work = BuiltVariant(MechanismName("softmax"), point()).work()
     scaled = of_pass(work, "fwd_bwd")
     assert scaled["flops"] == 3 * work.flops
     assert scaled["multiplier"] == 3.0

@@ -80,7 +80,7 @@ def test_an_entry_with_nothing_scored_stays_on_the_board_without_a_score():
     assert row.results["mqar"].outcomes == {"diverged": 1}
 
 
-def test_the_noise_band_is_what_the_identity_rows_reach():
+def test_the_noise_band_is_what_the_reimplementation_rows_reach():
     records = [*ends("mqar"), *made("sdpa", "mqar", (0.88, 0.9, 0.92))]
     band, row = board_of(records).band, board_of(records).row("sdpa")
     assert band == row.score.interval(tasks=False)

@@ -12,7 +12,7 @@ from cab.registry import register_variant
     family="control",
     patterns="ns cs nc cc",
     summary="the identity on the query stream: no token sees another, and no context is read",
-    role="zero",
+    role="no_attention",
     time="N d",
     memory="N d",
     state="0",

@@ -22,7 +22,7 @@ from cab.registry import register_variant
     memory="4 N d + query_chunk N",
     state="2 M E",
     exact=True,
-    role="identity",
+    role="reimplementation",
     published_defaults="query chunk 1,024, key chunk 4,096; here 128 and 8,192, faster on a CPU",
 )
 class ChunkedAttention(CachedAttention):

@@ -26,7 +26,7 @@ from cab.variants.softmax._ring import Ring, RingSoftmax
     memory="4 N d + query_chunk key_chunk H",
     state="2 M E",
     exact=True,
-    role="identity",
+    role="reimplementation",
     extended="nc cc",
     published_defaults="a block per device; the chunks within are those of blockwise attention",
 )

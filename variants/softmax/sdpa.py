@@ -22,7 +22,7 @@ from cab.registry import register_variant
     memory="N d",
     state="2 M E",
     exact=True,
-    role="identity",
+    role="reimplementation",
 )
 class FusedAttention(CachedAttention):
     """The formula of `softmax`; which fused kernel runs is PyTorch's choice by device and mask."""

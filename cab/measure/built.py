@@ -1,4 +1,4 @@
-"""Subjects, built: something with named inputs and a forward call, whatever it is made of."""
+"""Mechanisms that are built and ready to be called: variants and implementations of operators."""
 
 import functools
 import time
@@ -13,7 +13,7 @@ from cab.attention import Attention, build_attention
 from cab.errors import Unsupported
 from cab.measure.flops import Work, operator_work, variant_work
 from cab.measure.operators import choose, get_operator, make_case
-from cab.measure.points import Point, SubjectName, grid_of, sizes
+from cab.measure.points import MechanismName, Point, grid_of, sizes
 from cab.registry import Registry, discover_variants
 from cab.seeding import derive_seed, generator
 from cab.taxonomy import VariantCard
@@ -22,12 +22,12 @@ Inputs = Mapping[str, Tensor]
 
 
 class Built:
-    """A subject at a point.
+    """A mechanism at a point.
 
-    `prepare_seconds` is what building took: masks, compilation, initialisation.
+    `prepare_seconds` is the time that building took: masks, compilation, initialisation.
     """
 
-    def __init__(self, name: SubjectName, point: Point) -> None:
+    def __init__(self, name: MechanismName, point: Point) -> None:
         self.name, self.point = name, point
         started = time.perf_counter()
         self._build()
@@ -41,51 +41,51 @@ class Built:
         raise NotImplementedError
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Answer."""
+        """Compute the output."""
         raise NotImplementedError
 
     def work(self) -> Work:
-        """Count what a forward call cannot do without."""
+        """Count the necessary work of a forward call."""
         raise NotImplementedError
 
     def parameters(self) -> list[Tensor]:
-        """What is differentiated beside the inputs."""
+        """Return the tensors that are differentiated, besides the inputs."""
         return []
 
     def decoding(self) -> tuple[Callable[[Inputs], Any], int]:
-        """Return the step that answers one token, and the bytes of the state that it reads.
+        """Return the step that decodes one token, and the bytes of the state that it reads.
 
         Raises:
-            Unsupported: it does not decode.
+            Unsupported: the mechanism does not decode token by token.
         """
         raise NotImplementedError
 
     def prefilling(self) -> Callable[[Inputs], Any]:
-        """Return what comes before the first token is answered.
+        """Return the call that processes the prompt.
 
         Raises:
-            Unsupported: it does not decode.
+            Unsupported: the mechanism does not decode token by token.
         """
         raise NotImplementedError
 
 
-class OperatorSubject(Built):
-    """A provider of an operator; decoding is one query against `length` keys."""
+class BuiltOperator(Built):
+    """An implementation of an operator; decoding is one query against `length` keys."""
 
     def _build(self) -> None:
         self.operator = get_operator(self.name.operator)
         self.case = make_case(**sizes(self.point))
-        self.provider = choose(self.operator, self.name.name, self.case)
-        if self.point.passage in ("bwd", "fwd_bwd") and not self.provider.differentiable:
-            raise Unsupported(f"{self.name.label} has no backward pass.")
-        self.run = self.provider.prepare(self.case)
+        self.implementation = choose(self.operator, self.name.name, self.case)
+        if self.point.passage in ("bwd", "fwd_bwd") and not self.implementation.differentiable:
+            raise Unsupported(f"{self.name.label} has no backward pass; measure fwd_no_grad.")
+        self.run = self.implementation.prepare(self.case)
 
     def draw(self, seed: object) -> dict[str, Tensor]:
         """Draw the operator's own inputs."""
         return self.operator.draw(self.case, generator("bench", seed, self.name.operator))
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Call the provider."""
+        """Call the implementation."""
         return self.run(**inputs)
 
     def work(self) -> Work:
@@ -93,17 +93,17 @@ class OperatorSubject(Built):
         return operator_work(self.operator.work(self.case))
 
     def decoding(self) -> tuple[Callable[[Inputs], Any], int]:
-        """One query reads the keys and values."""
+        """Return the call with one query, and the bytes of keys and values."""
         kept = [x for name, x in self.draw("state").items() if name in "kv"]
         return self.forward, sum(x.numel() * x.element_size() for x in kept)
 
     def prefilling(self) -> Callable[[Inputs], Any]:
-        """Refuse: a provider has no prompt."""
-        raise Unsupported("prefill is a pass of variants; an operator has fwd_no_grad.")
+        """Refuse: an implementation has no prompt."""
+        raise Unsupported("Operators have no pass prefill; measure fwd_no_grad.")
 
 
-class VariantSubject(Built):
-    """A variant with its projections, in evaluation mode: dropout would hide what is compared."""
+class BuiltVariant(Built):
+    """A variant with its projections, in evaluation mode, so that dropout is off."""
 
     def _build(self) -> None:
         point = self.point
@@ -125,7 +125,7 @@ class VariantSubject(Built):
         self.module = module.to(point.device, getattr(torch, point.dtype)).eval()
 
     def draw(self, seed: object) -> dict[str, Tensor]:
-        """Draw the stream x and, for the cross patterns, a context."""
+        """Draw the input x and, for the cross patterns, a context."""
         point = self.point
         length = 1 if point.passage == "decode" else point.length
         shapes = {"x": (point.batch, length, self.dim)}
@@ -139,7 +139,7 @@ class VariantSubject(Built):
         }
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Mix the stream."""
+        """Call the module."""
         return self.module(inputs["x"], inputs.get("context"))
 
     def parameters(self) -> list[Tensor]:
@@ -147,12 +147,12 @@ class VariantSubject(Built):
         return [one for one in self.module.parameters() if one.requires_grad]
 
     def work(self) -> Work:
-        """By formula where the mechanism is exact attention, else counted."""
+        """Return the work by formula for exact attention, otherwise as counted."""
         return variant_work(self.module, self.point, self.draw("count"))
 
     @torch.no_grad()
     def decoding(self) -> tuple[Callable[[Inputs], Any], int]:
-        """Read `length` tokens one by one (CS), or the context (CC); then a step is one more."""
+        """Read `length` tokens (CS) or the context (CC); the step decodes one more token."""
         self._must_decode()
         inputs = self.draw("prompt")
         state = self.module.initial_state(self.point.batch, inputs.get("context"))
@@ -165,7 +165,7 @@ class VariantSubject(Built):
         return lambda given: self.module.step(given["x"][:, 0], state)[0], bytes_of(state)
 
     def prefilling(self) -> Callable[[Inputs], Any]:
-        """CC reads the context into a state; in CS the prompt's forward pass stands for it."""
+        """Return the call that reads the context into a state (CC), or the forward pass (CS)."""
         self._must_decode()
         if self.point.pattern.cross:
             return lambda given: self.module.initial_state(self.point.batch, given["context"])
@@ -173,27 +173,29 @@ class VariantSubject(Built):
 
     def _must_decode(self) -> None:
         if not self.module.decodes:
-            raise Unsupported(f"{self.name.name} does not decode in {self.point.pattern}.")
+            raise Unsupported(
+                f"{self.name.name} does not decode token by token in {self.point.pattern}."
+            )
 
 
 @functools.cache
 def _variants(include: tuple[Path, ...]) -> Registry[VariantCard]:
-    """What there is, read once: a cell builds its subjects five times, to time and to check."""
+    """Discover the variants once, since a cell builds its mechanisms five times."""
     return discover_variants(include)
 
 
-def build(name: SubjectName, point: Point) -> Built:
-    """Build a subject at a point.
+def build(name: MechanismName, point: Point) -> Built:
+    """Build a mechanism at a point.
 
     Raises:
-        CabError: an unknown name or setting.
-        Unsupported: the subject does not offer the point.
+        CabError: a name or a setting is unknown.
+        Unsupported: the mechanism does not support the point.
     """
-    return OperatorSubject(name, point) if name.operator else VariantSubject(name, point)
+    return BuiltOperator(name, point) if name.operator else BuiltVariant(name, point)
 
 
 def bytes_of(tensors: Any) -> int:
-    """The bytes of the distinct storages below some tensors."""
+    """Return the bytes of the distinct storages of some tensors."""
     from torch.utils._pytree import tree_leaves
 
     storages = {
