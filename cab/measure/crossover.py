@@ -78,7 +78,7 @@ def find_crossover(
 
     if at(longest).below_one is False:
         at(max(shortest, longest // 2))
-    elif at(longest).below_one and not at(shortest).cheaper:
+    elif at(longest).below_one and not at(shortest).below_one:
         low, high = shortest, longest
         while high / low > FINE:
             middle = round(math.sqrt(low * high) / multiple) * multiple

@@ -32,7 +32,7 @@ def _recipe(length: int, width: Width, training: Training, examples: int) -> Rec
     name="byte-lm",
     domain="language",
     pattern="cs",
-    summary="bits per byte on the plays of Shakespeare",
+    summary="predict the next byte of the plays of Shakespeare (bits per byte)",
     backbone="decoder",
     metric="bits_per_byte",
     higher_is_better=False,

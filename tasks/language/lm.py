@@ -37,7 +37,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     name="lm",
     domain="language",
     pattern="cs",
-    summary="log perplexity on the books of PG-19",
+    summary="predict the next byte pair of the books of PG-19 (log perplexity)",
     backbone="decoder",
     metric="log_perplexity",
     higher_is_better=False,
@@ -47,8 +47,8 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     data=("pg19", "gpt2-bpe"),
     imports=("datasets", "tiktoken"),
     source="PG-19 (Rae et al., 2020, arXiv 1911.05507), hub emozilla/pg19; GPT-2 with tied "
-    "embeddings, as CAB's; perplexity is the exponential of the mean; not yet tried on the "
-    "published files",
+    "embeddings, as in CAB; perplexity is the exponential of the mean; not tested on the "
+    "published files yet",
     licence="Apache-2.0",
 )
 class Lm(Task):

@@ -41,18 +41,19 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     name="mlm-long",
     domain="language",
     pattern="ns",
-    summary="log perplexity of hidden byte pairs in the books of PG-19",
+    summary="predict masked byte pairs of the books of PG-19 (log perplexity)",
     backbone="encoder",
     metric="log_perplexity",
     higher_is_better=False,
     chance=10.825,
     version=1,
-    length="2,048 byte pairs, 307 of them asked for",
+    length="2,048 byte pairs, 307 of them masked",
     data=("pg19", "gpt2-bpe"),
     imports=("datasets", "tiktoken"),
     source="PG-19 (Rae et al., 2020, arXiv 1911.05507), hub emozilla/pg19; RoBERTa (Liu et al., "
-    "2019, arXiv 1907.11692), as CAB's, but measured on test, where CAB reports validation; "
-    "perplexity is the exponential of the mean; not yet tried on the published files",
+    "2019, arXiv 1907.11692), as in CAB, but measured on the test part, where CAB reports "
+    "validation; perplexity is the exponential of the mean; not tested on the published files "
+    "yet",
     licence="Apache-2.0",
 )
 class MlmLong(Task):

@@ -60,7 +60,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     name="summarise",
     domain="language",
     pattern="cc",
-    summary="ROUGE of summaries of groups of news articles",
+    summary="summarise groups of news articles (ROUGE)",
     backbone="encoder-decoder",
     metric="rouge_1",
     higher_is_better=True,
@@ -69,8 +69,8 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     data=("multi-news", "gpt2-bpe"),
     imports=("datasets", "tiktoken", "rouge_score.rouge_scorer"),
     source="Multi-News (Fabbri et al., 2019, arXiv 1906.01749), hub alexfabbri/multi_news; an "
-    "encoder-decoder as CAB's, greedy, with the byte pairs of GPT-2 that BART has; summaries are "
-    "compared up to 400 byte pairs; not yet tried on the published files",
+    "encoder-decoder as in CAB, greedy decoding, with the byte pairs of GPT-2, which BART uses; "
+    "summaries are compared up to 400 byte pairs; not tested on the published files yet",
     licence="for research",
 )
 class Summarise(Task):

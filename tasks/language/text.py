@@ -31,7 +31,7 @@ def _recipe(length: int, width: Width, training: Training, valid: int, test: int
     name="text",
     domain="language",
     pattern="ns",
-    summary="is a film review for or against the film, byte by byte?",
+    summary="classify a film review as positive or negative, byte by byte",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -42,8 +42,8 @@ def _recipe(length: int, width: Width, training: Training, valid: int, test: int
     imports=("datasets",),
     source="IMDb reviews (Maas et al., 2011) as bytes, the text task of Long Range Arena (Tay et "
     "al., 2020, arXiv 2011.04006), which validates on its test reviews; here a tenth of the "
-    "training reviews validates. Tried on small files of the same format only: the real set has "
-    "not been at hand",
+    "training reviews is for validation. Tested on small files of the same format only, not on "
+    "the real set",
     licence="none stated; for research",
 )
 class Text(Task):

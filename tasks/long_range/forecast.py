@@ -136,7 +136,7 @@ class Forecasting(Task):
     name="forecast",
     domain="long_range",
     pattern="nc",
-    summary="the next 96 hours of seven channels of ETTh1, from 192 hours",
+    summary="forecast 96 hours of the seven channels of ETTh1 from the previous 192 hours",
     backbone="forecaster",
     metric="mse",
     higher_is_better=False,

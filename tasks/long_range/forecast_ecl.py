@@ -13,7 +13,7 @@ from cab.tasks.long_range.forecast import Forecasting, Series, Span, informer_wi
     name="forecast-ecl",
     domain="long_range",
     pattern="nc",
-    summary="the next 960 hours of 321 clients' electricity, from 336 hours",
+    summary="forecast 960 hours of the electricity use of 321 clients from the previous 336 hours",
     backbone="forecaster",
     metric="mse",
     higher_is_better=False,
@@ -21,8 +21,8 @@ from cab.tasks.long_range.forecast import Forecasting, Series, Span, informer_wi
     length="1,296 queries, 336 keys",
     data=("ecl",),
     imports=("datasets",),
-    source="ElectricityLoadDiagrams (Trindade, 2015), filled up by Informer (Zhou et al., 2021, "
-    "arXiv 2012.07436); not yet tried on the published files",
+    source="ElectricityLoadDiagrams (Trindade, 2015), completed by Informer (Zhou et al., 2021, "
+    "arXiv 2012.07436); not tested on the published files yet",
     licence="CC BY 4.0",
 )
 class ForecastEcl(Forecasting):

@@ -13,7 +13,7 @@ from cab.tasks.long_range.forecast import Forecasting, Series, Span, informer_wi
     name="forecast-weather",
     domain="long_range",
     pattern="nc",
-    summary="the next 720 hours of 12 measurements of the weather, from 720 hours",
+    summary="forecast 720 hours of 12 weather measurements from the previous 720 hours",
     backbone="forecaster",
     metric="mse",
     higher_is_better=False,
@@ -21,8 +21,8 @@ from cab.tasks.long_range.forecast import Forecasting, Series, Span, informer_wi
     length="1,056 queries, 720 keys",
     data=("wth",),
     imports=("datasets",),
-    source="local climatological data of NOAA, as chosen by Informer (Zhou et al., 2021, arXiv "
-    "2012.07436); not yet tried on the published files",
+    source="local climatological data of NOAA, as selected by Informer (Zhou et al., 2021, arXiv "
+    "2012.07436); not tested on the published files yet",
     licence="public domain",
 )
 class ForecastWeather(Forecasting):

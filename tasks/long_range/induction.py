@@ -53,7 +53,7 @@ def _recipe(params: Repeats, width: Width, training: Training, examples: int) ->
     name="induction",
     domain="long_range",
     pattern="cs",
-    summary="what followed this symbol when the sequence of 48 was read first?",
+    summary="continue a repeated sequence of 48 symbols from any position",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
@@ -61,7 +61,8 @@ def _recipe(params: Repeats, width: Width, training: Training, examples: int) ->
     version=1,
     length="96 tokens",
     source="repeated random sequences of In-context Learning and Induction Heads (Olsson et al., "
-    "2022, arXiv 2209.11895), begun anywhere so that no fixed distance answers",
+    "2022, arXiv 2209.11895); the repetition begins anywhere, so that no fixed distance gives "
+    "the answer",
     licence="generated",
     controls={"window": {"window": 16}},
 )

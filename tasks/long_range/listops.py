@@ -23,7 +23,7 @@ def recipe(shape: Shape, width: Width, training: Training, examples: int) -> Rec
     name="listops",
     domain="long_range",
     pattern="ns",
-    summary="solve nested MIN, MAX, MED and sums modulo 10, where no short cut tells the answer",
+    summary="evaluate nested MIN, MAX, MED and sums modulo 10, without shortcuts to the answer",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -31,10 +31,11 @@ def recipe(shape: Shape, width: Width, training: Training, examples: int) -> Rec
     version=1,
     length="up to 24 tokens",
     source="ListOps (Nangia and Bowman, 2018, arXiv 1804.06028) as in Long Range Arena (Tay et "
-    "al., 2020, arXiv 2011.04006), redrawn: answers are uniform for each root operator, the "
-    "operands of a root are all expressions, and in standard and full the answer hangs on four "
-    "levels. The likeliest class, the root operator and the root with its operands' operators "
-    "score 0.10 here; 0.17, 0.37 and 0.60 on Long Range Arena's own (`listops-lra`)",
+    "al., 2020, arXiv 2011.04006), with another distribution: answers are uniform for each root "
+    "operator, all operands of a root are expressions, and in standard and full the answer "
+    "depends on four levels. The most likely class, the root operator, and the root with its "
+    "operands' operators score 0.10 here, but 0.17, 0.37 and 0.60 in Long Range Arena "
+    "(`listops-lra`)",
     licence="generated",
 )
 class ListOps(Task):

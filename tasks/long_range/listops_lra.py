@@ -11,7 +11,7 @@ from cab.tasks.long_range.listops import ListOps, recipe
     name="listops-lra",
     domain="long_range",
     pattern="ns",
-    summary="solve nested list operations, drawn as in Long Range Arena",
+    summary="evaluate nested list operations, drawn as in Long Range Arena",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -19,10 +19,10 @@ from cab.tasks.long_range.listops import ListOps, recipe
     version=1,
     length="up to 64 tokens",
     source="ListOps (Nangia and Bowman, 2018, arXiv 1804.06028) with the distribution of Long "
-    "Range Arena (Tay et al., 2020, arXiv 2011.04006), cut to 64 tokens in quick. Its answers can "
-    "be guessed: at the published lengths the likeliest class scores 0.17, the root operator "
-    "0.37, the root with its operands' operators 0.60; published Transformers score 0.36 to 0.37, "
-    "which is one token read",
+    "Range Arena (Tay et al., 2020, arXiv 2011.04006), cut to 64 tokens in quick. Its answers "
+    "can be guessed: at the published lengths the most likely class scores 0.17, the root "
+    "operator 0.37, and the root with its operands' operators 0.60; published Transformers score "
+    "0.36 to 0.37, as if they read one token",
     licence="generated",
     diagnostic=("quick", "standard", "full"),
 )

@@ -36,7 +36,7 @@ PAPER_TRAINING = Training(20_000, 128, 5e-4, weight_decay=0.1)
     name="mad-selective-copy",
     domain="long_range",
     pattern="cs",
-    summary="repeat 8 symbols that stand scattered among 79 blanks",
+    summary="copy 8 symbols that are scattered among 79 blanks, in order",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

@@ -52,7 +52,7 @@ def _recipe(params: Chase, width: Width, training: Training, examples: int) -> R
     name="pointer-chase",
     domain="long_range",
     pattern="ns",
-    summary="where do two steps through a shuffled map of 24 symbols lead?",
+    summary="follow two steps of a shuffled map of 24 symbols",
     backbone="encoder",
     metric="accuracy",
     higher_is_better=True,

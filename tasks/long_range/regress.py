@@ -70,7 +70,7 @@ def _recipe(params: Waves, width: Width, training: Training, examples: int) -> R
     name="regress",
     domain="long_range",
     pattern="nc",
-    summary="values of a random function, from 192 noisy samples at random places",
+    summary="predict values of a random function from 192 noisy samples at random positions",
     backbone="context reader",
     metric="r2",
     higher_is_better=True,

@@ -66,7 +66,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     name="selective-copy",
     domain="long_range",
     pattern="cs",
-    summary="repeat 12 symbols that stand scattered among 23 blanks",
+    summary="copy 12 symbols that are scattered among 23 blanks, in order",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

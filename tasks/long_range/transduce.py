@@ -39,7 +39,7 @@ def _recipe(params: Strings, width: Width, training: Training, examples: int) ->
     name="transduce",
     domain="long_range",
     pattern="cc",
-    summary="write 48 random symbols backwards",
+    summary="write 48 random symbols in reverse order",
     backbone="encoder-decoder",
     metric="accuracy",
     higher_is_better=True,

@@ -55,7 +55,7 @@ STANDARD = Symbols(length=32, vocabulary=16)
     name="mad-compression",
     domain="retrieval",
     pattern="cs",
-    summary="15 symbols, read back from the state of the token after them",
+    summary="read 15 symbols back from the state of the token after them",
     backbone="compressor",
     metric="accuracy",
     higher_is_better=True,

@@ -110,7 +110,7 @@ STANDARD = Words(length=128, vocabulary=16)
     name="mad-fuzzy-recall",
     domain="retrieval",
     pattern="cs",
-    summary="values of up to three tokens, by keys of three that came before",
+    summary="recall values of up to three tokens by earlier keys of three tokens",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
@@ -118,8 +118,8 @@ STANDARD = Words(length=128, vocabulary=16)
     version=1,
     length="128 tokens",
     source="Mechanistic Design and Scaling of Hybrid Architectures (Poli et al., 2024, arXiv "
-    "2403.17844), asked where the paper's test asks in training too; in quick each sequence has a "
-    "pool of 16 pairs, since of all pairs few come twice",
+    "2403.17844), with the same labels in training as in the paper's test; in quick each "
+    "sequence has a pool of 16 pairs, since few of all pairs would appear twice",
     licence="generated",
     controls={"window": {"window": 8}},
 )

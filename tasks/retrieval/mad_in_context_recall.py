@@ -95,7 +95,7 @@ STANDARD = Pairs(length=128, vocabulary=16)
     name="mad-in-context-recall",
     domain="retrieval",
     pattern="cs",
-    summary="the value of a key that came before, again and again, out of 32 keys",
+    summary="recall the value of every key that appeared before, out of 32 keys",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
@@ -103,7 +103,7 @@ STANDARD = Pairs(length=128, vocabulary=16)
     version=1,
     length="127 tokens",
     source="Mechanistic Design and Scaling of Hybrid Architectures (Poli et al., 2024, arXiv "
-    "2403.17844), asked where the paper's test asks in training too",
+    "2403.17844), with the same labels in training as in the paper's test",
     licence="generated",
     controls={"window": {"window": 8}},
 )

@@ -70,7 +70,7 @@ STANDARD = Map(length=32, vocabulary=256)
     name="mad-memorization",
     domain="retrieval",
     pattern="cs",
-    summary="the values of 255 keys from a map that is learned in training",
+    summary="recall the values of 255 keys of a map that is learned during training",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

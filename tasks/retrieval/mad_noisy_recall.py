@@ -20,7 +20,8 @@ STANDARD = Pairs(length=128, vocabulary=32, noise=16, fraction=0.2)
     name="mad-noisy-recall",
     domain="retrieval",
     pattern="cs",
-    summary="the value of a key that came before, where a fifth of all pairs is noise",
+    summary="recall the value of every key that appeared before, with a fifth of all pairs as "
+    "noise",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
@@ -28,7 +29,7 @@ STANDARD = Pairs(length=128, vocabulary=32, noise=16, fraction=0.2)
     version=1,
     length="127 tokens",
     source="Mechanistic Design and Scaling of Hybrid Architectures (Poli et al., 2024, arXiv "
-    "2403.17844), asked where the paper's test asks in training too",
+    "2403.17844), with the same labels in training as in the paper's test",
     licence="generated",
     controls={"window": {"window": 8}},
 )

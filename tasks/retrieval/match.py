@@ -47,7 +47,8 @@ def read_pairs(table: Any, length: int) -> tuple[Tensor, Tensor]:
     name="match",
     domain="retrieval",
     pattern="ns",
-    summary="does one paper cite the other, of two that are read apart, byte by byte?",
+    summary="decide whether one of two papers cites the other, reading each of them alone, byte "
+    "by byte",
     backbone="two towers",
     metric="accuracy",
     higher_is_better=True,
@@ -56,10 +57,10 @@ def read_pairs(table: Any, length: int) -> tuple[Tensor, Tensor]:
     length="2 x 1,024 bytes in standard, 2 x 4,000 in full",
     data=("aan",),
     imports=("datasets",),
-    source="ACL Anthology Network (Radev et al., 2013) as the retrieval task of Long Range Arena "
-    "(Tay et al., 2020, arXiv 2011.04006), its tables; the two vectors a and b are joined as (a, "
-    "b, a * b, a - b), as in the later implementations that score some 20 points above its own. "
-    "Tried on small files of the same format only: the real set has not been at hand",
+    source="ACL Anthology Network (Radev et al., 2013), the retrieval task of Long Range Arena "
+    "(Tay et al., 2020, arXiv 2011.04006) and its tables; the two vectors a and b are joined as "
+    "(a, b, a * b, a - b), as in later implementations, which score about 20 points more. Tested "
+    "on small files of the same format only, not on the real set",
     licence="ACL Anthology: CC BY-NC-SA 3.0 up to 2015, CC BY 4.0 since",
 )
 class Match(Task):

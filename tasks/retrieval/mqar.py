@@ -67,7 +67,7 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
     name="mqar",
     domain="retrieval",
     pattern="cs",
-    summary="recall the values of 16 keys read earlier, each asked once",
+    summary="recall the values of 16 earlier keys, each asked for once",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

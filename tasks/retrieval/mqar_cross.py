@@ -61,8 +61,8 @@ def _recipe(params: Memory, width: Width, training: Training, examples: int) -> 
     chance=0.015625,
     version=1,
     length="56 queries, 56 pairs",
-    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927), cut where its pairs end: they "
-    "are the context, the queries are the stream",
+    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927), split after its pairs: the "
+    "pairs are the context, the queries are the query sequence",
     licence="generated",
     necessity={
         "quick": {

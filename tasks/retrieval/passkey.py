@@ -89,15 +89,15 @@ def _recipe(length: int, width: Width, training: Training, examples: int, batch:
     name="passkey",
     domain="retrieval",
     pattern="cs",
-    summary="five digits, told once anywhere in 256 bytes of text",
+    summary="recall five digits that appear once in 256 bytes of text",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
     version=1,
     length="256 bytes",
-    source="the passkey test of Landmark Attention (Mohtashami and Jaggi, 2023, arXiv 2305.16300) "
-    "with a filler text of our own, and all numbers of five digits alike",
+    source="the passkey test of Landmark Attention (Mohtashami and Jaggi, 2023, arXiv "
+    "2305.16300) with another filler text, and with all numbers of five digits equally likely",
     licence="generated",
     controls={"window": {"window": 16}},
 )

@@ -71,7 +71,7 @@ def _recipe(params: Mixed, width: Width, training: Training, examples: int) -> R
     name="recall-anywhere",
     domain="retrieval",
     pattern="ns",
-    summary="recall the values of 32 keys, each asked once, before or after its pair",
+    summary="recall the values of 32 keys, each asked for once, before or after its pair",
     backbone="encoder",
     metric="accuracy",
     higher_is_better=True,

@@ -50,15 +50,15 @@ def _recipe(params: LinkedList, width: Width, training: Training, examples: int)
     name="recall-seq",
     domain="retrieval",
     pattern="cc",
-    summary="write a list of 20 keys, each the value of the one before in a memory of 40 pairs",
+    summary="follow a linked list for 20 keys in a memory of 40 pairs",
     backbone="memory decoder",
     metric="accuracy",
     higher_is_better=True,
     chance=0.02564102564102564,
     version=1,
     length="20 queries, 40 pairs",
-    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with a memory apart, in which "
-    "the decoder's every answer is its next query",
+    source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with a separate memory, in "
+    "which every answer of the decoder is its next query",
     licence="generated",
     necessity={
         "quick": {

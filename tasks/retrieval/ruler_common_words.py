@@ -58,7 +58,8 @@ def _recipe(params: Counts, width: Width, training: Training, examples: int) -> 
     name="ruler-common-words",
     domain="retrieval",
     pattern="cs",
-    summary="the 6 words that stand in a list of 96 five times, others three times",
+    summary="find the 6 words that appear five times in a list of 96; the others appear three "
+    "times",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

@@ -71,7 +71,7 @@ def _recipe(params: Zipf, width: Width, training: Training, examples: int) -> Re
     name="ruler-frequent-words",
     domain="retrieval",
     pattern="cs",
-    summary="the second to fourth most frequent of 12 words in 128, by Zipf's law",
+    summary="find the second to fourth most frequent of 12 words in 128, by Zipf's law",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

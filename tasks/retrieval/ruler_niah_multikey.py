@@ -16,7 +16,7 @@ def _recipe(params: Needles, width: Width, training: Training, examples: int) ->
     name="ruler-niah-multikey",
     domain="retrieval",
     pattern="cs",
-    summary="the value of one of 16 needles in 128 tokens",
+    summary="recall the value of one of 16 needles in 128 tokens",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

@@ -16,7 +16,7 @@ def _recipe(params: Needles, width: Width, training: Training, examples: int) ->
     name="ruler-niah-multiquery",
     domain="retrieval",
     pattern="cs",
-    summary="the values of 8 out of 16 needles in 128 tokens",
+    summary="recall the values of 8 of 16 needles in 128 tokens",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

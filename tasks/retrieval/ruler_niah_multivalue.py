@@ -62,7 +62,7 @@ def _recipe(params: Several, width: Width, training: Training, examples: int) ->
     name="ruler-niah-multivalue",
     domain="retrieval",
     pattern="cs",
-    summary="the 4 values of one key among 16 needles in 128 tokens",
+    summary="recall all 4 values of one key among 16 needles in 128 tokens",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

@@ -18,7 +18,7 @@ def _recipe(params: Needles, width: Width, training: Training, examples: int) ->
     name="ruler-niah-single",
     domain="retrieval",
     pattern="cs",
-    summary="the value of the one needle in 128 tokens",
+    summary="recall the value of the only needle in 128 tokens",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

@@ -99,7 +99,7 @@ def _recipe(params: Chains, width: Width, training: Training, examples: int) -> 
     name="ruler-variable-tracking",
     domain="retrieval",
     pattern="cs",
-    summary="the 2 variables of one chain of copies out of 6, in 64 tokens",
+    summary="find the 2 variables of one of 6 chains of copies, in 64 tokens",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,

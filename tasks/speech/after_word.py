@@ -35,7 +35,7 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     name="after-word",
     domain="speech",
     pattern="ns",
-    summary="which word does a synthetic voice say after each of seven cue words?",
+    summary="name the word that follows each of seven cue words of a synthetic voice",
     backbone="frame reader",
     metric="accuracy",
     higher_is_better=True,

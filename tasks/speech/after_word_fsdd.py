@@ -11,7 +11,7 @@ from cab.tasks.speech.after_word import AfterWord, recipe
     name="after-word-fsdd",
     domain="speech",
     pattern="ns",
-    summary="which digit does a speaker say after each of four cue words?",
+    summary="name the digit that follows each of four spoken cue digits",
     backbone="frame reader",
     metric="accuracy",
     higher_is_better=True,

@@ -32,7 +32,7 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     name="align",
     domain="speech",
     pattern="nc",
-    summary="when does a synthetic voice begin to say each of its four words?",
+    summary="find the beginning of each of four words of a synthetic voice",
     backbone="query reader",
     metric="accuracy",
     higher_is_better=True,

@@ -11,7 +11,7 @@ from cab.tasks.speech.align import Align, recipe
     name="align-fsdd",
     domain="speech",
     pattern="nc",
-    summary="when does a speaker begin to say each of four digits?",
+    summary="find the beginning of each of four spoken digits",
     backbone="query reader",
     metric="accuracy",
     higher_is_better=True,

@@ -123,7 +123,7 @@ class NextCode(SpokenTask):
     name="audio-lm",
     domain="speech",
     pattern="cs",
-    summary="bits per code of six words that one speaker says",
+    summary="predict the next code of six words of a synthetic voice (bits per code)",
     backbone="decoder",
     metric="bits_per_code",
     higher_is_better=False,

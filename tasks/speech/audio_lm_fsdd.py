@@ -8,7 +8,7 @@ from cab.tasks.speech.audio_lm import QUICK, SMOKE, NextCode
     name="audio-lm-fsdd",
     domain="speech",
     pattern="cs",
-    summary="bits per code of six digits that one speaker says",
+    summary="predict the next code of six digits of one speaker (bits per code)",
     backbone="decoder",
     metric="bits_per_code",
     higher_is_better=False,

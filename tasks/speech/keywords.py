@@ -24,7 +24,7 @@ def recipe(window: Window, width: Width, training: Training, valid: int, test: i
     name="keywords",
     domain="speech",
     pattern="ns",
-    summary="which of ten words does a synthetic voice say, somewhere in 1.2 seconds?",
+    summary="recognise one of ten words of a synthetic voice, somewhere in 1.2 seconds",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -33,7 +33,7 @@ def recipe(window: Window, width: Width, training: Training, valid: int, test: i
     length="48 tokens of 25 ms",
     source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
     "of 40 bands every 12.5 ms, two frames a token. Five words are the other five backwards, so "
-    "that the sounds without their order leave two to choose from",
+    "that the sounds without their order leave two candidates",
     licence="generated",
 )
 class Keywords(SpokenTask):

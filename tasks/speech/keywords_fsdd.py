@@ -12,7 +12,7 @@ from cab.tasks.speech.keywords import Keywords, recipe
     name="keywords-fsdd",
     domain="speech",
     pattern="ns",
-    summary="which digit does a speaker say, somewhere in 1.6 seconds?",
+    summary="recognise a spoken digit, somewhere in 1.6 seconds",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,

@@ -24,7 +24,7 @@ def _recipe(window: Window, width: Width, training: Training, valid: int, test: 
     name="keywords-residual",
     domain="speech",
     pattern="ns",
-    summary="which of ten words is said, to a residual network that sees the spectrogram?",
+    summary="recognise one of ten words from its spectrogram, with a residual network",
     backbone="residual",
     metric="accuracy",
     higher_is_better=True,

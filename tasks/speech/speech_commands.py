@@ -67,7 +67,7 @@ def read_commands(table: Any) -> tuple[Tensor, Tensor]:
     name="speech-commands",
     domain="speech",
     pattern="ns",
-    summary="which of ten commands is said in a second of sound?",
+    summary="recognise one of ten commands in one second of audio",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -77,9 +77,9 @@ def read_commands(table: Any) -> tuple[Tensor, Tensor]:
     data=("speech-commands-2",),
     imports=("datasets",),
     source="Speech Commands, version 2 (Warden, 2018, arXiv 1804.03209), its ten command words, "
-    "as in S4 (Gu et al., 2022, arXiv 2111.00396), but with the published split by speaker. Tried "
-    "on small files of the same format only: the real set has not been at hand, and its address "
-    "on the hub, a conversion, may have to be mended",
+    "as in S4 (Gu et al., 2022, arXiv 2111.00396), but with the published split by speaker. "
+    "Tested on small files of the same format only, not on the real set; its address on the hub "
+    "may have changed",
     licence="CC BY 4.0",
 )
 class SpeechCommands(Task):

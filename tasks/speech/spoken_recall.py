@@ -38,7 +38,7 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     name="spoken-recall",
     domain="speech",
     pattern="cs",
-    summary="at a word that a synthetic voice said before: which word came next then?",
+    summary="at a repeated word of a synthetic voice, recall the word that followed it before",
     backbone="frame reader",
     metric="accuracy",
     higher_is_better=True,

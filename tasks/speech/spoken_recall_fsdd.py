@@ -11,7 +11,7 @@ from cab.tasks.speech.spoken_recall import SpokenRecall, recipe
     name="spoken-recall-fsdd",
     domain="speech",
     pattern="cs",
-    summary="at a digit that a speaker said before: which digit came next then?",
+    summary="at a repeated spoken digit, recall the digit that followed it before",
     backbone="frame reader",
     metric="accuracy",
     higher_is_better=True,

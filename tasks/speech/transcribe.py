@@ -46,7 +46,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     name="transcribe",
     domain="speech",
     pattern="cc",
-    summary="write down three spoken digits",
+    summary="transcribe three spoken digits",
     backbone="encoder-decoder",
     metric="exact_match",
     higher_is_better=True,

@@ -33,7 +33,7 @@ def _recipe(
     name="tts-fastspeech",
     domain="speech",
     pattern="ns",
-    summary="say three words, all mel frames at once",
+    summary="synthesise three words, all mel frames at once",
     backbone="FastSpeech 2",
     metric="mcd",
     higher_is_better=False,

@@ -92,7 +92,7 @@ class TransformerTts(Synthesis):
     name="tts-transformer",
     domain="speech",
     pattern="cs",
-    summary="say three words, four mel frames after four",
+    summary="synthesise three words, four mel frames per step",
     backbone="Transformer-TTS",
     metric="mcd",
     higher_is_better=False,

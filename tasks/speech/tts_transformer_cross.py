@@ -8,7 +8,7 @@ from cab.tasks.speech.tts_transformer import QUICK, SMOKE, TransformerTts
     name="tts-transformer-cross",
     domain="speech",
     pattern="cc",
-    summary="say three words, four mel frames after four, reading what is written",
+    summary="synthesise three words, four mel frames per step, with attention to the text",
     backbone="Transformer-TTS",
     metric="mcd",
     higher_is_better=False,

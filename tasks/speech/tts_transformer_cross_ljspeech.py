@@ -8,7 +8,7 @@ from cab.tasks.speech.tts_transformer_ljspeech import FULL, STANDARD, LjspeechTt
     name="tts-transformer-cross-ljspeech",
     domain="speech",
     pattern="cc",
-    summary="read sentences aloud, four mel frames after four, reading what is written",
+    summary="synthesise sentences, four mel frames per step, with attention to the text",
     backbone="Transformer-TTS",
     metric="mcd",
     higher_is_better=False,
@@ -16,9 +16,9 @@ from cab.tasks.speech.tts_transformer_ljspeech import FULL, STANDARD, LjspeechTt
     length="up to 220 queries of four frames, up to 200 keys",
     data=("ljspeech",),
     imports=("datasets",),
-    source="LJSpeech (Ito and Johnson, 2017), hub keithito/lj_speech; Transformer-TTS as CAB's "
-    "(Li et al., 2019, arXiv 1809.08895); log mel of 80 bands every 256 samples, no vocoder; "
-    "not yet tried on the published files",
+    source="LJSpeech (Ito and Johnson, 2017), hub keithito/lj_speech; Transformer-TTS as in CAB "
+    "(Li et al., 2019, arXiv 1809.08895); log mel of 80 bands every 256 samples, no vocoder; not "
+    "tested on the published files yet",
     licence="public domain",
 )
 class TtsTransformerCrossLjspeech(LjspeechTts):

@@ -53,7 +53,7 @@ class LjspeechTts(TransformerTts):
     name="tts-transformer-ljspeech",
     domain="speech",
     pattern="cs",
-    summary="read sentences aloud, four mel frames after four",
+    summary="synthesise sentences, four mel frames per step",
     backbone="Transformer-TTS",
     metric="mcd",
     higher_is_better=False,
@@ -61,9 +61,9 @@ class LjspeechTts(TransformerTts):
     length="up to 220 steps of four frames",
     data=("ljspeech",),
     imports=("datasets",),
-    source="LJSpeech (Ito and Johnson, 2017), hub keithito/lj_speech; Transformer-TTS as CAB's "
-    "(Li et al., 2019, arXiv 1809.08895); log mel of 80 bands every 256 samples, no vocoder; "
-    "not yet tried on the published files",
+    source="LJSpeech (Ito and Johnson, 2017), hub keithito/lj_speech; Transformer-TTS as in CAB "
+    "(Li et al., 2019, arXiv 1809.08895); log mel of 80 bands every 256 samples, no vocoder; not "
+    "tested on the published files yet",
     licence="public domain",
 )
 class TtsTransformerLjspeech(LjspeechTts):

@@ -36,7 +36,7 @@ def _model(width: Width) -> PatchEncoderConfig:
     name="digits",
     domain="vision",
     pattern="ns",
-    summary="which handwritten digit stands at a random place of a 14 x 14 canvas?",
+    summary="classify a handwritten digit at a random place of a 14 x 14 canvas",
     backbone="patch encoder",
     metric="accuracy",
     higher_is_better=True,
@@ -47,7 +47,8 @@ def _model(width: Width) -> PatchEncoderConfig:
     imports=("sklearn.datasets",),
     grid=True,
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
-    "1998), which installs with scikit-learn; centred digits need no attention, so they are moved",
+    "1998), which installs with scikit-learn; they are moved, since centred digits need no "
+    "attention",
     licence="CC BY 4.0",
     necessity={
         "quick": {

@@ -17,7 +17,7 @@ def _recipe(width: Width, training: Training, valid: int, test: int) -> Recipe:
     name="digits-residual",
     domain="vision",
     pattern="ns",
-    summary="which handwritten digit stands on the canvas, to a residual network?",
+    summary="classify a handwritten digit on a canvas, with a residual network",
     backbone="residual",
     metric="accuracy",
     higher_is_better=True,

@@ -41,7 +41,7 @@ def read_grey(table: Any) -> tuple[Tensor, Tensor]:
     name="image",
     domain="vision",
     pattern="ns",
-    summary="which of ten things is on a grey picture of 32 x 32 pixels, pixel by pixel?",
+    summary="classify a grey image of 32 x 32 pixels into ten classes, pixel by pixel",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -53,8 +53,7 @@ def read_grey(table: Any) -> tuple[Tensor, Tensor]:
     grid=True,
     source="CIFAR-10 (Krizhevsky, 2009) in grey, the image task of Long Range Arena (Tay et al., "
     "2020, arXiv 2011.04006), without augmentation; a learned vector per row and column instead "
-    "of one per pixel. Tried on small files of the same format only: the real set has not been at "
-    "hand",
+    "of one per pixel. Tested on small files of the same format only, not on the real set",
     licence="none stated",
 )
 class Image(Task):

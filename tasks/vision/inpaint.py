@@ -25,7 +25,7 @@ def _recipe(params: Crowd, width: Width, training: Training, examples: int) -> R
     name="inpaint",
     domain="vision",
     pattern="ns",
-    summary="fill a hole in a handwritten digit that is also elsewhere on the canvas",
+    summary="fill a hole in a handwritten digit that has a copy elsewhere on the canvas",
     backbone="patch reader",
     metric="mse",
     higher_is_better=False,

@@ -70,7 +70,7 @@ def _recipe(params: Crowd, width: Width, training: Training, examples: int) -> R
     name="locate",
     domain="vision",
     pattern="nc",
-    summary="where on a canvas of three handwritten digits does each one stand?",
+    summary="find the position of each of three handwritten digits on a canvas",
     backbone="query reader",
     metric="accuracy",
     higher_is_better=True,

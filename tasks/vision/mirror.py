@@ -42,7 +42,7 @@ def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Re
     name="mirror",
     domain="vision",
     pattern="ns",
-    summary="which of 16 handwritten digits stands opposite, across the picture's centre?",
+    summary="name the handwritten digit opposite each of 16 digits, across the image's centre",
     backbone="patch reader",
     metric="accuracy",
     higher_is_better=True,

@@ -88,7 +88,7 @@ def training_pictures(paths: Paths, count: int) -> tuple[Tensor, Tensor]:
     name="pathfinder",
     domain="vision",
     pattern="ns",
-    summary="do two discs on a 32 x 32 picture stand on the same dashed path?",
+    summary="decide whether two discs on a 32 x 32 image lie on the same dashed path",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -97,9 +97,10 @@ def training_pictures(paths: Paths, count: int) -> tuple[Tensor, Tensor]:
     length="64 patches of 4 x 4 pixels",
     grid=True,
     source="Pathfinder (Linsley et al., 2018, arXiv 1805.08315) in the size of Long Range Arena "
-    "(Tay et al., 2020, arXiv 2011.04006), drawn anew: paths begin anywhere, not at the centre, "
-    "answers are drawn by a fair coin, and the discs are as far apart on one path as on two; six "
-    "dashes a path in quick, fourteen and pixels as tokens in standard and full",
+    "(Tay et al., 2020, arXiv 2011.04006), with another generator: paths begin anywhere instead "
+    "of at the centre, answers are drawn with equal chances, and the distance of the discs does "
+    "not depend on the answer; six dashes per path in quick, fourteen and one token per pixel in "
+    "standard and full",
     licence="generated",
 )
 class Pathfinder(Task):

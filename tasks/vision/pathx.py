@@ -27,7 +27,7 @@ LARGE = Paths(
     name="pathx",
     domain="vision",
     pattern="ns",
-    summary="do two discs on a 128 x 128 picture stand on the same dashed path?",
+    summary="decide whether two discs on a 128 x 128 image lie on the same dashed path",
     backbone="classifier",
     metric="accuracy",
     higher_is_better=True,
@@ -35,8 +35,8 @@ LARGE = Paths(
     version=1,
     length="16,384 pixels",
     grid=True,
-    source="Path-X of Long Range Arena (Tay et al., 2020, arXiv 2011.04006), drawn as "
-    "`pathfinder`; the released pictures of this size are known to be faulty (issue 38 of its "
+    source="Path-X of Long Range Arena (Tay et al., 2020, arXiv 2011.04006), drawn as in "
+    "`pathfinder`; the released images of this size are known to be faulty (issue 38 of its "
     "repository)",
     licence="generated",
 )

@@ -39,7 +39,7 @@ def _recipe(params: Film, width: Width, training: Training, examples: int) -> Re
     name="pixel-lm",
     domain="vision",
     pattern="cs",
-    summary="bits per pixel of a handwritten digit that was shown before",
+    summary="predict the pixels of a handwritten digit that was shown before (bits per pixel)",
     backbone="decoder",
     metric="bits_per_pixel",
     higher_is_better=False,

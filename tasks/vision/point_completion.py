@@ -128,7 +128,7 @@ def quick_model(
     name="point-completion",
     domain="vision",
     pattern="nc",
-    summary="complete a symmetric thing's cloud of 256 points from the 128 that were seen",
+    summary="complete the point cloud of a symmetric object, from 128 visible points to 256",
     backbone="point transformer",
     metric="cd_l1",
     higher_is_better=False,

@@ -54,17 +54,17 @@ def _recipe(
     name="point-completion-pcn",
     domain="vision",
     pattern="nc",
-    summary="complete things of ShapeNet from 2,048 points to 16,384",
+    summary="complete objects of ShapeNet from 2,048 points to 16,384",
     backbone="point transformer",
     metric="cd_l1",
     higher_is_better=False,
     version=1,
     length="3,584 queries, 1,536 proxies",
     data=("pcn",),
-    source="PCN (Yuan et al., 2018, arXiv 1808.00671); PoinTr as CAB's (Yu et al., 2021, arXiv "
-    "2108.08839); the set is on no hub and has to be brought by hand; not yet tried on the "
-    "published files",
-    licence="ShapeNet's: for research and education",
+    source="PCN (Yuan et al., 2018, arXiv 1808.00671); PoinTr as in CAB (Yu et al., 2021, arXiv "
+    "2108.08839); the set is not on a hub and must be downloaded by hand; not tested on the "
+    "published files yet",
+    licence="as ShapeNet: for research and education",
 )
 class PointCompletionPcn(Completion):
     """Clouds of eight kinds of things; each epoch of PoinTr's sees one view of every thing."""

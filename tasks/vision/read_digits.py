@@ -51,7 +51,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     name="read-digits",
     domain="vision",
     pattern="cc",
-    summary="write down a strip of four handwritten digits",
+    summary="transcribe a strip of four handwritten digits",
     backbone="encoder-decoder",
     metric="exact_match",
     higher_is_better=True,

@@ -106,7 +106,7 @@ def compare(found: Tensor, true: Tensor) -> dict[str, Tensor]:
     name="super-resolution",
     domain="vision",
     pattern="ns",
-    summary="sharpen handwritten digits from 8 x 8 to 16 x 16 pixels by diffusion",
+    summary="upscale handwritten digits from 8 x 8 to 16 x 16 pixels by diffusion",
     backbone="U-Net",
     metric="psnr",
     higher_is_better=True,

@@ -41,7 +41,7 @@ def shrink(pixels: Tensor, side: int) -> Tensor:
     name="super-resolution-faces",
     domain="vision",
     pattern="ns",
-    summary="sharpen faces from 16 x 16 to 128 x 128 pixels by diffusion",
+    summary="upscale faces from 16 x 16 to 128 x 128 pixels by diffusion",
     backbone="U-Net",
     metric="psnr",
     higher_is_better=True,
@@ -49,10 +49,10 @@ def shrink(pixels: Tensor, side: int) -> Tensor:
     length="256, 1,024, 4,096 and, in full, 16,384 pixels of a feature map",
     data=("ffhq", "celeba-hq"),
     imports=("datasets", "torchmetrics.functional.image"),
-    source="FFHQ (Karras et al., 2019, arXiv 1812.04948) to train, hub merkol/ffhq-256, CelebA-HQ "
-    "(Karras et al., 2018, arXiv 1710.10196) to test, hub korexyz/celeba-hq-256x256; SR3 as CAB's "
-    "(Saharia et al., 2021, arXiv 2104.07636), with attention at the same resolutions for every "
-    "entry; not yet tried on the published files",
+    source="FFHQ (Karras et al., 2019, arXiv 1812.04948) for training, hub merkol/ffhq-256, "
+    "CelebA-HQ (Karras et al., 2018, arXiv 1710.10196) for testing, hub "
+    "korexyz/celeba-hq-256x256; SR3 as in CAB (Saharia et al., 2021, arXiv 2104.07636), with "
+    "attention at the same resolutions for every variant; not tested on the published files yet",
     licence="CC BY-NC-SA 4.0; for research",
     grid=True,
 )

@@ -21,7 +21,7 @@ class RunningMean(NamedTuple):
     name="mean",
     family="control",
     patterns="ns cs nc cc",
-    summary="every visible token weighs the same (causal self: a running average)",
+    summary="a uniform average of the visible tokens (causal self: a running average)",
     role="control",
     time="N d",
     memory="N d",

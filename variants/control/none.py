@@ -11,7 +11,7 @@ from cab.registry import register_variant
     name="none",
     family="control",
     patterns="ns cs nc cc",
-    summary="the identity on the query stream: no token sees another, and no context is read",
+    summary="no attention: each token is passed on unchanged, and no context is read",
     role="no_attention",
     time="N d",
     memory="N d",

@@ -23,7 +23,7 @@ from cab.variants.convolutional._convolution import Convolution
     family="convolutional",
     patterns="ns cs",
     extended="cs",
-    summary="a projected depthwise convolution modulates, by a product, projected features",
+    summary="projected features multiplied by a projected depthwise convolution",
     paper="Efficient Modulation for Vision Networks (Ma, Dai, Yang, Xiao, Chen, Fu, Yuan)",
     year=2024,
     arxiv="2403.19963",
@@ -31,8 +31,8 @@ from cab.variants.convolutional._convolution import Convolution
     memory="N d expansion",
     state="reach d / H",
     sees="abs(t - s) <= reach",
-    published_defaults="kernel 7 x 7 (reach 3), expansion 1 (4 d^2 parameters), as here; in turn "
-    "with blocks of expansion 4 or 6, which replace the feed-forward part",
+    published_defaults="kernel 7 x 7 (reach 3), expansion 1 (4 d^2 parameters), as here; the "
+    "paper alternates with blocks of expansion 4 or 6 that replace the feed-forward part",
 )
 class EfficientModulation(Attention):
     r"""Multiply features by context: all mixing is in one small convolution.

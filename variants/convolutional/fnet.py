@@ -18,7 +18,7 @@ from cab.registry import register_variant
     arxiv="2105.03824",
     time="N d log(N d)",
     memory="N d",
-    published_defaults="no hyper-parameters; transforms not normalised, here orthonormal",
+    published_defaults="no hyper-parameters; transforms without normalisation, here orthonormal",
 )
 class FourierMixer(Attention):
     r"""Transform channels, then tokens: :math:`y = \mathrm{Re}(F_N \, x \, F_d)`.

@@ -32,7 +32,7 @@ class FocalState(NamedTuple):
     family="convolutional",
     patterns="ns cs",
     extended="cs",
-    summary="nested depthwise convolutions and a mean, gated per token, modulate the query",
+    summary="the query multiplied by gated depthwise convolutions of growing reach and their mean",
     paper="Focal Modulation Networks (Yang, Li, Dai, Yuan, Gao)",
     year=2022,
     arxiv="2203.11926",

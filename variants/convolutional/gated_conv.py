@@ -32,8 +32,8 @@ from cab.variants.convolutional._convolution import Convolution
     memory="N d",
     state="reach ceil(expansion d) / H",
     sees="abs(t - s) <= reach",
-    published_defaults="kernel 7 x 7 (reach 3), as here; width 8/3 d with no feed-forward part "
-    "(8 d^2 parameters), here 4/3 d beside one (4 d^2)",
+    published_defaults="kernel 7 x 7 (reach 3), as here; width 8/3 d without a feed-forward part "
+    "(8 d^2 parameters), here 4/3 d with one (4 d^2)",
 )
 class GatedConvolution(Attention):
     r"""Multiply a depthwise convolution by a gate of the token itself.

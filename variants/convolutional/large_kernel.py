@@ -24,7 +24,8 @@ from cab.variants.convolutional._convolution import Convolution
     family="convolutional",
     patterns="ns cs",
     extended="cs",
-    summary="a large depthwise convolution as a short one and a dilated one, multiplied in",
+    summary="features multiplied by a large depthwise convolution, made of a short and a dilated "
+    "one",
     paper="Visual Attention Network (Guo, Lu, Liu, Cheng, Hu)",
     year=2022,
     arxiv="2202.09741",
@@ -32,8 +33,8 @@ from cab.variants.convolutional._convolution import Convolution
     memory="N d",
     state="d (dilation - 1 + dilation (ceil(kernel / dilation) // 2)) / H",
     sees="abs(t - s) <= dilation - 1 + dilation (ceil(kernel / dilation) // 2)",
-    published_defaults="kernel 21 at dilation 3 (5 x 5, then 7 x 7 dilated) on pictures; as here, "
-    "and along sequences 5, then 7 dilated",
+    published_defaults="kernel 21 at dilation 3 (5 x 5, then 7 x 7 dilated) on images, as here; "
+    "along sequences 5, then 7 dilated",
 )
 class LargeKernelAttention(Attention):
     r"""Multiply features by what a large kernel makes of them.

@@ -17,8 +17,8 @@ from cab.variants.convolutional._convolution import Convolution
     name="partial",
     family="convolutional",
     patterns="ns",
-    summary="a dense convolution of a quarter of the channels, mean-and-deviation gates for the "
-    "others",
+    summary="a dense convolution on a quarter of the channels; the others are gated by mean and "
+    "deviation",
     paper="Partial Convolution Meets Visual Attention (Huang, Yang, Li, Liu, Tian, Peng, Ren, "
     "Barsoum)",
     year=2025,

@@ -15,7 +15,7 @@ from cab.registry import register_variant
     name="pool",
     family="convolutional",
     patterns="ns",
-    summary="the mean over near tokens minus the token itself, without parameters",
+    summary="the mean over neighbouring tokens minus the token itself, without parameters",
     paper="MetaFormer Is Actually What You Need for Vision (Yu, Luo, Zhou, Si, Zhou, Wang, Feng, "
     "Yan)",
     year=2021,

@@ -14,7 +14,7 @@ from cab.registry import register_variant
     name="spectral",
     family="convolutional",
     patterns="ns",
-    summary="Fourier transform over the tokens, a complex weight per frequency, and back",
+    summary="a Fourier transform over the tokens, a complex weight per frequency, and the inverse",
     paper="SpectFormer: Frequency and Attention is what you need in a Vision Transformer (Patro, "
     "Namboodiri, Agneeswaran)",
     year=2023,
@@ -22,7 +22,7 @@ from cab.registry import register_variant
     time="N d log(N)",
     memory="N d",
     fixed_length=True,
-    published_defaults="no hyper-parameters; weights for the 14 x 14 patches of a picture, here "
+    published_defaults="no hyper-parameters; weights for the 14 x 14 patches of an image, here "
     "for the grid or the longest sequence",
 )
 class SpectralGating(Attention):

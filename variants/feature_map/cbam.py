@@ -16,7 +16,8 @@ from cab.variants.feature_map._pooling import pooled_maximum, pooled_mean
     name="cbam",
     family="feature_map",
     patterns="ns",
-    summary="channels gated by the map's mean and maximum, then places by a convolution",
+    summary="channels gated by the feature map's mean and maximum, then positions gated by a "
+    "convolution",
     paper="CBAM: Convolutional Block Attention Module (Woo, Park, Lee, Kweon)",
     year=2018,
     arxiv="1807.06521",

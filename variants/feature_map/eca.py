@@ -16,7 +16,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     name="eca",
     family="feature_map",
     patterns="ns",
-    summary="channels gated by a convolution over neighbouring channels' means",
+    summary="channels gated by a convolution over the means of neighbouring channels",
     paper="ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks "
     "(Wang, Wu, Zhu, Li, Zuo, Hu)",
     year=2020,
@@ -24,7 +24,8 @@ from cab.variants.feature_map._pooling import pooled_mean
     time="N d",
     memory="N d",
     needs_grid=True,
-    published_defaults="gamma 2, b 1, for the kernel's width by the number of channels",
+    published_defaults="gamma 2, b 1, which give the kernel's width for a number of channels; "
+    "the same here",
 )
 class EfficientChannelAttention(Attention):
     r"""Scale channels: :math:`y = x \odot \sigma(\mathrm{conv}_k(\bar x))`.

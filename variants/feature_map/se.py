@@ -16,7 +16,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     name="se",
     family="feature_map",
     patterns="ns",
-    summary="channels gated by two layers over the map's mean",
+    summary="channels gated by two linear layers on the feature map's mean",
     paper="Squeeze-and-Excitation Networks (Hu, Shen, Albanie, Sun, Wu)",
     year=2018,
     arxiv="1709.01507",

@@ -31,7 +31,7 @@ class LongShortState(NamedTuple):
     name="longshort",
     family="hybrid",
     patterns="ns cs",
-    summary="softmax over a window and over learned weighted sums of all (earlier) tokens",
+    summary="softmax over a window and over learned weighted sums of all (or all earlier) tokens",
     paper="Long-Short Transformer: Efficient Transformers for Language and Vision (Zhu, Ping, "
     "Xiao, Shoeybi, Goldstein, Anandkumar, Catanzaro)",
     year=2021,

@@ -14,13 +14,14 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     name="additive",
     family="linear",
     patterns="ns",
-    summary="tokens meet a global query and a global key in place of each other",
+    summary="products of each token with a global query and a global key instead of pairwise "
+    "scores",
     paper="TransforMatcher: Match-to-Match Attention for Semantic Correspondence (Kim, Min, Cho)",
     year=2022,
     arxiv="2205.11634",
     time="N d^2",
     memory="N d",
-    published_defaults="nothing to set",
+    published_defaults="no hyper-parameters",
 )
 class AdditiveAttention(MultiHeadAttention):
     r"""Sum queries into one, keys in its light into one, and scale values by that.

@@ -18,7 +18,7 @@ from cab.variants.linear._segments import segments
     family="linear",
     patterns="ns nc",
     extended="nc",
-    summary="pooled queries attend to all keys, and all queries to them",
+    summary="pooled queries attend to all keys; then all queries attend to the pooled ones",
     paper="Agent Attention: On the Integration of Softmax and Linear Attention (Han et al.)",
     year=2023,
     arxiv="2312.08874",

@@ -17,7 +17,8 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     name="based",
     family="linear",
     patterns="cs",
-    summary="softmax weights in a small window, their second-order Taylor series before it",
+    summary="softmax weights in a small window; their second-order Taylor series for earlier "
+    "tokens",
     paper="Simple linear attention language models balance the recall-throughput tradeoff "
     "(Arora et al.)",
     year=2024,

@@ -34,7 +34,7 @@ class PlacedSum(NamedTuple):
     memory="N d",
     state="2 E (E + 1) + 1/H",
     published_defaults="reweighted over the longest sequence of the batch; here over max_length, "
-    "which is 4 times the training length where tests are longer",
+    "which is 4 times the training length on tasks with longer tests",
 )
 class CosformerAttention(DecodingAttention):
     r"""Weigh values by rectified products and by nearness.

@@ -13,7 +13,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     family="linear",
     patterns="ns nc",
     extended="nc",
-    summary="softmax over the query's features times softmax of the keys over positions",
+    summary="softmax of queries over features times softmax of keys over positions",
     paper="Efficient Attention: Attention with Linear Complexities (Shen et al.)",
     year=2018,
     arxiv="1812.01243",

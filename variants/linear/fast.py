@@ -24,7 +24,7 @@ class KeyValueSum(NamedTuple):
     name="fast",
     family="linear",
     patterns="ns cs",
-    summary="the exponential's second-order series on standardised queries and keys",
+    summary="second-order Taylor series of the exponential on standardised queries and keys",
     paper="FAST: Factorizable Attention for Speeding up Transformers (Gerami et al.)",
     year=2024,
     arxiv="2402.07901",

@@ -32,7 +32,8 @@ class Flows(NamedTuple):
     family="linear",
     patterns="ns cs nc",
     extended="nc",
-    summary="linear attention with conserved flows, so that keys compete and queries are allotted",
+    summary="linear attention with normalised flows, so that keys compete for a fixed total of "
+    "weight",
     paper="Flowformer: Linearizing Transformers with Conservation Flows (Wu et al.)",
     year=2022,
     arxiv="2202.06258",

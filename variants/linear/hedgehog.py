@@ -24,7 +24,8 @@ from cab.variants.linear._log_features import LogFeatureAttention
     time="N d^2",
     memory="N d",
     state="2 E (E + 1)",
-    published_defaults="E pairs of features per head, from the identity; the same here",
+    published_defaults="E pairs of features per head, initialised to the identity matrix; the "
+    "same here",
 )
 class HedgehogAttention(LogFeatureAttention):
     r"""Weigh values by :math:`\phi(q) \cdot \phi'(k)` with trained maps of each head.

@@ -15,13 +15,13 @@ from cab.registry import register_variant
     name="inline",
     family="linear",
     patterns="ns",
-    summary="linear attention whose weights are shifted to sum to 1, and a predicted local term",
+    summary="linear attention with weights shifted to sum to 1, plus a predicted local term",
     paper="Bridging the Divide: Reconsidering Softmax and Linear Attention (Han et al.)",
     year=2024,
     arxiv="2412.06590",
     time="N d^2",
     memory="N d",
-    published_defaults="identity feature map, 3 x 3 neighbours; the same here, 3 in a sequence",
+    published_defaults="no feature map, 3 x 3 neighbours; the same here, 3 in a sequence",
 )
 class InlineAttention(MultiHeadAttention):
     r"""Weigh values injectively, and add neighbours by weights predicted from the mean token.

@@ -17,7 +17,7 @@ from cab.variants.linear._segments import segments
     name="lara",
     family="linear",
     patterns="ns",
-    summary="softmax's kernel sampled around landmarks, weighed for each query",
+    summary="random features sampled around landmarks, reweighted for each query",
     paper="Linear Complexity Randomized Self-attention Mechanism (Zheng, Wang, Kong)",
     year=2022,
     arxiv="2204.04667",

@@ -23,7 +23,7 @@ class KeyValueSum(NamedTuple):
     name="lasp2",
     family="linear",
     patterns="ns cs",
-    summary="linear attention over a sequence shared by ranks, which gather one state each",
+    summary="linear attention on a sequence split over ranks, each of which shares one state",
     paper="LASP-2: Rethinking Sequence Parallelism for Linear Attention and Its Hybrid "
     "(Sun et al.)",
     year=2025,

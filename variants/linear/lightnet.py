@@ -18,7 +18,7 @@ from cab.variants.linear._prefix_softmax import SoftmaxSum, prefix_softmax, soft
     name="lightnet",
     family="linear",
     patterns="ns cs",
-    summary="each key channel averages the values by softmax over time; one scan, any direction",
+    summary="each key channel averages the values by a softmax over time, in one scan",
     paper="You Only Scan Once: Efficient Multi-dimension Sequential Modeling with LightNet "
     "(Qin et al.)",
     year=2024,

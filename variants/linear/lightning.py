@@ -23,7 +23,7 @@ class FadingSum(NamedTuple):
     name="lightning",
     family="linear",
     patterns="cs",
-    summary="linear attention with a fixed decay per head, quadratic within blocks, no softmax",
+    summary="linear attention with a fixed decay per head, computed in blocks",
     paper="Lightning Attention-2: A Free Lunch for Handling Unlimited Sequence Lengths in Large "
     "Language Models (Qin, Sun, Li, Shen, Sun, Zhong)",
     year=2024,
@@ -31,8 +31,8 @@ class FadingSum(NamedTuple):
     time="N d^2",
     memory="N d",
     state="E^2",
-    published_defaults="decays exp(-2^(-8 h / H)), h = 1 ... H, slower in higher layers, here the "
-    "first layer's everywhere; blocks of 256, here 64",
+    published_defaults="decays exp(-2^(-8 h / H)), h = 1 ... H, slower in higher layers; here "
+    "those of the first layer in all layers; blocks of 256, here 64",
 )
 class LightningAttention(DecodingAttention):
     r"""Sum outer products of swish features, fading at a rate per head; normalise the answer.

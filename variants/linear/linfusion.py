@@ -21,7 +21,8 @@ from cab.variants.linear._features import elu_plus_one, hide, normalise, with_on
     arxiv="2409.02097",
     time="N d^2",
     memory="N d",
-    published_defaults="residual networks as wide as the model; here a quarter, for the budget",
+    published_defaults="residual networks as wide as the model; here a quarter, to stay within "
+    "the parameter budget",
 )
 class LinfusionAttention(MultiHeadAttention):
     r"""Normalise over all tokens, and let queries and keys be more than linear in them.

@@ -18,7 +18,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     family="linear",
     patterns="ns cs",
     extended="ns",
-    summary="a linear regression of values on keys around each query, read at the query",
+    summary="a softmax-weighted linear regression of values on keys, evaluated at the query",
     paper="Local Linear Attention: An Optimal Interpolation of Linear and Softmax Attention "
     "For Test-Time Regression (Zuo et al.)",
     year=2025,

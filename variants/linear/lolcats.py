@@ -18,7 +18,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     name="lolcats",
     family="linear",
     patterns="cs",
-    summary="softmax weights in a small window, learned linear attention before it",
+    summary="softmax weights in a small window; learned linear attention for earlier tokens",
     paper="LoLCATs: On Low-Rank Linearizing of Large Language Models (Zhang et al.)",
     year=2024,
     arxiv="2410.10254",

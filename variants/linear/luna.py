@@ -16,7 +16,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     name="luna",
     family="linear",
     patterns="ns",
-    summary="learned tokens attend to the sequence, and the sequence to them",
+    summary="learned tokens attend to the sequence; then the sequence attends to them",
     paper="Luna: Linear Unified Nested Attention (Ma et al.)",
     year=2021,
     arxiv="2106.01540",

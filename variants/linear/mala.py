@@ -24,7 +24,7 @@ class AugmentedSum(NamedTuple):
     family="linear",
     patterns="ns cs",
     extended="cs",
-    summary="linear attention moved away from the mean value by the magnitude of the query",
+    summary="linear attention whose output moves away from the mean value as the query grows",
     paper="Rectifying Magnitude Neglect in Linear Attention (Fan et al.)",
     year=2025,
     arxiv="2507.00698",

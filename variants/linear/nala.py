@@ -25,7 +25,8 @@ class KeyValueSum(NamedTuple):
     family="linear",
     patterns="ns cs",
     extended="cs",
-    summary="linear attention with the query's direction raised to a power of its norm",
+    summary="linear attention on query directions raised to a power that grows with the query's "
+    "norm",
     paper="NaLaFormer: Norm-Aware Linear Attention for Transformer Models (Meng et al.)",
     year=2025,
     arxiv="2506.21137",

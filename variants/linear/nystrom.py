@@ -18,7 +18,7 @@ from cab.variants.linear._segments import segments
     name="nystrom",
     family="linear",
     patterns="ns",
-    summary="softmax attention rebuilt from landmarks by the Nystrom method",
+    summary="softmax attention approximated from landmarks by the Nystrom method",
     paper="Nystromformer: A Nystrom-Based Algorithm for Approximating Self-Attention "
     "(Xiong et al.)",
     year=2021,

@@ -17,7 +17,7 @@ from cab.variants.linear._log_features import LogFeatureAttention
     family="linear",
     patterns="ns cs nc cc",
     extended="nc cc",
-    summary="softmax's kernel estimated by positive orthogonal random features",
+    summary="the softmax kernel approximated by positive orthogonal random features",
     paper="Rethinking Attention with Performers (Choromanski et al.)",
     year=2020,
     arxiv="2009.14794",

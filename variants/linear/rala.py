@@ -22,7 +22,8 @@ from cab.variants.linear._features import (
     name="rala",
     family="linear",
     patterns="ns",
-    summary="linear attention with keys weighed by the mean query and outputs by their token",
+    summary="linear attention with keys weighted by the mean query, and outputs by their own "
+    "token",
     paper="Breaking the Low-Rank Dilemma of Linear Attention (Fan et al.)",
     year=2024,
     arxiv="2411.07635",

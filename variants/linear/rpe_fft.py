@@ -20,7 +20,7 @@ from cab.variants.linear._features import hide, normalise, with_ones
     name="rpe-fft",
     family="linear",
     patterns="ns cs",
-    summary="random features of unit queries and keys times a learned weight per distance, by FFT",
+    summary="random features of unit queries and keys, with a learned weight per distance, by FFT",
     paper="Stable, Fast and Accurate: Kernelized Attention with Relative Positional Encoding "
     "(Luo et al.)",
     year=2021,

@@ -16,7 +16,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     name="synthesizer",
     family="linear",
     patterns="ns",
-    summary="each token predicts its weights over positions from itself",
+    summary="each token predicts its attention weights over positions from its own features",
     paper="Synthesizer: Rethinking Self-Attention in Transformer Models (Tay et al.)",
     year=2020,
     arxiv="2005.00743",

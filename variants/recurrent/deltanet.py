@@ -23,7 +23,7 @@ from cab.variants.recurrent._recurrent import (
     name="deltanet",
     family="recurrent",
     patterns="cs",
-    summary="the delta rule: each token corrects what its key reads from the memory",
+    summary="the delta rule: each token replaces the value that its key reads from the state",
     paper="Parallelizing Linear Transformers with the Delta Rule over Sequence Length "
     "(Yang, Wang, Zhang, Shen, Kim)",
     year=2024,

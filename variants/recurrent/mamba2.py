@@ -24,7 +24,7 @@ from cab.variants.recurrent._recurrent import (
     name="mamba2",
     family="recurrent",
     patterns="cs",
-    summary="selective state space: steps, inputs and readings depend on the token",
+    summary="a selective state space model: step sizes, inputs and outputs depend on the token",
     paper="Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured "
     "State Space Duality (Dao, Gu)",
     year=2024,

@@ -18,7 +18,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     name="retention",
     family="recurrent",
     patterns="cs",
-    summary="products of rotated queries and keys, fading at a fixed rate per head",
+    summary="products of rotated queries and keys with a fixed decay per head",
     paper="Retentive Network: A Successor to Transformer for Large Language Models (Sun et al.)",
     year=2023,
     arxiv="2307.08621",

@@ -18,7 +18,7 @@ from cab.registry import register_variant
     name="s4d",
     family="recurrent",
     patterns="ns cs",
-    summary="a diagonal linear state space per channel, bidirectional where not causal",
+    summary="a diagonal linear state space model per channel, bidirectional where not causal",
     paper="On the Parameterization and Initialization of Diagonal State Space Models "
     "(Gu, Gupta, Goel, Re)",
     year=2022,
@@ -26,8 +26,8 @@ from cab.registry import register_variant
     time="N d (d + state)",
     memory="N d (1 + state / chunk) + d chunk (chunk + state)",
     state="E state",
-    published_defaults="state 64, as here; steps in [0.001, 0.1] for 1,024 tokens, here times 8 "
-    "for 128, spread evenly and not drawn",
+    published_defaults="state 64, as here; steps in [0.001, 0.1] for 1,024 tokens, here 8 times "
+    "larger for 128, and evenly spaced instead of random",
 )
 class S4D(Attention):
     r"""Per channel :math:`X' = A X + u`, y = C X + D u, with A diagonal, sampled at steps Delta.

@@ -22,7 +22,7 @@ from cab.registry import register_variant
     arxiv="2206.10589",
     time="N d E",
     memory="N d",
-    published_defaults="temperature learned for each head, 1 at the start; the same",
+    published_defaults="temperature learned for each head, initially 1; the same here",
 )
 class ChannelAttention(MultiHeadAttention):
     r"""Weigh channels by the cosine between their columns of queries and keys.

@@ -25,7 +25,7 @@ class TokenCache(NamedTuple):
     family="softmax",
     patterns="ns cs nc cc",
     extended="nc",
-    summary="softmax attention whose keys and values are slices of the input, unprojected",
+    summary="softmax attention whose keys and values are slices of the input, without projections",
     paper="You Need to Pay Better Attention: Rethinking the Mathematics of Attention Mechanism "
     "(Hosseini, Hosseini)",
     year=2024,
@@ -33,7 +33,7 @@ class TokenCache(NamedTuple):
     time="N M d",
     memory="N M",
     state="M E",
-    published_defaults="none: it has no size of its own",
+    published_defaults="no hyper-parameters",
 )
 class EfficientKeyAttention(DecodingAttention):
     r"""Take the h-th slice of the input, E wide, as keys and values of head h.

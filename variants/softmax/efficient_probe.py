@@ -15,7 +15,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     name="efficient-probe",
     family="softmax",
     patterns="nc",
-    summary="softmax over the context for full-width learned queries, each pooling its own slice",
+    summary="softmax over the context for learned full-width queries, each pooling its own slice",
     paper="Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency "
     "(Psomas et al.)",
     year=2025,

@@ -19,14 +19,14 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     family="softmax",
     patterns="ns cs nc cc",
     extended="ns nc cc",
-    summary="softmax attention over the visible keys and learned ones whose values are zero",
+    summary="softmax attention over the visible keys and learned keys whose values are zero",
     paper="Why do LLMs attend to the first token? (Barbero et al.)",
     year=2025,
     arxiv="2504.02732",
     time="N M d",
     memory="N M",
     state="2 M E",
-    published_defaults="one sink for each head, as the first token is one; the same",
+    published_defaults="one sink for each head, as the first token is one; the same here",
 )
 class LearnedSinkAttention(CachedAttention):
     r"""Add sinks :math:`\kappa_1, \ldots, \kappa_S`, learned for each head, to the denominator.

@@ -19,7 +19,7 @@ from cab.variants.softmax._masked import softmax_attention
     family="softmax",
     patterns="ns cs nc cc",
     extended="nc cc",
-    summary="softmax attention whose heads are experts: shared ones, and routed ones by token",
+    summary="softmax attention with heads as experts: shared heads, and heads chosen per token",
     paper="MoH: Multi-Head Attention as Mixture-of-Head Attention (Jin, Zhu, Yuan, Yan)",
     year=2024,
     arxiv="2410.11842",
@@ -27,7 +27,8 @@ from cab.variants.softmax._masked import softmax_attention
     memory="N M",
     state="2 M E",
     sees="chosen",
-    published_defaults="half of the heads shared, 3/4 active (MoH-LLaMA3-8B), balance 0.01; same",
+    published_defaults="half of the heads shared, 3/4 active (MoH-LLaMA3-8B), balance 0.01; the "
+    "same here",
 )
 class MixtureOfHeadAttention(CachedAttention):
     r"""Weigh the heads by a router that reads the query's token x_t, and leave some out.

@@ -18,7 +18,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     family="softmax",
     patterns="ns cs nc cc",
     extended="nc",
-    summary="softmax attention whose heads share one key head and one value head",
+    summary="softmax attention in which all heads share one key head and one value head",
     paper="Fast Transformer Decoding: One Write-Head is All You Need (Shazeer)",
     year=2019,
     arxiv="1911.02150",

@@ -28,8 +28,8 @@ class MultiTokenState(NamedTuple):
     family="softmax",
     patterns="ns cs",
     extended="ns",
-    summary="softmax attention whose scores are convolved over queries and keys, its weights "
-    "over heads",
+    summary="softmax attention with scores convolved over queries and keys, and weights over "
+    "heads",
     paper="Multi-Token Attention (Golovneva, Wang, Weston, Sukhbaatar)",
     year=2025,
     arxiv="2504.00927",
@@ -37,7 +37,7 @@ class MultiTokenState(NamedTuple):
     memory="N^2",
     state="2 M E + (query_kernel - 1) E",
     published_defaults="kernel of 6 queries by 11 keys before the softmax, 2 heads after it; the "
-    "same, since they are a neighbourhood of words at any length",
+    "same here, since neighbourhoods of words do not depend on the length",
 )
 class MultiTokenAttention(DecodingAttention):
     r"""Convolve scores within a head, then mix weights within groups of heads.

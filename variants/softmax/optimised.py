@@ -25,7 +25,7 @@ from cab.variants.softmax._masked import softmax_attention
     time="N M d",
     memory="N M",
     state="2 M E",
-    published_defaults="none: it has no size of its own",
+    published_defaults="no hyper-parameters",
 )
 class OptimisedAttention(CachedAttention):
     r"""Take the h-th slice of the input, E wide, as the values of head h.

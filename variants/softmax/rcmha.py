@@ -38,7 +38,7 @@ class ConvolvedCache(NamedTuple):
     time="N^2 d",
     memory="N^2",
     state="2 M E + 3 (kernel - 1) E",
-    published_defaults="a kernel of 3 tokens; the same, a neighbourhood at any length",
+    published_defaults="a kernel of 3 tokens; the same here, at any length",
 )
 class RelativeConvolutionalAttention(DecodingAttention):
     r"""Convolve, then score contents and distances.

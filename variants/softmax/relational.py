@@ -27,8 +27,8 @@ class RelationalCache(NamedTuple):
     family="softmax",
     patterns="ns cs nc cc",
     extended="nc",
-    summary="softmax heads of values beside softmax heads of relations, inner products of queries "
-    "and keys",
+    summary="softmax heads that retrieve values, and softmax heads that retrieve relations to "
+    "the query",
     paper="Disentangling and Integrating Relational and Sensory Information in Transformer "
     "Architectures (Altabaa, Lafferty)",
     year=2024,
@@ -36,7 +36,7 @@ class RelationalCache(NamedTuple):
     time="N M d",
     memory="N M",
     state="2 M E + M E max(1, H // 2) / H",
-    published_defaults="as many relational as sensory heads, and as many relations; the same",
+    published_defaults="as many relational as sensory heads, and as many relations; the same here",
 )
 class DualAttention(DecodingAttention):
     r"""Retrieve what a token is (sensory heads), or how it stands to the query (relational heads).

@@ -17,7 +17,8 @@ from cab.variants.softmax._ring import Ring, RingSoftmax
     name="ring",
     family="softmax",
     patterns="ns cs nc cc",
-    summary="softmax attention over a sequence shared by ranks, whose keys and values go round",
+    summary="softmax attention on a sequence split over ranks, which pass on their keys and "
+    "values",
     paper="Ring Attention with Blockwise Transformers for Near-Infinite Context (Liu, Zaharia, "
     "Abbeel)",
     year=2023,
@@ -28,7 +29,8 @@ from cab.variants.softmax._ring import Ring, RingSoftmax
     exact=True,
     role="reimplementation",
     extended="nc cc",
-    published_defaults="a block per device; the chunks within are those of blockwise attention",
+    published_defaults="one block per device; the chunks within a block are those of blockwise "
+    "attention",
 )
 class RingAttention(CachedAttention):
     r"""The formula of `softmax`, with the sequence cut into P blocks, one per rank.

@@ -24,14 +24,14 @@ DEGREE = 12
     family="softmax",
     patterns="ns cs nc cc",
     extended="ns cs nc cc",
-    summary="attention weighed by the part of a memory's addresses that query and key both reach",
+    summary="attention weights from the overlap of the memory regions around query and key",
     paper="Attention Approximates Sparse Distributed Memory (Bricken, Pehlevan)",
     year=2021,
     arxiv="2111.05498",
     time="N M d",
     memory="N M",
     state="2 M E",
-    published_defaults="64 bits and a radius of 11, the best for noisy queries; the same",
+    published_defaults="64 bits and a radius of 11, the best for noisy queries; the same here",
 )
 class SparseDistributedMemoryAttention(CachedAttention):
     r"""Read Kanerva's memory: each address within the radius of both q and k adds to k's weight.

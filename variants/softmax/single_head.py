@@ -16,13 +16,13 @@ from cab.variants.softmax._masked import softmax_attention
     name="single-head",
     family="softmax",
     patterns="ns",
-    summary="softmax attention of one head on some of the channels; the others pass",
+    summary="softmax attention with one head on some of the channels; the others are unchanged",
     paper="SHViT: Single-Head Vision Transformer with Memory Efficient Macro Design (Yun, Ro)",
     year=2024,
     arxiv="2401.16456",
     time="N^2 d",
     memory="N^2",
-    published_defaults="1/4.67 of the channels, queries and keys of width 16; the same",
+    published_defaults="1/4.67 of the channels, queries and keys of width 16; the same here",
 )
 class SingleHeadAttention(Attention):
     r"""Attend on the first C of the channels, :math:`x = (x^a, x^r)`.

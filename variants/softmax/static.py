@@ -23,7 +23,7 @@ class ValueCache(NamedTuple):
     family="softmax",
     patterns="ns cs",
     extended="ns",
-    summary="softmax attention with queries and keys of fixed random vectors, one a position",
+    summary="softmax attention with fixed random vectors per position as queries and keys",
     paper="Deconstructing Attention: Investigating Design Principles for Effective Language "
     "Modeling (Xue, Moosavi, Aletras)",
     year=2025,
@@ -32,7 +32,7 @@ class ValueCache(NamedTuple):
     memory="N^2",
     state="M E",
     fixed_length=True,
-    published_defaults="random vectors for 2,048 positions; here for `max_length`",
+    published_defaults="random vectors for 2,048 positions; here for max_length",
 )
 class StaticAttention(MultiHeadAttention):
     r"""Compute queries and keys from the position alone.

@@ -35,8 +35,9 @@ class AlignedCache(NamedTuple):
     memory="N^2",
     state="2 M E",
     fixed_length=True,
-    published_defaults="an alignment matrix of the context length, without structure; here the "
-    "identity and a matrix of rank 16, since the whole would double the layer at 256 tokens",
+    published_defaults="an unstructured alignment matrix of the context length; here the "
+    "identity matrix plus a matrix of rank 16, since a full one would double the layer at 256 "
+    "tokens",
 )
 class SuperAttention(DecodingAttention):
     r"""Mix the values of head h along the sequence before they are weighed.

@@ -20,15 +20,16 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     family="softmax",
     patterns="ns cs",
     extended="ns",
-    summary="softmax attention whose scores are multiplied by a cosine of the distance, with a "
-    "phase from content",
+    summary="softmax attention with scores multiplied by a cosine of the distance, whose phase "
+    "depends on content",
     paper="Positional Encoding via Token-Aware Phase Attention (Wang et al.)",
     year=2025,
     arxiv="2509.12635",
     time="N^2 d",
     memory="N^2",
     state="2 M E",
-    published_defaults="half of the width for the amplitude, distances to the power 0.1; the same",
+    published_defaults="half of the width for the amplitude, distances to the power 0.1; the "
+    "same here",
 )
 class TokenAwarePhaseAttention(CachedAttention):
     r"""Part queries and keys into amplitude and phase, :math:`q = (q^A, q^P)`.

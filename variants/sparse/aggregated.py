@@ -18,15 +18,15 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     name="aggregated",
     family="sparse",
     patterns="ns",
-    summary="cosine softmax over a window and the pooled picture, plus learned window weights",
+    summary="cosine softmax over a window and the pooled image, plus learned window weights",
     paper="TransNeXt: Robust Foveal Visual Perception for Vision Transformers (Shi)",
     year=2023,
     arxiv="2311.17132",
     time="N d^2 + N (window^2 + cells^2) d",
     memory="N (window^2 + cells^2 + d)",
     needs_grid=True,
-    published_defaults="window 3, the picture pooled to 7 x 7 of up to 56 x 56 tokens; here "
-    "window 3, 4 x 4 of 8 x 8 tokens",
+    published_defaults="window 3, the image pooled to 7 x 7 from up to 56 x 56 tokens; here "
+    "window 3, 4 x 4 from 8 x 8 tokens",
 )
 class AggregatedAttention(MultiHeadAttention):
     r"""One softmax over the window :math:`\rho(t)` and the pooled picture, and a part without one.

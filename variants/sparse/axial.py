@@ -13,7 +13,7 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     name="axial",
     family="sparse",
     patterns="ns",
-    summary="softmax along rows, then along columns: every token through one in between",
+    summary="softmax along rows, then along columns, so that two steps connect all tokens",
     paper="Axial Attention in Multidimensional Transformers (Ho, Kalchbrenner, Weissenborn, "
     "Salimans)",
     year=2019,

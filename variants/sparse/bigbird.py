@@ -27,8 +27,8 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of, w
     state="2 M E",
     sees="chosen",
     budget="near_blocks",
-    published_defaults="blocks of 64 tokens, 1 near on each side, 2 global, 3 random, of 64 in "
-    "all; here the same counts of blocks of 4, an eighth of 256 tokens or a quarter of 128",
+    published_defaults="blocks of 64 tokens: 1 neighbour on each side, 2 global, 3 random, of 64 "
+    "blocks; here the same numbers of blocks of 4 tokens",
 )
 class BigBirdAttention(CachedAttention):
     r"""Softmax over blocks of keys, the same for all queries of a block.

@@ -17,7 +17,8 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     name="bilevel",
     family="sparse",
     patterns="ns",
-    summary="softmax over the tokens of the regions that the query's region likes best",
+    summary="softmax over the tokens of the regions with the highest scores for the query's "
+    "region",
     paper="BiFormer: Vision Transformer with Bi-Level Routing Attention (Zhu et al.)",
     year=2023,
     arxiv="2303.08810",
@@ -25,8 +26,8 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     memory="N (top_k N / regions^2)",
     sees="chosen",
     needs_grid=True,
-    published_defaults="7 x 7 regions of up to 56 x 56 tokens, 1, 4, 16 or all 49 of them read, a "
-    "5 x 5 convolution; here 4 x 4 regions of 8 x 8 tokens, 4 of them read",
+    published_defaults="7 x 7 regions of up to 56 x 56 tokens, of which 1, 4, 16 or all 49 are "
+    "read, and a 5 x 5 convolution; here 4 x 4 regions of 8 x 8 tokens, of which 4 are read",
 )
 class BilevelAttention(MultiHeadAttention):
     r"""Softmax over the k regions nearest in the mean, and a local term on the values.

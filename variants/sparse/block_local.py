@@ -26,8 +26,8 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     state="2 block E + 1/H",
     sees="t // block == s // block",
     budget="block",
-    published_defaults="blocks of 256 tokens in inputs of up to 11,000, beside other layers that "
-    "join the blocks; here, without such layers, 16, an eighth of 128 tokens",
+    published_defaults="blocks of 256 tokens in inputs of up to 11,000, with other layers that "
+    "connect the blocks; here blocks of 16, an eighth of 128 tokens, without such layers",
 )
 class BlockLocalAttention(DecodingAttention):
     r"""Softmax within one's own block of b tokens, :math:`V_t = \{s : \lfloor s/b \rfloor =

@@ -16,7 +16,7 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     name="clear",
     family="sparse",
     patterns="ns",
-    summary="softmax over the tokens of a picture nearer than `radius`, as the crow flies",
+    summary="softmax over the image tokens within the Euclidean distance `radius`",
     paper="CLEAR: Conv-Like Linearization Revs Pre-Trained Diffusion Transformers Up (Liu, Tan, "
     "Wang)",
     year=2024,
@@ -26,7 +26,8 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     sees="(row_t - row_s)^2 + (column_t - column_s)^2 < radius^2",
     needs_grid=True,
     budget="radius",
-    published_defaults="radius 8, 16 or 32 on 64 x 64 tokens; here 3 on 8 x 8, between these",
+    published_defaults="radius 8, 16 or 32 on 64 x 64 tokens; here 3 on 8 x 8, which is between "
+    "these shares",
 )
 class CircularWindowAttention(MultiHeadAttention):
     r"""Softmax over :math:`V_t = \{s : (i_t - i_s)^2 + (j_t - j_s)^2 < r^2\}`, row i and column j.

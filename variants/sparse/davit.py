@@ -14,7 +14,7 @@ from cab.variants.sparse._halo import attend_with_halo
     name="davit",
     family="sparse",
     patterns="ns",
-    summary="softmax within windows of a picture, then between channels of the whole of it",
+    summary="softmax within windows of an image, then between the channels of the whole image",
     paper="DaViT: Dual Attention Vision Transformers (Ding et al.)",
     year=2022,
     arxiv="2204.03645",
@@ -22,7 +22,7 @@ from cab.variants.sparse._halo import attend_with_halo
     memory="N (window^2 + E)",
     needs_grid=True,
     published_defaults="windows of 7 x 7 on 56 x 56 to 7 x 7 tokens, groups of 32 channels; here "
-    "4 x 4, for pictures of 8 x 8, and a group per head",
+    "4 x 4, for images of 8 x 8, and one group per head",
 )
 class DualAttention(MultiHeadAttention):
     r"""Mix tokens within windows, then channels within heads, :math:`o_t = A u_t`.

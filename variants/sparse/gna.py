@@ -16,7 +16,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     name="gna",
     family="sparse",
     patterns="ns cs",
-    summary="softmax over `kernel` near tokens, the same for `stride` neighbouring queries",
+    summary="softmax over `kernel` nearby tokens, shared by `stride` neighbouring queries",
     paper="Generalized Neighborhood Attention: Multi-dimensional Sparse Attention at the Speed of "
     "Light (Hassani et al.)",
     year=2025,
@@ -27,8 +27,8 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     sees="causal and s >= t // stride stride + stride - kernel or not causal and 0 <= s - max(0, "
     "min(N - kernel, min(N - 1, t // stride stride + stride // 2) - kernel // 2)) < kernel",
     budget="kernel",
-    published_defaults="kernels and strides by model, a stride of a fourth to all of the kernel; "
-    "here a kernel of 31, as many as `window` sees, and a stride of 8",
+    published_defaults="kernels and strides depend on the model, strides from a fourth of the "
+    "kernel to all of it; here kernel 31, as many tokens as `window` sees, and stride 8",
 )
 class GeneralizedNeighborhoodAttention(DecodingAttention):
     r"""Softmax over the window of a leader, which queries share in groups of g.

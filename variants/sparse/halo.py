@@ -14,7 +14,7 @@ from cab.variants.sparse._halo import attend_with_halo
     name="halo",
     family="sparse",
     patterns="ns",
-    summary="softmax of a block's queries over the block and a halo of `halo` tokens round it",
+    summary="softmax of a block's queries over the block and `halo` tokens around it",
     paper="Scaling Local Self-Attention for Parameter Efficient Visual Backbones (Vaswani et al.)",
     year=2021,
     arxiv="2103.12731",
@@ -24,8 +24,8 @@ from cab.variants.sparse._halo import attend_with_halo
     "and 0 <= column_s + halo - column_t // block block < block + 2 halo",
     needs_grid=True,
     budget="halo",
-    published_defaults="blocks of 8 x 8 and a halo of 3 on pictures down to 16 x 16 tokens; here "
-    "half, 4 x 4 and 1, on 8 x 8",
+    published_defaults="blocks of 8 x 8 and a halo of 3 on images down to 16 x 16 tokens; here "
+    "about half, 4 x 4 and 1, on 8 x 8",
 )
 class HaloAttention(MultiHeadAttention):
     r"""Softmax over the block of b x b tokens that holds the query, and those up to h beyond it.

@@ -24,7 +24,7 @@ class Searched(NamedTuple):
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax over key blocks that a tree search finds for each block of queries",
+    summary="softmax over the key blocks that a tree search finds for each block of queries",
     paper="A Training-free Sub-quadratic Cost Transformer Model Serving Framework With "
     "Hierarchically Pruned Attention (Lee et al.)",
     year=2024,

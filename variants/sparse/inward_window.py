@@ -14,7 +14,7 @@ from cab.variants.sparse._neighborhood import attend_in_neighborhoods
     name="inward-window",
     family="sparse",
     patterns="ns",
-    summary="softmax over a window of a picture that keeps its size at the borders",
+    summary="softmax over a window of an image that keeps its size at the borders",
     paper="FreeSwim: Revisiting Sliding-Window Attention Mechanisms for Training-Free "
     "Ultra-High-Resolution Video Generation (Wu et al.)",
     year=2025,
@@ -24,8 +24,8 @@ from cab.variants.sparse._neighborhood import attend_in_neighborhoods
     sees="0 <= row_s - max(0, min(row_t - down, rows - 2 down - 1)) <= 2 down "
     "and 0 <= column_s - max(0, min(column_t - across, columns - 2 across - 1)) <= 2 across",
     needs_grid=True,
-    published_defaults="the grid of the training resolution, such as 30 x 52, on one such "
-    "as 68 x 120; here 3 x 5 on 8 x 8, of about the same shape and share",
+    published_defaults="the grid of the training resolution, such as 30 x 52, on a larger one, "
+    "such as 68 x 120; here 3 x 5 on 8 x 8, a similar shape and share",
 )
 class InwardWindowAttention(MultiHeadAttention):
     r"""Softmax over a window of 2h + 1 rows and 2w + 1 columns, whole wherever the query stands.

@@ -18,7 +18,8 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     name="landmark",
     family="sparse",
     patterns="cs",
-    summary="softmax over the own block and over landmarks, each of which opens an earlier block",
+    summary="softmax over the query's own block and over landmarks, each of which opens an "
+    "earlier block",
     paper="Landmark Attention: Random-Access Infinite Context Length for Transformers "
     "(Mohtashami, Jaggi)",
     year=2023,
@@ -27,8 +28,8 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     memory="N max(N / block, 4 top_k block)",
     state="2 M E",
     sees="chosen",
-    published_defaults="blocks of 50 tokens, 2 or 4 of them read beside the own one of 250 to 512 "
-    "tokens; here blocks of 16, 4 of them read",
+    published_defaults="blocks of 50 tokens, of which 2 or 4 are read, besides the query's own "
+    "block of 250 to 512 tokens; here blocks of 16, of which 4 are read",
 )
 class LandmarkAttention(CachedAttention):
     r"""Grouped softmax: a landmark's weight is shared out among the tokens of its block.

@@ -18,7 +18,8 @@ from cab.variants.sparse._recent import RecentKeys, remember
     family="sparse",
     patterns="ns cs",
     extended="cs",
-    summary="softmax over a window and `global_tokens` first tokens, which see everything",
+    summary="softmax over a window and over the first `global_tokens` tokens, which see all "
+    "tokens",
     paper="Longformer: The Long-Document Transformer (Beltagy, Peters, Cohan)",
     year=2020,
     arxiv="2004.05150",
@@ -27,8 +28,8 @@ from cab.variants.sparse._recent import RecentKeys, remember
     state="2 (window + global_tokens) E + 1/H",
     sees="abs(t - s) < window or s < global_tokens or t < global_tokens",
     budget="window",
-    published_defaults="window 512, half on each side, of 4,096 tokens, global tokens chosen by "
-    "the task (the first, or a question's); here 16 on each side and the first 2",
+    published_defaults="window 512 (256 on each side) of 4,096 tokens, global tokens chosen by "
+    "the task (the first, or those of a question); here 16 on each side and the first 2",
 )
 class LongformerAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s : |t - s| < w,\ \text{or}\ s < g,\ \text{or}\ t < g\}`, in

@@ -31,7 +31,7 @@ from cab.variants.sparse._by_label import (
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax within the buckets of a random-rotation hash, queries shared with keys",
+    summary="softmax within the buckets of a random-rotation hash; queries serve as keys",
     paper="Reformer: The Efficient Transformer (Kitaev, Kaiser, Levskaya)",
     year=2020,
     arxiv="2001.04451",
@@ -39,8 +39,8 @@ from cab.variants.sparse._by_label import (
     memory="rounds N chunk",
     state="2 M E",
     sees="chosen",
-    published_defaults="1 to 8 rounds, chunks of 64 tokens, twice the mean bucket; here 2 rounds "
-    "and chunks of 16, twice the mean of 16 buckets at 128 tokens",
+    published_defaults="1 to 8 rounds, chunks of 64 tokens, twice the mean size of a bucket; "
+    "here 2 rounds and chunks of 16, twice the mean size of 16 buckets at 128 tokens",
 )
 class LSHAttention(CachedAttention):
     r"""Softmax over the tokens of a bucket, :math:`k_s = \sqrt{E} q_s / \lVert q_s \rVert`.

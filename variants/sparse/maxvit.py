@@ -22,7 +22,7 @@ from cab.variants.sparse._pictures import (
     name="maxvit",
     family="sparse",
     patterns="ns",
-    summary="softmax within blocks of a picture, then over tokens spread evenly across it",
+    summary="softmax within blocks of an image, then over tokens spread evenly across it",
     paper="MaxViT: Multi-Axis Vision Transformer (Tu et al.)",
     year=2022,
     arxiv="2204.01697",
@@ -33,8 +33,8 @@ from cab.variants.sparse._pictures import (
     "+ (column_t - column_s // block block) % ceil(columns / cells) "
     "< min(columns, column_s // block block + block)",
     needs_grid=True,
-    published_defaults="blocks of 7 x 7 and grids of 7 x 7 on 56 x 56 to 7 x 7 tokens; here 4 x 4 "
-    "and 4 x 4, for pictures of 8 x 8",
+    published_defaults="blocks of 7 x 7 and grids of 7 x 7 on 56 x 56 to 7 x 7 tokens; here 4 x "
+    "4 and 4 x 4, for images of 8 x 8",
 )
 class MultiAxisAttention(MultiHeadAttention):
     r"""Mix in blocks of P x P tokens, then over grids of G x G: :math:`o = A^{grid} A^{block} v`.

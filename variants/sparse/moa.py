@@ -17,7 +17,7 @@ from cab.variants.sparse._first import attend_near_and_first
     name="moa",
     family="sparse",
     patterns="cs",
-    summary="causal softmax over the first tokens and a window that differs from head to head",
+    summary="causal softmax over the first tokens and a window whose length differs between heads",
     paper="MoA: Mixture of Sparse Attention for Automatic Large Language Model Compression "
     "(Fu et al.)",
     year=2024,
@@ -27,8 +27,8 @@ from cab.variants.sparse._first import attend_near_and_first
     state="2 M E",
     sees="s < sinks or t - s < base + reach N",
     budget="base",
-    published_defaults="64 sinks, spans profiled per head to a mean of half of 4,096 to 12,288 "
-    "tokens; here 4 sinks, spans of 8 tokens and up to half the greatest length more",
+    published_defaults="64 sinks, spans chosen per head with a mean of half of 4,096 to 12,288 "
+    "tokens; here 4 sinks and spans of 8 tokens plus up to half of the maximum length",
 )
 class MoAttention(CachedAttention):
     r"""Softmax over :math:`V^h_t = \{s \le t : t - s < S_h\ \text{or}\ s < g\}`, g sinks.

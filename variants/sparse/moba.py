@@ -22,7 +22,7 @@ from cab.variants.sparse._by_label import (
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax over the query's own block and the blocks whose mean key it likes best",
+    summary="softmax over the query's own block and the blocks whose mean key scores highest",
     paper="MoBA: Mixture of Block Attention for Long-Context LLMs (Lu et al.)",
     year=2025,
     arxiv="2502.13189",
@@ -31,8 +31,8 @@ from cab.variants.sparse._by_label import (
     state="2 M E",
     sees="chosen",
     budget="top_k",
-    published_defaults="3 blocks of 512 tokens of 8,192, a sixteenth each; here 3 blocks of 16 of "
-    "256 tokens",
+    published_defaults="3 blocks of 512 tokens of 8,192, a sixteenth each; here 3 blocks of 16 "
+    "of 256 tokens",
 )
 class MoBAttention(CachedAttention):
     r"""Softmax over the tokens of k blocks :math:`I_b`, the query's own always among them.

@@ -17,7 +17,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     family="sparse",
     patterns="ns",
     extended="ns",
-    summary="each head chooses its tokens by a learned score and attends among them alone",
+    summary="each head chooses its tokens by a learned score and attends among them only",
     paper="Mixture of Sparse Attention: Content-Based Learnable Sparse Attention via "
     "Expert-Choice Routing (Piękos, Csordás, Schmidhuber)",
     year=2025,
@@ -25,8 +25,8 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     time="N d^2 + N^2 d / sparsity^2",
     memory="N d + H N^2 / sparsity^2",
     sees="chosen",
-    published_defaults="sparsity 2 to 256 at 1,024 tokens, beside 4 dense heads; here 4, no dense "
-    "heads",
+    published_defaults="sparsity 2 to 256 at 1,024 tokens, together with 4 dense heads; here 4, "
+    "without dense heads",
 )
 class MoSAttention(MultiHeadAttention):
     r"""Softmax among the k tokens that a head likes best, weighed by how much it likes them.

@@ -28,7 +28,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "and 0 <= s // dilation - max(0, min(t // dilation - kernel // 2, "
     "(N - 1 - t % dilation) // dilation + 1 - kernel)) < kernel)",
     budget="kernel",
-    published_defaults="kernel 7 on each axis of pictures; here 31, as many as `window` sees",
+    published_defaults="kernel 7 on each axis of images; here 31, as many tokens as `window` sees",
 )
 class NeighborhoodAttention1d(DecodingAttention):
     r"""Softmax over a window that is never cut short.

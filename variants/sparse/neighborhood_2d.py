@@ -14,7 +14,7 @@ from cab.variants.sparse._neighborhood import attend_in_neighborhoods
     name="neighborhood-2d",
     family="sparse",
     patterns="ns",
-    summary="softmax over the `kernel` x `kernel` nearest tokens of a picture",
+    summary="softmax over the `kernel` x `kernel` nearest tokens of an image",
     paper="Faster Neighborhood Attention: Reducing the O(n^2) Cost of Self Attention at the "
     "Threadblock Level (Hassani, Hwu, Shi)",
     year=2024,

@@ -14,7 +14,8 @@ from cab.variants.sparse._halo import attend_with_halo
     name="overlap-cross",
     family="sparse",
     patterns="ns",
-    summary="softmax of a window's queries over a window larger by `overlap` on each side",
+    summary="softmax of a window's queries over a window that is `overlap` tokens larger on each "
+    "side",
     paper="Activating More Pixels in Image Super-Resolution Transformer (Chen et al.)",
     year=2022,
     arxiv="2205.04437",

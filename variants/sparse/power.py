@@ -17,7 +17,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax over the near tokens and those 1, 2, 4, 8 ... away",
+    summary="softmax over the nearby tokens and those at distances 1, 2, 4, 8 and so on",
     paper="PowerAttention: Exponentially Scaling of Receptive Fields for Effective Sparse "
     "Attention (Chen et al.)",
     year=2025,
@@ -27,8 +27,8 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     state="2 M E",
     sees="abs(t - s) < window or (abs(t - s) & (abs(t - s) - 1)) == 0",
     budget="window",
-    published_defaults="all powers of two up to the length, beside a window, in 32,768 tokens; "
-    "here all powers of two beside a window of 8",
+    published_defaults="all powers of two up to the length, together with a window, in 32,768 "
+    "tokens; here all powers of two and a window of 8",
 )
 class PowerAttention(CachedAttention):
     r"""Softmax over :math:`V_t = \{s : |t - s| < w\} \cup \{s : |t - s| = 2^i\}`, in CS

@@ -20,7 +20,8 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax over the keys that share most codewords of a product quantiser with a query",
+    summary="softmax over the keys that share the most codewords of a product quantiser with the "
+    "query",
     paper="SPT: Fine-Tuning Transformer-based Language Models Efficiently with Sparsification "
     "(Gui et al.)",
     year=2023,

@@ -18,7 +18,8 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     family="sparse",
     patterns="ns nc",
     extended="nc",
-    summary="softmax for the queries whose scores on a sample of keys peak most, mean for others",
+    summary="softmax for the queries with the most peaked scores on sampled keys; the mean for "
+    "the others",
     paper="Informer: Beyond Efficient Transformer for Long Sequence Time-Series Forecasting "
     "(Zhou et al.)",
     year=2020,

@@ -26,7 +26,7 @@ from cab.variants.sparse._by_label import (
     name="routing",
     family="sparse",
     patterns="ns cs",
-    summary="softmax between queries and keys nearest to the same k-means centroid",
+    summary="softmax between the queries and keys that are nearest to the same k-means centroid",
     paper="Efficient Content-Based Sparse Attention with Routing Transformers (Roy et al.)",
     year=2020,
     arxiv="2003.05997",
@@ -34,8 +34,8 @@ from cab.variants.sparse._by_label import (
     memory="N clusters + causal N chunk + (1 - causal) N^2 / clusters",
     state="2 M E",
     sees="chosen",
-    published_defaults="sqrt(N) clusters of N / clusters tokens, decay 0.999, weight 1e-4; here 8 "
-    "clusters, and in cs chunks of 16 tokens, an eighth of 128",
+    published_defaults="sqrt(N) clusters of N / clusters tokens, decay 0.999, weight 1e-4; here "
+    "8 clusters, and in cs chunks of 16 tokens, an eighth of 128",
 )
 class RoutingAttention(CachedAttention):
     r"""Softmax within clusters; queries and keys are layer-normed, without scale and bias.

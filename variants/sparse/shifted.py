@@ -17,7 +17,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax within groups, which half of the heads shift by half a group",
+    summary="softmax within groups of tokens; half of the heads shift the groups by half a group",
     paper="LongLoRA: Efficient Fine-tuning of Long-Context Large Language Models (Chen et al.)",
     year=2023,
     arxiv="2309.12307",

@@ -18,7 +18,8 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax within groups, shifted in a quarter of the heads, and over `sinks` tokens",
+    summary="softmax within groups, shifted in a quarter of the heads, and over the first "
+    "`sinks` tokens",
     paper="SinkLoRA: Enhanced Efficiency and Chat Capabilities for Long-Context Large Language "
     "Models (Zhang)",
     year=2024,

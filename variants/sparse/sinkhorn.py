@@ -16,7 +16,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of
     name="sinkhorn",
     family="sparse",
     patterns="ns",
-    summary="softmax over the query's own block and over one mixed by a learned soft permutation",
+    summary="softmax over the query's own block and a block mixed by a learned soft permutation",
     paper="Sparse Sinkhorn Attention (Tay, Bahri, Yang, Metzler, Juan)",
     year=2020,
     arxiv="2002.11296",

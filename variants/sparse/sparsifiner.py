@@ -17,7 +17,7 @@ from cab.variants.sparse._blocks import padding_of, weigh
     name="sparsifiner",
     family="sparse",
     patterns="ns",
-    summary="softmax over the keys that a learned low-rank predictor of the map ranks highest",
+    summary="softmax over the keys that a learned low-rank predictor of the scores ranks highest",
     paper="Sparsifiner: Learning Sparse Instance-Dependent Attention for Efficient Vision "
     "Transformers (Wei et al.)",
     year=2023,

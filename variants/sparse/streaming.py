@@ -25,7 +25,7 @@ from cab.variants.sparse._recent import RecentKeys, remember
     state="2 (window + sinks) E + 1/H",
     sees="t - s < window or s < sinks",
     budget="window",
-    published_defaults="4 sinks and the last 2,044 of 4,096 tokens trained on; here 4 and 28",
+    published_defaults="4 sinks and the last 2,044 of the 4,096 training tokens; here 4 and 28",
 )
 class StreamingAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s \le t : t - s < w\ \text{or}\ s < g\}`, g sinks.

@@ -16,7 +16,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     family="sparse",
     patterns="ns cs",
     extended="ns",
-    summary="softmax over the near tokens and those at multiples of `stride` from the query",
+    summary="softmax over the nearby tokens and those at multiples of `stride` from the query",
     paper="Generating Long Sequences with Sparse Transformers (Child, Gray, Radford, Sutskever)",
     year=2019,
     arxiv="1904.10509",

@@ -20,7 +20,8 @@ from cab.taxonomy import Pattern
     family="sparse",
     patterns="ns cs nc cc",
     extended="nc",
-    summary="softmax over the keys of the highest scores, chosen exactly for each query and head",
+    summary="softmax over the keys with the highest scores, chosen exactly for each query and "
+    "head",
     paper="Explicit Sparse Transformer: Concentrated Attention Through Explicit Selection "
     "(Zhao et al.)",
     year=2019,
@@ -30,7 +31,7 @@ from cab.taxonomy import Pattern
     state="2 M E",
     sees="chosen",
     budget="keep",
-    published_defaults="8 keys of a sentence of words; here 16, as many as `window` sees",
+    published_defaults="8 keys of a sentence of words; here 16, as many tokens as `window` sees",
 )
 class TopKAttention(CachedAttention):
     r"""Softmax over :math:`T_t`, the visible keys whose scores are among the k largest.

@@ -16,7 +16,7 @@ from cab.registry import register_variant
     name="window",
     family="sparse",
     patterns="ns cs",
-    summary="softmax over the tokens nearer than `window` positions",
+    summary="softmax over the tokens at a distance of less than `window`",
     paper="Longformer: The Long-Document Transformer (Beltagy, Peters, Cohan)",
     year=2020,
     arxiv="2004.05150",
@@ -25,7 +25,8 @@ from cab.registry import register_variant
     state="2 window E",
     sees="abs(t - s) < window",
     budget="window",
-    published_defaults="512 tokens, half on each side, of 4,096; here 16, causal and on each side",
+    published_defaults="512 tokens of 4,096, half on each side; here 16 to the past, and to the "
+    "future if not causal",
 )
 class WindowAttention(DecodingAttention):
     r"""Softmax over near keys: :math:`V_t = \{s : |t - s| < w\}`, and in CS also :math:`s \le t`.
