@@ -1,5 +1,5 @@
 """Networks with attention slots, in plain PyTorch, the same for every variant.
 
-`slots` decides which attention goes into which slot: read it first. `layers` holds the blocks that
-the networks share; each other file is one network.
+A slot is an attention layer that CAB fills: with the variant under test, or with the reference.
+`slots` does so: read it first. `layers` holds the shared blocks; each other file is one network.
 """

@@ -13,10 +13,11 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Sizes: tokens of a vocabulary, or frames of `features` numbers where it is 0; the longest.
+    """Sizes of the classifier.
 
-    pool says what is classified: the mean of the tokens that are no padding, or the first one.
-    grid is (height, width) where the tokens are a picture in raster order, else None.
+    Inputs are tokens of a vocabulary or, if vocabulary is 0, frames of `features` numbers. pool
+    selects what is classified: the mean of the unpadded tokens, or the first token. grid is
+    (height, width) if the tokens form an image in raster order, otherwise None.
     """
 
     width: Width
@@ -29,7 +30,7 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         if (self.vocabulary > 0) == (self.features > 0):
-            raise ValueError("a classifier reads either a vocabulary or features")
+            raise ValueError("a classifier needs either vocabulary or features, and not both")
 
 
 class SequenceEncoder(nn.Module):
@@ -60,7 +61,7 @@ class SequenceEncoder(nn.Module):
         tokens: Int[Tensor, "B N"] | Float[Tensor, "B N F"],
         padding: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B D"]:
-        """Return the pooled sequences; padding is True where a token is to be ignored."""
+        """Return the pooled sequences; padding is True for tokens to ignore."""
         x = self.positions(self.embedding(tokens))
         for layer in self.layers:
             x = layer(x, padding=padding)

@@ -1,4 +1,4 @@
-"""The auto-encoder of MAD: a causal encoder's last state, from which all tokens are read back.
+"""The auto-encoder of MAD: all tokens are reconstructed from a causal encoder's last state.
 
 Mechanistic Design and Scaling of Hybrid Architectures (Poli et al., 2024, arXiv 2403.17844).
 """
@@ -25,9 +25,9 @@ class CompressorConfig:
 class Compressor(nn.Module):
     """Token logits at all positions from the last state alone. Slot: encoder_self (CS).
 
-    The encoder knows places by learned positions, as the backbones here do; the paper's by those
-    that its attention layers bring. The decoder, as in the paper, adds sinusoidal positions to the
-    last state and passes each place through two layers of the width's own size.
+    The encoder has learned positions; that of the paper has the positions of its attention layers.
+    As in the paper, the decoder adds sinusoidal positions to the last state and passes each
+    position through two layers.
     """
 
     def __init__(self, config: CompressorConfig, slots: Slots) -> None:
@@ -53,7 +53,7 @@ class Compressor(nn.Module):
         )
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B N V"]:
-        """Return what each token was, as the last position's state tells it."""
+        """Return logits of all tokens, from the state of the last position."""
         x = self.positions(self.embedding(tokens))
         for layer in self.layers:
             x = layer(x)

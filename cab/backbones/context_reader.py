@@ -1,7 +1,7 @@
-"""A reader: queries that look things up in a context, and nothing else.
+"""A reader: queries that attend to a context, without self-attention.
 
-The context is embedded token by token, so that all mixing is cross attention's; the plan is
-that of the cross-attention-only stages of Perceiver IO (Jaegle et al., 2021, arXiv 2107.14795).
+The context is embedded token by token, so that only cross-attention mixes tokens. The design is
+that of the cross-attention stages of Perceiver IO (Jaegle et al., 2021, arXiv 2107.14795).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class ContextReaderConfig:
-    """Sizes: features per context token and per query token, outputs per query, longest side."""
+    """Sizes: features per context and query token, outputs per query, maximum length."""
 
     width: Width
     context_features: int
@@ -51,7 +51,7 @@ class ContextReader(nn.Module):
     def forward(
         self, context: Float[Tensor, "B M F"], queries: Float[Tensor, "B N G"]
     ) -> Float[Tensor, "B N O"]:
-        """Return the answers, one per query."""
+        """Return the outputs, one row per query."""
         memory, x = self.embed_context(context), self.embed_query(queries)
         for layer in self.layers:
             x = layer(x, memory)

@@ -12,11 +12,11 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """Sizes of the decoder; length is the longest sequence that it will meet.
+    """Sizes of the decoder; length is the maximum length of a sequence.
 
-    positions: True adds learned ones to the embeddings, False none, a number sinusoidal ones of
-    that amplitude. Neither sinusoidal ones nor none at all end with the training length.
-    Embeddings start with a spread of 0.02, which sines of amplitude 1 drown for long.
+    positions: True adds learned positions to the embeddings, False none, and a number sinusoidal
+    ones of that amplitude. Without learned positions, sequences may be longer than in training.
+    Embeddings start with a standard deviation of 0.02, which sines of amplitude 1 would dominate.
     """
 
     width: Width

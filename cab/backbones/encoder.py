@@ -1,4 +1,4 @@
-"""A BERT-style encoder (Devlin et al., 2019, arXiv 1810.04805): answers at every token."""
+"""A BERT-style encoder (Devlin et al., 2019, arXiv 1810.04805): an output for every token."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes: a vocabulary of tokens, outputs per token, the longest sequence."""
+    """Sizes: vocabulary, outputs per token, maximum length."""
 
     width: Width
     vocabulary: int
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         self.head = nn.Linear(width.dim, config.outputs)
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B N O"]:
-        """Return the answers, one per token."""
+        """Return the outputs, one row per token."""
         x = self.positions(self.embedding(tokens))
         for layer in self.layers:
             x = layer(x)

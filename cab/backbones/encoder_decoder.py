@@ -13,7 +13,7 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig:
-    """Sizes: source frames of `features` numbers, a target vocabulary, the longest of each."""
+    """Sizes: source frames of `features` numbers, target vocabulary, maximum lengths."""
 
     width: Width
     features: int
@@ -51,7 +51,7 @@ class EncoderDecoder(nn.Module):
         self.head = nn.Linear(width.dim, config.vocabulary)
 
     def even_out(self) -> "EncoderDecoder":
-        """Start the embeddings as small as the positions, where places say as much as tokens."""
+        """Initialise the embeddings as small as the positions, for tasks that depend on both."""
         for embedding in (self.embed_source, self.embed_target):
             nn.init.normal_(embedding.weight, std=0.02)
         nn.init.zeros_(self.embed_source.bias)
@@ -100,7 +100,7 @@ class EncoderDecoder(nn.Module):
         first: int,
         steps: int,
     ) -> Int[Tensor, "B T"]:
-        """Return `steps` tokens per source, each the likeliest after those before it."""
+        """Return `steps` tokens per source, decoded greedily."""
         memory = self.encode(source, source_padding)
         tokens = torch.full((source.shape[0], 1), first, device=source.device)
         for _ in range(steps):
@@ -110,7 +110,7 @@ class EncoderDecoder(nn.Module):
 
 
 class TextEncoderDecoder(EncoderDecoder):
-    """The same, tokens to tokens of one vocabulary; one table embeds both and is the head.
+    """The encoder-decoder for texts of one vocabulary, with tied embeddings and head.
 
     A source token is one number, so `features` is 1.
     """
@@ -147,9 +147,9 @@ class TextEncoderDecoder(EncoderDecoder):
         shortest: int,
         longest: int,
     ) -> Int[Tensor, "B T"]:
-        """Return up to `longest` likeliest tokens, `end` from where a text ends.
+        """Return up to `longest` tokens, decoded greedily, with `end` from the end of a text on.
 
-        It ends after `shortest` tokens or later.
+        A text has at least `shortest` tokens.
         """
         memory = self.encode(source, source_padding)
         tokens = torch.full((source.shape[0], 1), first, device=source.device)

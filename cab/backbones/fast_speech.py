@@ -1,7 +1,7 @@
 """A FastSpeech-2-style synthesiser (Ren et al., 2021, arXiv 2006.04558): all frames in one pass.
 
-Symbols are encoded, each gets its pitch, its energy and as many frames as it lasts, and the frames
-are decoded to mel bands. Like every backbone here it is pre-norm, with learned positions.
+Symbols are encoded. Each gets a pitch, an energy and a number of frames, and the frames are
+decoded to mel bands. Like all backbones here it is pre-norm, with learned positions.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ REACH = 3.0
 
 @dataclass(frozen=True)
 class FastSpeechConfig:
-    """Sizes: kinds of symbol, mel bands per frame, the longest of each side.
+    """Sizes: number of symbols, mel bands per frame, maximum lengths.
 
-    width.layers are those of the encoder, and again those of the decoder; `kernel` is that of the
-    feed-forward convolutions, `bins` are the steps of pitch and of energy.
+    Encoder and decoder have width.layers layers each. `kernel` is the width of the feed-forward
+    convolutions, `bins` the number of bins of pitch and of energy.
     """
 
     width: Width
@@ -39,7 +39,7 @@ class FastSpeechConfig:
 
 
 class Variances(NamedTuple):
-    """What each symbol is said with, all (B, N): its frames, and z-scores of pitch and energy."""
+    """Durations in frames and z-scores of pitch and energy of each symbol, all (B, N)."""
 
     durations: Int[Tensor, "B N"]
     pitch: Float[Tensor, "B N"]
@@ -74,7 +74,7 @@ class ConvolutionalLayer(nn.Module):
     def forward(
         self, x: Float[Tensor, "B N D"], padding: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B N D"]:
-        """Return the stream after the layer."""
+        """Return the output of the layer."""
         normed = zero_padding(self.attention_norm(x), padding)
         x = x + self.dropout(self.attention(normed, key_padding_mask=padding))
         normed = zero_padding(self.feed_norm(x), padding)
@@ -96,7 +96,7 @@ class VariancePredictor(nn.Module):
     def forward(
         self, x: Float[Tensor, "B N D"], padding: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B N"]:
-        """Return the predictions; those of padding mean nothing."""
+        """Return the predictions; ignore those of padding."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             hidden = F.relu(convolution(zero_padding(x, padding).mT).mT)
             x = self.dropout(norm(hidden))
@@ -150,7 +150,7 @@ class FastSpeech(nn.Module):
         padding: Bool[Tensor, "B N"],
         known: Variances | None = None,
     ) -> Spoken:
-        """Return the frames, said with the variances that are known, else with those predicted."""
+        """Return the frames for the given variances, or for the predicted ones."""
         x = self.symbol_positions(self.embedding(symbols))
         for layer in self.encoder:
             x = layer(x, padding)

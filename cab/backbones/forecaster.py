@@ -1,8 +1,8 @@
 """An Informer-style forecaster (Zhou et al., 2021, arXiv 2012.07436): all steps in one pass.
 
-The encoder reads the history; the decoder starts from its last steps followed by empty ones, one
-for each step to forecast, and fills these at once. Informer's distilling is left out: it shortens
-the sequence, and the length is what is being measured.
+The encoder reads the history. The decoder reads its last steps followed by an empty one for each
+step to forecast, and computes all of these in one pass. Informer's distilling is left out, since
+it shortens the sequence whose length is being tested.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ForecasterConfig:
 
 @dataclass(frozen=True)
 class DeepForecasterConfig(ForecasterConfig):
-    """With an encoder of its own depth, as Informer has it."""
+    """With a separate depth of the encoder, as in Informer."""
 
     encoder_layers: int
 

@@ -1,4 +1,4 @@
-"""A transformer over frames of numbers, such as speech, with an answer at each of them."""
+"""A transformer over frames of numbers, such as speech, with an output for each of them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from cab.taxonomy import Pattern
 class FrameReaderConfig:
     """Sizes: up to `length` frames of `features` numbers each, outputs per frame.
 
-    A causal reader answers from the frames so far, the other one from all of them.
+    The output of a causal reader depends on the frames so far, that of the other on all of them.
     """
 
     width: Width
@@ -45,7 +45,7 @@ class FrameReader(nn.Module):
     def forward(
         self, frames: Float[Tensor, "B N F"], padding: Bool[Tensor, "B N"]
     ) -> Float[Tensor, "B N O"]:
-        """Return the answers, one per frame; those of padded frames mean nothing."""
+        """Return the outputs, one row per frame; ignore those of padded frames."""
         x = self.positions(self.embedding(frames))
         for layer in self.layers:
             x = layer(x, padding=padding)

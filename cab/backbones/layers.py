@@ -1,4 +1,4 @@
-"""The parts that all backbones share: the pre-norm layer, the short convolution, positions.
+"""Shared parts of the backbones: the pre-norm layer, the short convolution, positions.
 
 Dimensions: B batch, N length, M context length, D model width.
 """
@@ -15,8 +15,8 @@ from cab.backbones.slots import Width
 class ShortConvolution(nn.Module):
     """A residual depthwise convolution over a few neighbours, before attention's projections.
 
-    Recall is learned minutes sooner with it; it is the same for every entry, as in the later
-    protocol of zoology (Arora et al., 2024, arXiv 2402.18668). Causal, or symmetric.
+    With it, recall is learned minutes earlier. It is the same for every variant, as in the later
+    protocol of zoology (Arora et al., 2024, arXiv 2402.18668). It is causal or symmetric.
     """
 
     def __init__(self, dim: int, kernel: int, causal: bool) -> None:
@@ -35,7 +35,7 @@ class ShortConvolution(nn.Module):
 class Layer(nn.Module):
     """A pre-norm transformer layer: self attention, cross attention, feed-forward, each optional.
 
-    Every part reads the normalised stream and adds to it.
+    Every part reads the normalised tokens and adds its output to them.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Layer(nn.Module):
         padding: Bool[Tensor, "B N"] | None = None,
         context_padding: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Return the stream after the layer; the masks are True where there is padding."""
+        """Return the output of the layer; the masks are True for padding."""
         if self.self_attention is not None:
             normed = zero_padding(self.self_norm(x), padding)
             if self.convolution is not None:
@@ -135,10 +135,10 @@ class SinusoidalPositions(nn.Module):
 
 
 class GridPositions(nn.Module):
-    """Adds one learned vector per row and one per column of a picture in raster order.
+    """Adds one learned vector per row and one per column of an image in raster order.
 
-    Relative places are learned several times sooner than with a vector per place. The vectors
-    have the standard deviation `spread` at the start.
+    Relative positions are learned several times faster than with a vector per position. The
+    vectors start with the standard deviation `spread`.
     """
 
     def __init__(self, grid: tuple[int, int], dim: int, spread: float = 0.02) -> None:

@@ -1,6 +1,6 @@
-"""A decoder that reads a memory: tokens, one after another, by cross attention and no encoder.
+"""A decoder with cross-attention to a memory, without an encoder.
 
-The memory is embedded token by token, so that all reading of it is cross attention's.
+The memory is embedded token by token, so that only cross-attention reads it.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ a smaller one is drowned."""
 
 @dataclass(frozen=True)
 class MemoryDecoderConfig:
-    """Sizes: features per memory token, a vocabulary, the longest side.
+    """Sizes: features per memory token, vocabulary, maximum length.
 
-    Each of width.layers reads the memory and then mixes the tokens so far.
+    Each of width.layers layers attends to the memory, and then to the tokens so far.
     """
 
     width: Width
@@ -34,7 +34,7 @@ class MemoryDecoderConfig:
 class MemoryDecoder(nn.Module):
     """Token logits given a memory. Slots: cross (CC), decoder_self (CS).
 
-    Reading comes first: behind self attention, a token's own name is found later in training.
+    Cross-attention comes first: after self-attention, the current token is harder to identify.
     """
 
     def __init__(self, config: MemoryDecoderConfig, slots: Slots) -> None:
@@ -70,7 +70,7 @@ class MemoryDecoder(nn.Module):
     def generate(
         self, memory: Float[Tensor, "B M F"], first: Int[Tensor, "B P"], steps: int
     ) -> Int[Tensor, "B T"]:
-        """Return the `steps` tokens after the first P, each the likeliest given those before."""
+        """Return the `steps` tokens after the first P, decoded greedily."""
         tokens = first
         for _ in range(steps):
             logits = self(memory, tokens)

@@ -12,7 +12,7 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class PatchEncoderConfig:
-    """Sizes: pictures of grid = (height, width) patches, each of patch_size numbers."""
+    """Sizes: images of grid = (height, width) patches, each of patch_size numbers."""
 
     width: Width
     grid: tuple[int, int]
@@ -21,7 +21,7 @@ class PatchEncoderConfig:
 
 
 class PatchEncoder(nn.Module):
-    """Class logits of a picture. Slot: encoder_self (NS, on the grid of patches)."""
+    """Class logits of an image. Slot: encoder_self (NS, on the grid of patches)."""
 
     def __init__(self, config: PatchEncoderConfig, slots: Slots) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A ViT-style encoder (Dosovitskiy et al., 2021, arXiv 2010.11929) that answers at every patch."""
+"""A ViT-style encoder (Dosovitskiy et al., 2021, arXiv 2010.11929) with outputs per patch."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class PatchReaderConfig:
 
 
 class PatchReader(nn.Module):
-    """Numbers for every patch, from the whole picture. Slot: encoder_self (NS, on the grid)."""
+    """Numbers for every patch, from the whole image. Slot: encoder_self (NS, on the grid)."""
 
     def __init__(self, config: PatchReaderConfig, slots: Slots) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class PatchReader(nn.Module):
         self.head = nn.Linear(width.dim, config.outputs)
 
     def forward(self, patches: Float[Tensor, "B N F"]) -> Float[Tensor, "B N O"]:
-        """Return the answers, one row per patch."""
+        """Return the outputs, one row per patch."""
         x = self.positions(self.embedding(patches))
         for layer in self.layers:
             x = layer(x)

@@ -1,10 +1,10 @@
 """A PoinTr-style completer of point clouds (Yu et al., 2021, arXiv 2108.08839).
 
-Far-apart points of the partial cloud are described by their neighbourhoods (proxies) and encoded;
-a coarse cloud of what is missing is guessed from all of them; each coarse point becomes a query,
-reads the encoded proxies, and unfolds into a patch of points. The paper's geometry-aware branch, a
-convolution over nearest neighbours beside the first attentions, is left out: attention is what is
-being measured.
+Distant points of the partial cloud and their neighbourhoods (proxies) are encoded. A coarse cloud
+of the missing part is predicted from all of them. Each coarse point becomes a query, attends to
+the encoded proxies, and unfolds into a patch of points. The paper's geometry-aware branch, a
+convolution over nearest neighbours parallel to the first attention layers, is left out, since
+attention is being tested.
 """
 
 import itertools
@@ -36,13 +36,13 @@ class PointTransformerConfig:
 
 
 def farthest_points(points: Float[Tensor, "B N 3"], count: int) -> Int[Tensor, "B K"]:
-    """Choose points one after the other, each the farthest from those before; the first is 0.
+    """Choose points one by one, each the farthest from those before, starting with point 0.
 
     Raises:
-        ValueError: more points are asked for than there are.
+        ValueError: there are fewer than `count` points.
     """
     if count > points.shape[1]:
-        raise ValueError(f"{count} of {points.shape[1]} points cannot be chosen")
+        raise ValueError(f"cannot choose {count} of {points.shape[1]} points")
     chosen = torch.zeros(len(points), 1, dtype=torch.long, device=points.device)
     nearest = torch.full_like(points[..., 0], torch.inf)
     for _ in range(count - 1):
@@ -66,7 +66,7 @@ def perceptron(*sizes: int) -> nn.Sequential:
 
 
 class Proxies(nn.Module):
-    """Centres and what lies around them: the maximum over neighbours of an edge network.
+    """Centres and features of their neighbourhoods: the maximum over an edge network.
 
     An edge is the neighbour's place relative to the centre, beside the centre's own place
     (EdgeConv: Wang et al., 2019, arXiv 1801.07829).
@@ -89,7 +89,7 @@ class Proxies(nn.Module):
 
 
 class PointTransformer(nn.Module):
-    """The whole of a partial cloud. Slots: encoder_self, decoder_self (NS), cross (NC)."""
+    """Completes a partial cloud. Slots: encoder_self, decoder_self (NS), cross (NC)."""
 
     def __init__(self, config: PointTransformerConfig, slots: Slots) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""An encoder and questions: each question reads the encoded source and answers for itself.
+"""An encoder and questions: each question attends to the encoded source independently.
 
-The plan is that of DETR (Carion et al., 2020, arXiv 2005.12872), with questions that are given
-instead of learned, and without attention among them.
+The design is that of DETR (Carion et al., 2020, arXiv 2005.12872), with given instead of learned
+questions, and without attention between them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cab.taxonomy import Pattern
 class QueryReaderConfig:
     """Sizes: up to `length` source tokens of `features` numbers, kinds of question and of answer.
 
-    grid is (height, width) where the source is a picture in raster order, else None.
+    grid is (height, width) if the source is an image in raster order, otherwise None.
     """
 
     width: Width

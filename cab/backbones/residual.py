@@ -13,7 +13,7 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """Sizes: pictures of one channel on grid = (height, width) pixels; width.dim channels."""
+    """Sizes: images of one channel on grid = (height, width) pixels; width.dim channels."""
 
     width: Width
     grid: tuple[int, int]
@@ -21,7 +21,7 @@ class ResidualConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, then the slot on their feature map, then the shortcut's sum."""
+    """Two 3 x 3 convolutions, the slot on their feature map, and the shortcut."""
 
     def __init__(self, dim: int, attention: Attention) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
 
 
 class Residual(nn.Module):
-    """Class logits of a picture. Slot: feature_map (NS, on the grid of pixels)."""
+    """Class logits of an image. Slot: feature_map (NS, on the grid of pixels)."""
 
     def __init__(self, config: ResidualConfig, slots: Slots) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Attention slots: where the variant under test goes, and where the reference goes."""
+"""Attention slots: the attention layers of a backbone, filled by the variant or the reference."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ Factory = Callable[..., Attention]
 
 @dataclass(frozen=True)
 class Width:
-    """Sizes that every backbone has.
+    """Sizes that all backbones have.
 
-    short_convolution is the kernel of the depthwise convolution before attention, 0 for none.
-    hybrid = k puts the reference into every (k + 1)-th slot of the pattern under test, as in "A
+    short_convolution is the kernel of the depthwise convolution before attention; 0 means none.
+    hybrid = k fills every (k + 1)-th slot of the pattern under test with the reference, as in "A
     Systematic Analysis of Hybrid Linear Attention" (Wang et al., 2025, arXiv 2507.06457).
     """
 
@@ -39,9 +39,9 @@ class Width:
 class Slots:
     """Fills a backbone's slots: the variant in those of one pattern, the reference elsewhere.
 
-    So every number speaks of one pattern. `filled` lists (slot name, pattern, module) in the
-    order of construction, which is that from the input to the output; `tested` the modules of the
-    variant under test. One object fills one network.
+    Results are therefore about one pattern. `filled` lists (slot name, pattern, module) in the order
+    of construction, which is from the input to the output; `tested` lists the modules of the variant
+    under test. One object fills one network.
     """
 
     pattern: Pattern

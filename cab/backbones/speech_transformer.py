@@ -1,9 +1,9 @@
-"""A Transformer-TTS-style synthesiser (Li et al., 2019, arXiv 1809.08895): frame after frame.
+"""A Transformer-TTS-style synthesiser (Li et al., 2019, arXiv 1809.08895): frame by frame.
 
-Symbols are encoded; the decoder reads them and what it has said, and says the next frames, several
-per step, until it stops. Unlike the paper's, norms are layer norms, so that no row of a batch
-depends on another; the pre-net drops out in training only; the post-net looks back only, so that
-what is said after the stop changes nothing before it.
+Symbols are encoded. The decoder reads them and its previous frames, and predicts the next frames,
+several per step, until it stops. Unlike in the paper, norms are layer norms, so that the rows of a
+batch are independent; the pre-net uses dropout in training only; the post-net is causal, so that
+frames after the stop do not change earlier ones.
 """
 
 import itertools
@@ -23,10 +23,10 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class SpeechTransformerConfig:
-    """Sizes: kinds of symbol, bands per frame, frames per step, symbols and steps at most.
+    """Sizes: number of symbols, bands per frame, frames per step, maximum symbols and steps.
 
-    prenet is the width of the decoder's pre-net, and prenet_dropout its; the convolutions before
-    the encoder and after the decoder are three and five, of `kernel` neighbours.
+    prenet and prenet_dropout are the width and the dropout of the decoder's pre-net. There are
+    three convolutions before the encoder and five after the decoder, each of `kernel` neighbours.
     """
 
     width: Width
@@ -49,7 +49,7 @@ class Said(NamedTuple):
 
 
 class Convolutions(nn.Module):
-    """Convolutions over neighbours, with norms between them; causal ones look back only."""
+    """Convolutions over neighbours, with norms between them; causal ones see earlier neighbours only."""
 
     def __init__(self, sizes: tuple[int, ...], kernel: int, causal: bool) -> None:
         super().__init__()
@@ -131,7 +131,8 @@ class SpeechTransformer(nn.Module):
     ) -> Said:
         """Return each step's frames, given the frames of the steps before it.
 
-        A step is told the last frame before it; the first is told silence, all zeros.
+        The input of a step is the last frame before it; that of the first step is silence, all
+        zeros.
         """
         r = self.config.frames_per_step
         before = F.pad(frames[:, r - 1 :: r], (0, 0, 1, 0))[:, : frames.shape[1] // r]
@@ -148,14 +149,14 @@ class SpeechTransformer(nn.Module):
         padding: Bool[Tensor, "B M"],
         frames: Float[Tensor, "B S F"],
     ) -> Said:
-        """Return what is said under teacher forcing; S is a whole number of steps."""
+        """Return the outputs under teacher forcing; S is a whole number of steps."""
         return self.decode(self.encode(symbols, padding), padding, frames)
 
     @torch.no_grad()
     def generate(
         self, symbols: Int[Tensor, "B M"], padding: Bool[Tensor, "B M"]
     ) -> tuple[Float[Tensor, "B S F"], Int[Tensor, " B"]]:
-        """Return frames and how many there are per row: those up to the first likely stop."""
+        """Return frames and their number per row, up to the first step with a likely stop."""
         memory, r = self.encode(symbols, padding), self.config.frames_per_step
         coarse = memory.new_zeros(len(memory), 0, self.config.bands)
         steps = torch.zeros(len(memory), dtype=torch.long, device=memory.device)

@@ -1,4 +1,4 @@
-"""A decoder token by token: the same logits as its parallel form, from a state.
+"""Decoding token by token: the same logits as the parallel form, computed from a state.
 
 Dimensions: B batch, D model width, V vocabulary, W kernel of the short convolution less one.
 """
@@ -16,21 +16,21 @@ from cab.errors import Unsupported
 
 
 class LayerState(NamedTuple):
-    """What a layer carries: the last inputs of its short convolution, and its mixer's state."""
+    """The state of a layer: the last inputs of its short convolution, and its mixer's state."""
 
     tail: Float[Tensor, "B W D"] | None
     mixer: State
 
 
 class DecoderState(NamedTuple):
-    """The place of the next token, counted from 0, and the state of every layer."""
+    """The position of the next token, from 0, and the state of every layer."""
 
     place: int
     layers: tuple[LayerState, ...]
 
 
 def can_step(model: nn.Module) -> bool:
-    """Whether a model is a decoder whose every mixer answers token by token."""
+    """Return whether a model is a decoder in which every mixer decodes token by token."""
     return isinstance(model, Decoder) and all(
         layer.self_attention.decodes  # type: ignore[union-attr]
         for layer in model.layers
@@ -41,10 +41,12 @@ def start(model: Decoder, batch: int) -> DecoderState:
     """Return the state before the first token.
 
     Raises:
-        Unsupported: a mixer that does not decode token by token.
+        Unsupported: a mixer does not decode token by token.
     """
     if not can_step(model):
-        raise Unsupported("This decoder holds a mixer that does not answer token by token.")
+        raise Unsupported(
+            "This model has a mixer that does not decode token by token; use its parallel form."
+        )
     return DecoderState(0, tuple(_start_layer(layer, batch) for layer in _layers(model)))
 
 

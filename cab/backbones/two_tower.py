@@ -1,8 +1,8 @@
-"""Two sequences, encoded apart by one encoder, and compared: no token of one sees the other.
+"""Two sequences that one encoder encodes independently, and a comparison of both.
 
 The dual encoder of Long Range Arena's matching task (Tay et al., 2020, arXiv 2011.04006), which
-joins the two vectors a and b end to end. Later work joins (a, b, a * b, a - b), with which every
-mechanism scores some 20 points more (Xiong et al., 2021, arXiv 2102.03902), so the form is named.
+concatenates the two vectors a and b. Later work concatenates (a, b, a * b, a - b), with which all
+mechanisms score about 20 points more (Xiong et al., 2021, arXiv 2102.03902), so it is a setting.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from cab.backbones.slots import Slots, Width
 
 @dataclass(frozen=True)
 class TwoTowerConfig:
-    """Sizes: a vocabulary, the longest sequence, classes; how the two vectors are joined."""
+    """Sizes: vocabulary, maximum length, classes; and how the two vectors are joined."""
 
     width: Width
     vocabulary: int

@@ -1,7 +1,7 @@
-"""An SR3-style U-Net (Saharia et al., 2021, arXiv 2104.07636): the noise in a picture.
+"""An SR3-style U-Net (Saharia et al., 2021, arXiv 2104.07636): it predicts the noise in an image.
 
-Residual blocks at falling, then at rising resolution, each told the level of the noise; after
-those at chosen resolutions stands an attention slot, on the pixels of the feature map.
+Residual blocks at decreasing, then at increasing resolution, each with the noise level as input.
+At chosen resolutions each block is followed by an attention slot on the pixels of the feature map.
 """
 
 import dataclasses
@@ -20,15 +20,16 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Sizes: square pictures of `side` pixels and `channels` colours.
+    """Sizes: square images of `side` pixels and `channels` colours.
 
-    width.dim channels at full resolution, multiplied per level by `multipliers`, each level half
-    as wide as the one before; width.layers residual blocks per level on the way down, one more on
-    the way up; a slot after each block where the map's side is in `attention_sides`, and one in
-    the middle. groups are those of the group norms.
+    There are width.dim channels at full resolution, multiplied per level by `multipliers`; each
+    level has half the side of the one before. Each level has width.layers residual blocks on the
+    way down and one more on the way up. A slot follows each block if the side of the map is in
+    `attention_sides`; one more is in the middle. groups is the number of groups of the group
+    norms.
 
     Raises:
-        ValueError: a side that cannot be halved so often, or attention at a side of no level.
+        ValueError: the side cannot be halved so often, or no level has a side of attention_sides.
     """
 
     width: Width
@@ -43,7 +44,9 @@ class UNetConfig:
         if self.side % 2**halvings:
             raise ValueError(f"side = {self.side} cannot be halved {halvings} times")
         if unknown := set(self.attention_sides) - set(self.sides):
-            raise ValueError(f"attention_sides {sorted(unknown)} are no sides of {self.sides}")
+            raise ValueError(
+                f"attention_sides {sorted(unknown)} are not among the sides {self.sides}"
+            )
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -58,7 +61,7 @@ class UNetConfig:
 
 
 class NoiseLevel(nn.Module):
-    """A vector that says how noisy a picture is: sines of the level, then two linear layers."""
+    """An embedding of the noise level: sines of the level, then two linear layers."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -74,7 +77,7 @@ class NoiseLevel(nn.Module):
 
 
 class NoisyBlock(nn.Module):
-    """Two 3 x 3 convolutions, told the noise level between them, and the shortcut's sum."""
+    """Two 3 x 3 convolutions with the noise level added between them, and a shortcut."""
 
     def __init__(self, wide: int, narrow: int, config: UNetConfig) -> None:
         super().__init__()
@@ -109,7 +112,7 @@ class MapAttention(nn.Module):
 
 
 class UNet(nn.Module):
-    """The noise in a noisy picture, beside a blurred one. Slot: encoder_self (NS, on the grid)."""
+    """Predicts noise, given the blurred image, too. Slot: encoder_self (NS, on the grid)."""
 
     def __init__(self, config: UNetConfig, slots: Slots) -> None:
         super().__init__()
@@ -167,7 +170,8 @@ class UNet(nn.Module):
     ) -> Float[Tensor, "B C S S"]:
         """Return the noise that was added.
 
-        The level is the clean picture's factor in the noisy one: 1 without noise, 0 if all is.
+        The level is the factor of the clean image in the noisy one: 1 without noise, 0 for pure
+        noise.
         """
         noise = self.level(level)
         x = self.stem(torch.cat((blurred, noisy), dim=1))

@@ -56,8 +56,8 @@ def fetch(
         if found != data_set.sha256:
             part.unlink()
             raise CabError(
-                f"The download from {data_set.address} is not data set {data_set.name}: its sha256 is "
-                f"{found} instead of {data_set.sha256}. The download was deleted; run the same "
+                f"The download from {data_set.address} is not data set {data_set.name}: its sha256 "
+                f"is {found} instead of {data_set.sha256}. The download was deleted; run the same "
                 f"command again, since the connection may have been interrupted."
             )
         target = folder / PurePosixPath(data_set.files).parent

@@ -39,8 +39,8 @@ def fetch_parts(data_set: HubSet, directory: Path, endpoint: str | None = None) 
         )
     for path in locate(data_set, directory):
         raise CabError(
-            f"{folder} holds only a part of data set {data_set.name} ({path.name}). Move it away and "
-            f"run `cab data fetch {data_set.name}`, or add the missing files by hand."
+            f"{folder} holds only a part of data set {data_set.name} ({path.name}). Move it away "
+            f"and run `cab data fetch {data_set.name}`, or add the missing files by hand."
         )
     _download(data_set, scratch, endpoint)
     came = dataclasses.replace(data_set, folder=f"{data_set.folder}/{scratch.name}")

@@ -75,8 +75,8 @@ def _inspect_parts(data_set: HubSet, directory: Path, where: Path) -> tuple[Stat
         problem = f"it cannot be read ({error})"
     if problem:
         return "wrong", (
-            f"Data set {data_set.name} in {where} differs from the published one: {problem}. Nothing "
-            f"was deleted; move it away and {mend}."
+            f"Data set {data_set.name} in {where} differs from the published one: {problem}. "
+            f"Nothing was deleted; move it away and {mend}."
         )
     if all(part.sha256 for part in data_set.parts.values()):
         return "verified", f"Data set {data_set.name} in {where} is the published one."

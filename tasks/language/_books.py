@@ -1,4 +1,4 @@
-"""Text in the byte pairs of GPT-2, and PG-19's books cut into windows of them."""
+"""Text in the byte pairs of GPT-2, and windows of the books of PG-19."""
 
 import base64
 from functools import cache
@@ -35,8 +35,8 @@ def tokeniser(directory: Path) -> Any:
 def tokenised(data_set: str | HubSet, directory: Path, part: str, columns: dict[str, int]) -> Any:
     """Return a part's columns as lists of tokens, each cut to so many; 0 cuts nothing.
 
-    Beside each stands its length, in a column with _length behind its name.
-    `datasets` keeps the result in its cache, so a set is read once per machine.
+    The length of each list is in a column with the suffix _length.
+    `datasets` caches the result, so that a set is tokenised once per machine.
     """
     rows = load_part(data_set, directory, part)
     source = str(directory)
@@ -57,9 +57,9 @@ def tokenised(data_set: str | HubSet, directory: Path, part: str, columns: dict[
 
 
 class Windows:
-    """Windows of a set's column `text`, one after the other, none across the end of a book.
+    """Consecutive windows of a set's column `text`, each within one book.
 
-    What is left at the end of a book is left out, and so are books shorter than a window.
+    The rest of a book after its last window is left out, and so are shorter books.
     """
 
     def __init__(self, data_set: str | HubSet, directory: Path, part: str, length: int) -> None:

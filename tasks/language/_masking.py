@@ -1,4 +1,4 @@
-"""Hiding tokens from a masked language model, as BERT does (Devlin et al., 2019)."""
+"""Masking of tokens, as in BERT (Devlin et al., 2019)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,10 @@ IGNORED = -100
 def mask(
     tokens: Tensor, vocabulary: int, mask_token: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return what is shown (B, N) and the targets (B, N), IGNORED where nothing is asked for.
+    """Return the masked inputs (B, N) and the targets (B, N), IGNORED for all other tokens.
 
-    In every row the same number of tokens is asked for, 15 %, chosen at random. Of these 80 % are
-    shown as the mask, 10 % as any token of the vocabulary, 10 % as they are.
+    In every row 15 % of the tokens, chosen at random, are targets. Of these, 80 % are replaced by
+    the mask, 10 % by a random token of the vocabulary, and 10 % are unchanged.
     """
     count = max(1, round(SHARE * tokens.shape[1]))
     order = torch.rand(tokens.shape, generator=generator).argsort(dim=1)
@@ -29,6 +29,6 @@ def mask(
 
 
 def nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return each row's mean cross-entropy over the tokens asked for: (B,)."""
+    """Return each row's mean cross-entropy over the targets: (B,)."""
     each = F.cross_entropy(logits.mT, targets, reduction="none", ignore_index=IGNORED)
     return each.sum(dim=1) / (targets != IGNORED).sum(dim=1)

@@ -46,7 +46,7 @@ def _recipe(length: int, width: Width, training: Training, examples: int) -> Rec
     diagnostic=("quick",),
 )
 class ByteLm(Task):
-    """Windows of the text; the first 90 % trains, the next 5 % validates, the last 5 % tests."""
+    """Windows of the text: 90 % for training, then 5 % for validation and 5 % for testing."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(32, Width(dim=16, heads=1, layers=1), Training(4, 8, 3e-3), 20),
@@ -85,7 +85,7 @@ class ByteLm(Task):
         return F.cross_entropy(model(batch["inputs"]).mT, batch["targets"])
 
     def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
-        """Return the task with other windows, which cover the same text."""
+        """Return the task with other windows of the same text."""
         length = self.recipe.data.length
         return {f: self.stretched(f, Windows(int(length * f))) for f in factors}
 
@@ -95,7 +95,7 @@ class ByteLm(Task):
         return {"bits_per_byte": nats.mean(dim=1) / math.log(2)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return bits per byte of byte-pair counts of the training text (add one)."""
+        """Return bits per byte of add-one byte bigram counts of the training text."""
         text = self._text["train"].long()
         counts = torch.bincount(text[:-1] * 256 + text[1:], minlength=256 * 256).view(256, 256) + 1
         bits = -(counts / counts.sum(dim=1, keepdim=True)).log2()

@@ -17,7 +17,7 @@ from cab.tasks.language._books import PARTS, VOCABULARY, Windows
 
 @dataclass(frozen=True)
 class Length:
-    """Byte pairs that are predicted in a window."""
+    """Number of byte pairs that are predicted per window."""
 
     length: int
 
@@ -52,7 +52,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     licence="Apache-2.0",
 )
 class Lm(Task):
-    """Windows within books; no quick profile, for byte-lm is the task of that size."""
+    """Windows within books. There is no quick profile; byte-lm is the small task of this kind."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(

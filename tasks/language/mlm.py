@@ -1,4 +1,4 @@
-"""Say which bytes of real text are hidden."""
+"""Predict masked bytes of real text."""
 
 import math
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def _recipe(length: int, width: Width, training: Training, examples: int) -> Rec
     diagnostic=("quick",),
 )
 class Mlm(Task):
-    """Windows of the text; the first 90 % trains, the next 5 % validates, the last 5 % tests."""
+    """Windows of the text: 90 % for training, then 5 % for validation and 5 % for testing."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(32, Width(dim=16, heads=1, layers=1), Training(4, 8, 3e-3), 20),

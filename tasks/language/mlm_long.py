@@ -1,4 +1,4 @@
-"""Say which byte pairs of books are hidden: CAB's MLM task."""
+"""Predict masked byte pairs of books: the MLM task of the CAB paper."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -57,7 +57,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     licence="Apache-2.0",
 )
 class MlmLong(Task):
-    """Windows within books; no quick profile, for mlm is the task of that size."""
+    """Windows within books. There is no quick profile; mlm is the small task of this kind."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(

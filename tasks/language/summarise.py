@@ -1,4 +1,4 @@
-"""Summarise groups of news articles: CAB's Sum task."""
+"""Summarise groups of news articles: the Sum task of the CAB paper."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +23,7 @@ ROUGES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
 @dataclass(frozen=True)
 class Texts:
-    """Byte pairs of the articles and of the summary, at most, and of a summary, at least."""
+    """Maximum byte pairs of the articles and of the summary, and the minimum of a summary."""
 
     source: int
     target: int
@@ -74,7 +74,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     licence="for research",
 )
 class Summarise(Task):
-    """No quick profile: on generated text it would be recall, which recall-seq measures."""
+    """Summaries of news. There is no quick profile: generated text would only test recall."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(
@@ -165,6 +165,6 @@ class Summarise(Task):
 
 
 def _up_to_end(targets: Tensor) -> Tensor:
-    """Ignore what stands behind the first end of each row."""
+    """Set the targets after the first END of each row to IGNORED."""
     behind = (targets == END).long().cumsum(dim=1) > 1
     return targets.masked_fill(behind, IGNORED)

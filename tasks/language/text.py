@@ -1,4 +1,4 @@
-"""Is a film review for the film or against it? Read byte by byte."""
+"""Classify film reviews as positive or negative, byte by byte."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,7 +47,7 @@ def _recipe(length: int, width: Width, training: Training, valid: int, test: int
     licence="none stated; for research",
 )
 class Text(Task):
-    """Reviews that stand in two parts are trained on in none; the test reviews are all kept."""
+    """Reviews of both published parts are left out of training; all test reviews are kept."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(
@@ -83,7 +83,7 @@ class Text(Task):
         }
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
-        """Choose reviews to train on; validation and test take them in an order of their own."""
+        """Draw random reviews for training; validation and test use a fixed order."""
         rows, labels = self._reviews[split]
         if split == "train":
             which = choose(count, len(rows), generator)
@@ -103,12 +103,12 @@ class Text(Task):
         return F.cross_entropy(self._answers(model, batch), batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return whether each review was understood."""
+        """Return whether each review was classified correctly."""
         right = self._answers(model, batch).argmax(dim=-1) == batch["targets"]
         return {"accuracy": right.float()}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what `for the film` scores as the answer to everything."""
+        """Return the score of always answering `positive`."""
         return {"for": batch["targets"].float()}
 
     def tokens(self, batch: Batch) -> int:

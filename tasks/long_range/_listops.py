@@ -1,4 +1,4 @@
-"""Nested list operations on digits: two ways to draw them, and how they are written and solved.
+"""Nested list operations on digits: two generators, a writer and a solver.
 
 An expression is an operator and its operands, two or more digits or expressions again:
 [MAX 2 9 [MIN 4 7] 0] is 9 (Nangia and Bowman, 2018, arXiv 1804.06028; the lengths of Long Range

@@ -1,4 +1,4 @@
-"""Long-sequence forecasting of an electricity transformer: CAB's LSTF task on ETTh1."""
+"""Long-sequence forecasting of an electricity transformer: the LSTF task of the CAB paper."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +23,7 @@ CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
 
 @dataclass(frozen=True)
 class Span:
-    """Hours that are given, and hours that are asked for."""
+    """Hours of the history, and hours to forecast."""
 
     history: int
     horizon: int
@@ -149,7 +149,7 @@ class Forecasting(Task):
     diagnostic=("quick",),
 )
 class Forecast(Forecasting):
-    """Informer's split and scaling: 12 months train, 4 validate, 4 test; z-scores of training."""
+    """Informer's split (12, 4 and 4 months) and scaling (z-scores of the training part)."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -163,7 +163,7 @@ class Forecast(Forecasting):
     }
 
     def read(self, directory: Path) -> Series:
-        """Read ETTh1: 12 months train, 4 validate, 4 test."""
+        """Read ETTh1: 12 months for training, 4 for validation, 4 for testing."""
         table = load_table("etth1", directory)
         values = np.stack([table[channel] for channel in CHANNELS], axis=1)
         return Series(values[: 20 * MONTH], 12 * MONTH, 16 * MONTH)

@@ -1,4 +1,4 @@
-"""Electricity of 321 clients, by the hour: CAB's ECL."""
+"""Hourly electricity use of 321 clients: ECL in the CAB paper."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from cab.tasks.long_range.forecast import Forecasting, Series, Span, informer_wi
     licence="CC BY 4.0",
 )
 class ForecastEcl(Forecasting):
-    """Informer's split: 70 % of the hours train, 10 % validate, 20 % test."""
+    """Informer's split: 70 % of the hours for training, 10 % for validation, 20 % for testing."""
 
     recipes = {  # noqa: RUF012
         "standard": published(Span(336, 960), 321, informer_width(256, 2), 3, 3_220, 500),

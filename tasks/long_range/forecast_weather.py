@@ -1,4 +1,4 @@
-"""The weather in 12 measurements, by the hour: CAB's Weather."""
+"""Hourly weather in 12 measurements: Weather in the CAB paper."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from cab.tasks.long_range.forecast import Forecasting, Series, Span, informer_wi
     licence="public domain",
 )
 class ForecastWeather(Forecasting):
-    """Informer's split: 70 % of the hours train, 10 % validate, 20 % test."""
+    """Informer's split: 70 % of the hours for training, 10 % for validation, 20 % for testing."""
 
     recipes = {  # noqa: RUF012
         "standard": published(Span(720, 720), 12, informer_width(256, 2), 3, 4_330, 500),

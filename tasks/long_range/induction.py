@@ -1,4 +1,4 @@
-"""Induction: go on with a sequence that was read before, wherever the second reading begins."""
+"""Induction: continue a repeated sequence, wherever the repetition begins."""
 
 from dataclasses import dataclass
 
@@ -30,9 +30,9 @@ class Repeats:
 def generate(params: Repeats, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return inputs and labels, both (count, 2 length).
 
-    The second reading begins at a uniformly drawn symbol of the first and goes round its end. The
-    label of a symbol read again is the one that followed it; the last symbol of the first reading
-    had none then, and asks nothing.
+    The repetition begins at a random symbol of the sequence and wraps around its end. The label of
+    a repeated symbol is the symbol that followed it before; the last symbol of the sequence has no
+    label.
     """
     length = params.length
     first = torch.rand(count, params.symbols, generator=generator).argsort(dim=1)[:, :length]
@@ -67,7 +67,7 @@ def _recipe(params: Repeats, width: Width, training: Training, examples: int) ->
     controls={"window": {"window": 16}},
 )
 class Induction(Task):
-    """Every symbol is key and value at once; splits are draws from 64! / 16! sequences."""
+    """Every symbol is a key and a value; splits are drawn from 64! / 16! sequences."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -94,18 +94,18 @@ class Induction(Task):
         return Decoder(self.recipe.model, slots)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy over the second reading."""
+        """Return the cross-entropy over the repetition."""
         logits = model(batch["inputs"])
         return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of the second reading's labels that are answered."""
+        """Return the share of the repetition's labels that are right."""
         asked = batch["targets"] != IGNORED
         right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
         return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the symbol `length` tokens before the label's place would score."""
+        """Return the score of the symbol `length` tokens before the label."""
         length = self.recipe.data.length
         asked = batch["targets"][:, length:]
         right = batch["inputs"][:, :length].roll(-1, dims=1) == asked

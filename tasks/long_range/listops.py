@@ -1,4 +1,4 @@
-"""Solve nested list operations, balanced so that the operators read first tell nothing."""
+"""Evaluate nested list operations, balanced so that the first operators do not give the answer."""
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,7 @@ def recipe(shape: Shape, width: Width, training: Training, examples: int) -> Rec
     licence="generated",
 )
 class ListOps(Task):
-    """Expressions belong to a split by their content, so that no two splits share one."""
+    """The content of an expression decides its split, so that no two splits share one."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(
@@ -90,7 +90,7 @@ class ListOps(Task):
         return {"accuracy": right.float()}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the likeliest answer and the upper levels alone would score."""
+        """Return the scores of the most likely answer and of the upper levels alone."""
         answers = {"majority": torch.zeros_like(batch["targets"])}
         for depth, name in enumerate(("root operator", "depth one", "depth two")):
             told = [guess(row, depth) for row in batch["inputs"].tolist()]

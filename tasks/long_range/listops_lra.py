@@ -1,4 +1,4 @@
-"""ListOps as Long Range Arena draws it, for comparison with what was published on it."""
+"""ListOps as drawn in Long Range Arena, for comparison with published results."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
@@ -27,7 +27,7 @@ from cab.tasks.long_range.listops import ListOps, recipe
     diagnostic=("quick", "standard", "full"),
 )
 class ListOpsLra(ListOps):
-    """Shown beside `listops` and never scored; standard and full have the published lengths."""
+    """Shown but never scored; standard and full have the published lengths."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(

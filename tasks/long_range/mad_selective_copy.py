@@ -17,7 +17,7 @@ from cab.tasks.retrieval import _mad
 
 @dataclass(frozen=True)
 class MadScattered(Scattered):
-    """As in `selective-copy`; published takes the generator of the paper's code."""
+    """As in `selective-copy`; `published` selects the generator of the paper's code."""
 
     published: bool = False
 
@@ -93,5 +93,5 @@ class MadSelectiveCopy(SelectiveCopy):
         return {"inputs": inputs, "targets": targets}
 
     def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
-        """Return none: its positions are learned."""
+        """Return none, since its positions are learned."""
         return {}

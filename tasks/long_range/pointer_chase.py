@@ -29,8 +29,8 @@ def generate(params: Chase, count: int, generator: torch.Generator) -> tuple[Ten
 
     The map is one random cycle through all symbols, so no short loop gives an answer away. Its
     pairs x, f(x) stand in random order; keys are tokens below S, values S above their symbol.
-    Every token is asked for f^hops of its symbol: hops look-ups from a value, one fewer from a
-    key, whose value stands beside it.
+    The target of every token is f^hops of its symbol: `hops` look-ups for a value, one fewer for a
+    key, whose value is the next token.
     """
     shape = (count, params.symbols)
     cycle, order = (torch.rand(shape, generator=generator).argsort(dim=1) for _ in range(2))
@@ -78,7 +78,7 @@ def _recipe(params: Chase, width: Width, training: Training, examples: int) -> R
     },
 )
 class PointerChase(Task):
-    """Two look-ups, the second at what the first found; draws from 23! x 24! sequences."""
+    """Two dependent look-ups; splits are drawn from 23! x 24! sequences."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -109,12 +109,12 @@ class PointerChase(Task):
         return F.cross_entropy(model(batch["inputs"]).mT, batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's tokens that are answered: of all, of the values."""
+        """Return the share of right answers per example: of all tokens, and of the values."""
         right = (model(batch["inputs"]).argmax(dim=-1) == batch["targets"]).float()
         return {"accuracy": right.mean(dim=1), "value_accuracy": right[:, 1::2].mean(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the value of the next pair would score as the answer of each pair."""
+        """Return the score of answering with the value of the next pair."""
         values = batch["inputs"][:, 1::2] - self.recipe.data.symbols
         guess = values.roll(-1, dims=1).repeat_interleave(2, dim=1)
         return {"next value": (guess == batch["targets"]).float().mean(dim=1)}

@@ -1,4 +1,4 @@
-"""In-context regression: ask for values of a function known by noisy samples."""
+"""In-context regression: predict values of a function from noisy samples."""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Waves:
 
 
 def generate(params: Waves, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Return places and noisy values of the samples, places and true values of the queries."""
+    """Return positions and noisy values of samples, positions and true values of queries."""
     shape = (count, 1, params.waves)
     amplitude = torch.randn(shape, generator=generator) * math.sqrt(2 / params.waves)
     frequency = torch.rand(shape, generator=generator) * params.frequency
@@ -94,7 +94,7 @@ def _recipe(params: Waves, width: Width, training: Training, examples: int) -> R
     },
 )
 class Regress(Task):
-    """Sums of sinusoids, sampled at uniform places with noise."""
+    """Sums of sinusoids, sampled with noise at uniformly drawn positions."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(

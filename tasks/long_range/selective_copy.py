@@ -1,4 +1,4 @@
-"""Selective copying: repeat, in order, the tokens that stand scattered among blanks."""
+"""Selective copying: repeat, in order, the tokens that are scattered among blanks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,9 +35,9 @@ class Scattered:
 def generate(params: Scattered, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return inputs and labels, both (count, length).
 
-    Symbols are drawn with replacement, and each blank is put before one of them, uniformly. The
-    copy token follows the last, then as many blanks as there are symbols: their labels are the
-    symbols, in order, and nothing is fed back.
+    Symbols are drawn with replacement, and each blank is put before a random one of them. The copy
+    token follows the last symbol, then as many blanks as there are symbols. The labels of these
+    blanks are the symbols, in order; the model does not read its answers.
     """
     tokens, blank, copy = params.tokens, params.vocabulary - 2, params.vocabulary - 1
     blanks = params.length - 2 * tokens - 1
@@ -92,7 +92,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     },
 )
 class SelectiveCopy(Task):
-    """MAD's generator from one explicit generator; splits are draws from 14^12 lists and more."""
+    """The task of MAD with an explicit generator; splits are drawn from 14^12 or more lists."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -134,13 +134,13 @@ class SelectiveCopy(Task):
         return tasks
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's symbols that are copied to their place."""
+        """Return the share of each example's symbols that are copied correctly."""
         tokens = self.recipe.data.tokens
         copies = model(batch["inputs"])[:, -tokens:].argmax(dim=-1)
         return {"accuracy": (copies == batch["targets"][:, -tokens:]).float().mean(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what each example's most frequent symbol would score as every copy."""
+        """Return the score of each example's most frequent symbol as every copy."""
         params: Scattered = self.recipe.data
         copies = batch["targets"][:, -params.tokens :]
         guess = F.one_hot(copies, params.vocabulary).sum(dim=1).argmax(dim=1, keepdim=True)

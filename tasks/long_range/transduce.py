@@ -1,4 +1,4 @@
-"""Transduce a long sequence: write it down backwards."""
+"""Transduce a long sequence: write it in reverse order."""
 
 from dataclasses import dataclass
 
@@ -58,9 +58,9 @@ def _recipe(params: Strings, width: Width, training: Training, examples: int) ->
     },
 )
 class Transduce(Task):
-    """Encoder and decoder mix by softmax; under test is what carries 48 symbols across.
+    """Reverse a string; encoder and decoder use softmax, and the cross-attention is under test.
 
-    Splits are draws from 16^48 strings.
+    Splits are drawn from 16^48 strings.
     """
 
     recipes = {  # noqa: RUF012
@@ -105,7 +105,7 @@ class Transduce(Task):
         return {"accuracy": (written == batch["targets"]).float().mean(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the source's most frequent symbol would score everywhere."""
+        """Return the score of the source's most frequent symbol as every answer."""
         counts = F.one_hot(batch["inputs"], self.recipe.data.symbols).sum(dim=1)
         guess = counts.argmax(dim=1, keepdim=True)
         return {"most frequent": (guess == batch["targets"]).float().mean(dim=1)}

@@ -1,1 +1,1 @@
-"""Tasks that ask for something seen before."""
+"""Tasks that recall something from the input."""

@@ -1,4 +1,4 @@
-"""What the tasks after RULER share: needles among filler, and answers that are sets of tokens.
+"""Shared parts of the RULER tasks: needles among filler, and answers that are sets of tokens.
 
 What's the Real Context Size of Your Long-Context Language Models? (Hsieh et al., 2024, arXiv
 2404.06654), in tokens of a small alphabet instead of English, so that a model can learn the task

@@ -1,4 +1,4 @@
-"""What the generated tasks of one decoder share: labels at some places, a share of them answered.
+"""Shared parts of the generated tasks with a decoder: labels at some positions.
 
 Shapes: B examples, N tokens, V vocabulary.
 """
@@ -20,13 +20,13 @@ IGNORED = -100
 def recipe(
     params: Any, width: Width, training: Training, examples: int, *, length: int, vocabulary: int
 ) -> Recipe:
-    """Return a recipe of the decoder with as many examples to validate on as to test on."""
+    """Return a recipe of the decoder with as many validation as test examples."""
     model = DecoderConfig(width, vocabulary=vocabulary, length=length)
     return Recipe(params, model, training, valid_examples=examples, test_examples=examples)
 
 
 def share(right: Tensor, asked: Tensor) -> Tensor:
-    """Return the share of each example's asked places that are right: (B, N), (B, N) -> (B,)."""
+    """Return the share of each example's labels that are right: (B, N), (B, N) -> (B,)."""
     return (right & asked).sum(dim=1) / asked.sum(dim=1)
 
 
@@ -38,10 +38,10 @@ def most_frequent(tokens: Tensor, counted: Tensor, symbols: int) -> Tensor:
 
 
 class Labelled(Task):
-    """inputs and targets (B, N); targets are IGNORED where nothing is asked.
+    """inputs and targets (B, N); targets are IGNORED at positions without a label.
 
-    Metrics: `accuracy`, the share of an example's labels that are answered, and `exact`, 1 where
-    all of them are.
+    Metrics: `accuracy`, the share of an example's labels that are right, and `exact`, 1 if all of
+    them are.
     """
 
     def build(self, slots: Slots) -> nn.Module:
@@ -54,7 +54,7 @@ class Labelled(Task):
         return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's labels that are answered, and whether all are."""
+        """Return the share of each example's labels that are right, and whether all are."""
         asked = batch["targets"] != IGNORED
         right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
         return {

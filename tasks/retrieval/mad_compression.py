@@ -1,4 +1,4 @@
-"""Compression of MAD: read a sequence back from the last token's state alone."""
+"""Compression of MAD: reconstruct a sequence from the state of the last token."""
 
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,4 +1,4 @@
-"""In-context recall of MAD: when a key comes again, give the value that it had before."""
+"""In-context recall of MAD: recall the value of a key that appeared before."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -110,8 +110,8 @@ STANDARD = Pairs(length=128, vocabulary=16)
 class MadInContextRecall(Labelled):
     """Splits are draws from more than 8^64 sequences.
 
-    The paper trains on every next token, keys and noise included, and tests on the labels here;
-    `published` does as it does.
+    The paper trains on every next token, including keys and noise, and tests on the labels used
+    here; so does `published`.
     """
 
     recipes = {  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Memorization of MAD: the values of a fixed map, which no sequence shows."""
+"""Memorization of MAD: the values of a fixed map, which the sequences do not contain."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,9 +83,9 @@ STANDARD = Map(length=32, vocabulary=256)
     controls={"window": {"window": 1}},
 )
 class MadMemorization(Labelled):
-    """The key stands one token back: a window of two is enough, and feed-forward layers remember.
+    """A window of two tokens is enough, since the feed-forward layers memorise the map.
 
-    Splits share the map, as they must, and no sequence: there are 255^16.
+    Splits share the map, but in practice no sequence, since there are 255^16.
     """
 
     recipes = {  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Noisy in-context recall of MAD: the same among pairs of noise tokens."""
+"""Noisy in-context recall of MAD: in-context recall among pairs of noise tokens."""
 
 from dataclasses import replace
 

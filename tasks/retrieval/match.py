@@ -1,4 +1,4 @@
-"""Does one paper cite the other? Two documents are read apart and compared."""
+"""Decide whether one of two papers cites the other; each document is encoded alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,7 +64,7 @@ def read_pairs(table: Any, length: int) -> tuple[Tensor, Tensor]:
     licence="ACL Anthology: CC BY-NC-SA 3.0 up to 2015, CC BY 4.0 since",
 )
 class Match(Task):
-    """The published split, without the pairs that also stand in a later part of it."""
+    """The published split, without pairs that are also in a later part of it."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(
@@ -98,7 +98,7 @@ class Match(Task):
         return found
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
-        """Choose pairs to train on; validation and test take them in turn."""
+        """Draw random pairs for training; validation and test use them in order."""
         pairs, labels = self._pairs[split]
         which = choose(count, len(pairs), generator)
         if split != "train":
@@ -117,12 +117,12 @@ class Match(Task):
         return F.cross_entropy(self._answers(model, batch), batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return whether each pair was answered."""
+        """Return whether each pair was classified correctly."""
         right = self._answers(model, batch).argmax(dim=-1) == batch["targets"]
         return {"accuracy": right.float()}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what `it does` scores as the answer to everything."""
+        """Return the score of always answering `yes`."""
         return {"yes": batch["targets"].float()}
 
     def tokens(self, batch: Batch) -> int:

@@ -1,4 +1,4 @@
-"""Multi-query associative recall: the value that followed a key, for many keys at once."""
+"""Multi-query associative recall: recall the values of many keys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -93,7 +93,7 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
     },
 )
 class Mqar(Task):
-    """MQAR as zoology defines it, from an explicit generator instead of numpy's global one."""
+    """MQAR as in zoology, with an explicit generator instead of numpy's global one."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -125,7 +125,7 @@ class Mqar(Task):
         return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are answered."""
+        """Return the share of each example's queries that are right."""
         asked = batch["targets"] != IGNORED
         right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
         return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
@@ -141,7 +141,7 @@ class Mqar(Task):
         return tasks
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the last value read would score as the answer to everything."""
+        """Return the score of the last value as every answer."""
         last = batch["inputs"][:, 2 * self.recipe.data.pairs - 1, None]
         asked = batch["targets"] != IGNORED
         right = (batch["targets"] == last) & asked

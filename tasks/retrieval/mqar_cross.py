@@ -1,4 +1,4 @@
-"""Associative recall from a memory: queries look values up among pairs that stand apart."""
+"""Associative recall from a separate memory of pairs."""
 
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ def _recipe(params: Memory, width: Width, training: Training, examples: int) -> 
     },
 )
 class MqarCross(Task):
-    """A pair is one token of the memory; splits are draws from more than 10^200 memories."""
+    """Each pair is one token of the memory; splits are drawn from more than 10^200 memories."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -111,11 +111,11 @@ class MqarCross(Task):
         return F.cross_entropy(model(batch["context"], batch["inputs"]).mT, batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are answered."""
+        """Return the share of each example's queries that are right."""
         answers = model(batch["context"], batch["inputs"]).argmax(dim=-1)
         return {"accuracy": (answers == batch["targets"]).float().mean(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the first pair's value would score as the answer to everything."""
+        """Return the score of the first pair's value as every answer."""
         first = batch["context"][:, :1, self.recipe.data.keys :].argmax(dim=-1)
         return {"first value": (batch["targets"] == first).float().mean(dim=1)}

@@ -1,4 +1,4 @@
-"""Passkey: a number is told once, somewhere in filler text, and asked for at the end."""
+"""Passkey: recall a number that appears once, somewhere in filler text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -158,7 +158,7 @@ class Passkey(Labelled):
         }
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the most frequent digit read would score as every answer."""
+        """Return the score of the most frequent digit as every answer."""
         inputs, targets = batch["inputs"], batch["targets"]
         told = (inputs >= ord("0")) & (inputs <= ord("9"))
         guess = most_frequent(inputs, told, VOCABULARY)

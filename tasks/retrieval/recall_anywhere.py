@@ -1,4 +1,4 @@
-"""Associative recall without an order: pairs and queries mixed, the whole sequence in view."""
+"""Associative recall with pairs and queries in random order, in a noncausal encoder."""
 
 from dataclasses import dataclass
 
@@ -96,7 +96,7 @@ def _recipe(params: Mixed, width: Width, training: Training, examples: int) -> R
     },
 )
 class RecallAnywhere(Task):
-    """A query sees the whole sequence; splits are draws from more than 10^150 sequences."""
+    """A query sees the whole sequence; splits are drawn from more than 10^150 sequences."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -128,13 +128,13 @@ class RecallAnywhere(Task):
         return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are answered."""
+        """Return the share of each example's queries that are right."""
         asked = batch["targets"] != IGNORED
         right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
         return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the last pair's value would score as the answer to everything."""
+        """Return the score of the last pair's value as every answer."""
         values = batch["inputs"][:, 1::2]
         last = (torch.arange(values.shape[1]) * (values != BLANK)).argmax(dim=1, keepdim=True)
         asked = batch["targets"] != IGNORED

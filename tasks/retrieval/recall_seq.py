@@ -1,4 +1,4 @@
-"""Recall in sequence: write down a list whose links lie shuffled in a memory."""
+"""Recall in sequence: follow a linked list that is stored in a shuffled memory."""
 
 from dataclasses import dataclass
 
@@ -69,7 +69,7 @@ def _recipe(params: LinkedList, width: Width, training: Training, examples: int)
     },
 )
 class RecallSeq(Task):
-    """A pair is one token of the memory; splits are draws from 40! x 39! lists and orders."""
+    """Each pair is one token of the memory; splits are drawn from 40! x 39! lists."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -108,7 +108,7 @@ class RecallSeq(Task):
         return {"accuracy": (written == batch["targets"]).float().mean(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the values score in the order in which the memory stores them."""
+        """Return the score of the values in the order of the memory."""
         stored = batch["memory"].unflatten(2, (2, -1)).argmax(dim=-1)[:, :, 1]
         written = stored[:, : batch["targets"].shape[1]]
         return {"stored order": (written == batch["targets"]).float().mean(dim=1)}

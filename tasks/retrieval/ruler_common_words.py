@@ -1,4 +1,4 @@
-"""Common words after RULER: which words of a shuffled list stand in it most often?"""
+"""Common words extraction of RULER: find the most frequent words of a shuffled list."""
 
 from dataclasses import dataclass
 
@@ -27,9 +27,9 @@ class Counts:
 
     def __post_init__(self) -> None:
         if not 1 <= self.seldom < self.often or self.common < 1:
-            raise ValueError("common words stand in the list more often than others do")
+            raise ValueError("common words must appear more often than others")
         if self.common + self.others > self.words:
-            raise ValueError("common and other words are distinct: enlarge words")
+            raise ValueError("common and other words must be distinct: increase words")
 
     @property
     def length(self) -> int:
@@ -72,7 +72,7 @@ def _recipe(params: Counts, width: Width, training: Training, examples: int) -> 
     controls={"window": {"window": 16}},
 )
 class RulerCommonWords(SetTask):
-    """Counting needs no choice: a uniform average of the list holds the answer, see `mean`.
+    """A uniform average of the list already contains the answer, as the control `mean` shows.
 
     Chance is a draw among all words. Splits are draws from more than 10^80 lists.
     """

@@ -1,4 +1,4 @@
-"""Frequent words after RULER: the three words that follow the most frequent one by Zipf's law."""
+"""Frequent words extraction of RULER: the second to fourth most frequent word of a list."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,9 @@ class Zipf:
             raise ValueError("there must be more ranks than answers, and words for all of them")
         runs = self.runs
         if len(set(runs[: ANSWERS + 2])) < ANSWERS + 2 or runs[ANSWERS] < 1:
-            raise ValueError("the answers are not more frequent than the next: enlarge the list")
+            raise ValueError(
+                "the answers are not more frequent than the next word: increase the list"
+            )
 
     @property
     def runs(self) -> list[int]:
@@ -84,7 +86,7 @@ def _recipe(params: Zipf, width: Width, training: Training, examples: int) -> Re
     controls={"window": {"window": 16}},
 )
 class RulerFrequentWords(SetTask):
-    """Counting needs no choice: a uniform average of the list holds the answer, see `mean`.
+    """A uniform average of the list already contains the answer, as the control `mean` shows.
 
     Chance is a draw among all words. Splits are draws from more than 10^60 lists.
     """

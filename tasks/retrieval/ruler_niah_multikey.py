@@ -1,4 +1,4 @@
-"""Needle in a haystack after RULER: many needles, and one of them is asked for."""
+"""Needle in a haystack of RULER: recall one of many needles."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task

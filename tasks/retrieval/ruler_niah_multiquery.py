@@ -1,4 +1,4 @@
-"""Needle in a haystack after RULER: many needles, and several of them are asked for."""
+"""Needle in a haystack of RULER: recall several of many needles."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task

@@ -1,4 +1,4 @@
-"""Needle in a haystack after RULER: all values of one key, which several needles give."""
+"""Needle in a haystack of RULER: recall all values of one key from several needles."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Needle in a haystack after RULER: one needle, and its value is asked for."""
+"""Needle in a haystack of RULER: recall the only needle."""
 
 from torch import Tensor
 
@@ -30,7 +30,7 @@ def _recipe(params: Needles, width: Width, training: Training, examples: int) ->
     controls={"window": {"window": 8}},
 )
 class RulerNiahSingle(NeedleTask):
-    """The needle's mark gives it away, as in the paper, so that no key need be compared.
+    """The needle's mark is enough to find it, as in the paper; no keys are compared.
 
     Splits are draws from more than 10^100 sequences.
     """
@@ -57,5 +57,5 @@ class RulerNiahSingle(NeedleTask):
     }
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return none: whoever finds the only value has done the task."""
+        """Return none, since the only value in the text is the answer."""
         return {}

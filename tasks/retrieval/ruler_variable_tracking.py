@@ -1,4 +1,4 @@
-"""Variable tracking after RULER: which variables have this value, through chains of copies?"""
+"""Variable tracking of RULER: find all variables with a value, through chains of copies."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Spoken words as tokens: real recordings or the synthetic voice, one at a time or in a stream."""
+"""Spoken words as tokens, single or joined, from recordings or the synthetic voice."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -85,7 +85,7 @@ class SpokenTask(Task):
 
 
 def split_of(index: int) -> Split:
-    """The official test recordings are 0 to 4; of its training ones, 5 to 7 validate."""
+    """Return the split of a recording: 0 to 4 test (official), 5 to 7 validation."""
     return "test" if index < 5 else "valid" if index < 8 else "train"
 
 
@@ -110,7 +110,7 @@ def divide(
     splits: list[Split],
     hearing: Hearing,
 ) -> dict[Split, Recordings]:
-    """Hear all recordings, standardise them by the training ones, and divide them."""
+    """Compute all features, standardise them by the training recordings, and split them."""
     tokens, lengths = hear(waveforms, hearing)
     present = torch.arange(tokens.shape[1]) < lengths[:, None]
     heard = tokens[present & torch.tensor([split == "train" for split in splits])[:, None]]

@@ -1,4 +1,4 @@
-"""Single spoken words in a window: where in it the word is said is drawn."""
+"""Single spoken words at a random position of a window."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.tokens < self.hearing.longest:
-            raise ValueError("a window holds the longest recording")
+            raise ValueError("the window must be at least as long as the longest recording")
 
 
 def place(
@@ -26,8 +26,8 @@ def place(
 ) -> Tensor:
     """Return windows (B, tokens, features) with the recordings `chosen` (B,) at random places.
 
-    Without that, a place in the window would tell what part of the word is heard there, and no
-    token had to look at another. Silence is zero, the mean of all training tokens.
+    At a fixed position, each token would contain a known part of the word, and no token would need
+    another. Silence is zero, the mean of all training tokens.
     """
     lengths = recordings.lengths[chosen]
     tokens = recordings.tokens[chosen]

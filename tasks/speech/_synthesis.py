@@ -1,4 +1,4 @@
-"""What the tasks of text-to-speech share: the voice, and how its speech is compared."""
+"""Shared parts of the text-to-speech tasks: the voice, and how speech is compared."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ from cab.tasks.speech._utterances import draw_utterances, moments
 class Synthesis(Task):
     """Speech from symbols, compared as in CAB's text-to-speech task, without a vocoder.
 
-    CAB compares waveforms, ours and the recorded one, by features that are computed from them
-    again; here the log mel frames themselves are compared, so that no vocoder's noise is measured.
+    The CAB paper compares the synthesised and the recorded waveform by features computed from
+    both; here the log mel frames are compared directly, so that no vocoder adds noise.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Utterances to synthesise: one synthetic speaker's words, said one after the other."""
+"""Utterances to synthesise: consecutive words of one synthetic speaker."""
 
 import math
 from dataclasses import dataclass

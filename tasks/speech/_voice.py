@@ -1,9 +1,9 @@
-"""A seeded voice that says ten words: the speech of those tasks that need no network.
+"""A seeded synthetic voice that says ten words, for the tasks without a data set.
 
 A source-filter model of speech (Fant, 1960): a pulse train at the pitch, with some breath, passes
 three resonators in cascade (Klatt, 1980) at the formants of the vowel being said. A word is two
-vowels, the first gliding into the second; five words are the other five backwards, so that no
-word is known by its sounds alone, without their order.
+vowels, the first gliding into the second; five words are the other five backwards, so that
+no word can be recognised without the order of its sounds.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Say which word follows which in a stream."""
+"""Name the word that follows each cue word in a stream."""
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +61,9 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     },
 )
 class AfterWord(SpokenTask):
-    """Different words of one speaker; each but the last is a cue, asked for at the beginning.
+    """Different words of one speaker; the cues, all words but the last, come first.
 
-    Test speakers are heard in no training.
+    Test speakers are not in the training split.
     """
 
     recipes = {  # noqa: RUF012
@@ -111,12 +111,12 @@ class AfterWord(SpokenTask):
         return F.cross_entropy(self._answers(model, batch).mT, batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of cues that are answered."""
+        """Return the share of cues with the right answer."""
         right = self._answers(model, batch).argmax(dim=-1) == batch["targets"]
         return {"accuracy": right.float().mean(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the last word said scores as the answer to everything."""
+        """Return the score of the last word as every answer."""
         return {"last word": (batch["targets"] == batch["last"]).float().mean(dim=1)}
 
     def tokens(self, batch: Batch) -> int:

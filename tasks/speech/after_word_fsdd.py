@@ -1,4 +1,4 @@
-"""Say which word follows which, in real recordings."""
+"""Name the word that follows each cue word, in real recordings."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
@@ -40,7 +40,7 @@ from cab.tasks.speech.after_word import AfterWord, recipe
     },
 )
 class AfterWordFsdd(AfterWord):
-    """Five different digits of one speaker; the official test recordings are only tested on."""
+    """Five different digits of one speaker; the test recordings are the official ones."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(

@@ -1,4 +1,4 @@
-"""Say when each word of a stream begins."""
+"""Find where each word of a stream begins."""
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +51,10 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     },
 )
 class Align(SpokenTask):
-    """Four different words of one speaker; a question is a word, an answer its first token.
+    """Four different words of one speaker; the answer to each word is its first token.
 
-    An answer counts if it is off by one token at most. Test speakers are heard in no training.
+    An answer is right if it is off by at most one token. Test speakers are not in the training
+    split.
     """
 
     recipes = {  # noqa: RUF012
@@ -103,5 +104,5 @@ class Align(SpokenTask):
         }
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the beginning of the stream scores as the answer to everything."""
+        """Return the score of the beginning of the stream as every answer."""
         return {"beginning": (batch["targets"] <= 1).float().mean(dim=1)}

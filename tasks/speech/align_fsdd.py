@@ -1,4 +1,4 @@
-"""Say when each word of a stream begins, in real recordings."""
+"""Find where each word of a stream begins, in real recordings."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
@@ -33,7 +33,7 @@ from cab.tasks.speech.align import Align, recipe
     },
 )
 class AlignFsdd(Align):
-    """Four different digits of one speaker; the official test recordings are only tested on."""
+    """Four different digits of one speaker; the test recordings are the official ones."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(

@@ -69,7 +69,7 @@ QUICK = recipe(
 
 
 class NextCode(SpokenTask):
-    """Words of one speaker, in any order and perhaps again, by those who speak in the split."""
+    """Random words of one speaker of the split, with repetitions."""
 
     @cached_property
     def _codes(self) -> dict[Split, Tensor]:

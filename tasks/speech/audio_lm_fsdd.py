@@ -24,6 +24,6 @@ from cab.tasks.speech.audio_lm import QUICK, SMOKE, NextCode
     diagnostic=("quick",),
 )
 class AudioLmFsdd(NextCode):
-    """Recordings of six speakers; the official test recordings are only tested on."""
+    """Recordings of six speakers; the test recordings are the official ones."""
 
     recipes = {"smoke": SMOKE, "quick": QUICK}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Which word is said?"""
+"""Recognise a spoken word."""
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ def recipe(window: Window, width: Width, training: Training, valid: int, test: i
     licence="generated",
 )
 class Keywords(SpokenTask):
-    """Test speakers are heard in no training; validation and test take each recording in turn."""
+    """Test speakers are not in the training split; validation and test use every recording."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(

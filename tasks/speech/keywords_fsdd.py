@@ -1,4 +1,4 @@
-"""Which digit is said, in real recordings?"""
+"""Recognise a spoken digit, in real recordings."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
@@ -26,7 +26,7 @@ from cab.tasks.speech.keywords import Keywords, recipe
     licence="CC BY-SA 4.0",
 )
 class KeywordsFsdd(Keywords):
-    """The official test recordings are only tested on; all six speakers are heard in training."""
+    """The test recordings are the official ones; all six speakers are in the training split."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(

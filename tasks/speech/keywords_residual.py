@@ -1,4 +1,4 @@
-"""The words of `keywords` as pictures of sound, read by a residual network."""
+"""The words of `keywords` as spectrograms, classified by a residual network."""
 
 import torch
 from torch import nn
@@ -38,7 +38,7 @@ def _recipe(window: Window, width: Width, training: Training, valid: int, test: 
     diagnostic=("quick",),
 )
 class KeywordsResidual(Keywords):
-    """A convolution reads words without attention: what is compared is what a gate adds."""
+    """Convolutions recognise words without attention, so the task measures what a gate adds."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(

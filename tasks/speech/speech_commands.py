@@ -1,4 +1,4 @@
-"""Which of ten commands is said? One second of sound, as mel frames or sample by sample."""
+"""Recognise one of ten commands in a second of audio, as mel frames or sample by sample."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,7 +83,7 @@ def read_commands(table: Any) -> tuple[Tensor, Tensor]:
     licence="CC BY 4.0",
 )
 class SpeechCommands(Task):
-    """The published split, without recordings that also stand in a later part of it."""
+    """The published split, without recordings that are also in a later part of it."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(
@@ -120,7 +120,7 @@ class SpeechCommands(Task):
         return found
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
-        """Choose recordings to train on; validation and test take them in turn."""
+        """Draw random recordings for training; validation and test use them in order."""
         sounds, classes = self._sounds[split]
         which = choose(count, len(sounds), generator)
         if split != "train":

@@ -1,4 +1,4 @@
-"""When a word comes again in a stream, say which word followed it the first time."""
+"""At a repeated word of a stream, recall the word that followed it the first time."""
 
 import torch
 import torch.nn.functional as F
@@ -66,8 +66,8 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
 class SpokenRecall(SpokenTask):
     """Different words of one speaker, then all but the last again, in random order.
 
-    The question is put at the last token of each word that comes again, which is another
-    recording of it. Test speakers are heard in no training.
+    The label is at the last token of each repeated word, which is another recording. Test speakers
+    are not in the training split.
     """
 
     recipes = {  # noqa: RUF012
@@ -106,17 +106,17 @@ class SpokenRecall(SpokenTask):
         return FrameReader(self.recipe.model, slots)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy where something is asked."""
+        """Return the cross-entropy at the labels."""
         logits = model(batch["inputs"], batch["padding"])
         return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each stream's questions that are answered."""
+        """Return the share of each stream's labels that are right."""
         answers = model(batch["inputs"], batch["padding"]).argmax(dim=-1)
         return {"accuracy": _share_right(answers, batch)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the last new word scores as the answer to everything."""
+        """Return the score of the last new word as every answer."""
         return {"last new word": _share_right(batch["last"], batch)}
 
     def tokens(self, batch: Batch) -> int:

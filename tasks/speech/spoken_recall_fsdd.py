@@ -1,4 +1,4 @@
-"""When a word comes again, say which word followed it the first time, in real recordings."""
+"""At a repeated word, recall the word that followed it the first time, in real recordings."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
@@ -40,7 +40,7 @@ from cab.tasks.speech.spoken_recall import SpokenRecall, recipe
     },
 )
 class SpokenRecallFsdd(SpokenRecall):
-    """Five digits of one speaker, four of them again; official test recordings only test."""
+    """Five digits of one speaker, then four of them again; the test recordings are official."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(

@@ -1,4 +1,4 @@
-"""Write down a string of spoken digits."""
+"""Transcribe a string of spoken digits."""
 
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     },
 )
 class Transcribe(SpokenTask):
-    """Strings of one speaker's recordings; the official test recordings are only tested on."""
+    """Strings of one speaker's recordings; the test recordings are the official ones."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(Width(dim=16, heads=2, layers=1), Training(4, 8, 3e-3), 20),

@@ -1,4 +1,4 @@
-"""Say what is written, all frames at once: CAB's text-to-speech task with FastSpeech 2."""
+"""Synthesise speech, all frames at once: the FastSpeech 2 task of the CAB paper."""
 
 from typing import Any
 
@@ -77,8 +77,10 @@ class TtsFastspeech(Synthesis):
         return loss
 
     def loss_terms(self, batch: Batch) -> int:
-        """Refuse: the loss is a sum of means over different things, whose shares do not join."""
-        raise Unsupported(f"The loss of {self.card.name} cannot be shared by processes.")
+        """Refuse: the loss is a sum of means over different counts, which cannot be merged."""
+        raise Unsupported(
+            f"The loss of {self.card.name} cannot be split over processes; omit --processes."
+        )
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the distortions of speech with the model's own durations, pitch and energy."""

@@ -1,4 +1,4 @@
-"""Say what is written, frame after frame: CAB's text-to-speech task with Transformer-TTS."""
+"""Synthesise speech, frame by frame: the Transformer-TTS task of the CAB paper."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ QUICK = _recipe(
 
 
 class TransformerTts(Synthesis):
-    """Trained on the recorded frames before each step, tested on what it says by itself."""
+    """Trained with recorded frames as input of each step, tested with its own frames."""
 
     def build(self, slots: Slots) -> nn.Module:
         """Build the synthesiser."""
@@ -78,11 +78,13 @@ class TransformerTts(Synthesis):
         return loss
 
     def loss_terms(self, batch: Batch) -> int:
-        """Refuse: the loss is a sum of means over different things, whose shares do not join."""
-        raise Unsupported(f"The loss of {self.card.name} cannot be shared by processes.")
+        """Refuse: the loss is a sum of means over different counts, which cannot be merged."""
+        raise Unsupported(
+            f"The loss of {self.card.name} cannot be split over processes; omit --processes."
+        )
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the distortions of what the model says until it stops."""
+        """Return the distortions of the speech until the model stops."""
         assert isinstance(model, SpeechTransformer)
         frames, lengths = model.generate(batch["inputs"], batch["inputs"] == 0)
         return self.compare(frames, lengths, batch)
@@ -104,6 +106,6 @@ class TransformerTts(Synthesis):
     diagnostic=("quick",),
 )
 class TtsTransformer(TransformerTts):
-    """The decoder's own frames are what the variant mixes."""
+    """The variant is the decoder's self-attention, over frames."""
 
     recipes = {"smoke": SMOKE, "quick": QUICK}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Say what is written, frame after frame, with the variant between speech and text."""
+"""Synthesise speech, frame by frame, with the variant between speech and text."""
 
 from cab.registry import register_task
 from cab.tasks.speech.tts_transformer import QUICK, SMOKE, TransformerTts
@@ -20,6 +20,6 @@ from cab.tasks.speech.tts_transformer import QUICK, SMOKE, TransformerTts
     diagnostic=("quick",),
 )
 class TtsTransformerCross(TransformerTts):
-    """What is written is the context that the variant reads."""
+    """The variant is the decoder's cross-attention to the text."""
 
     recipes = {"smoke": SMOKE, "quick": QUICK}  # noqa: RUF012

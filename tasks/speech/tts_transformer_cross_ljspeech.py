@@ -1,4 +1,4 @@
-"""Read sentences aloud, frame after frame, with the variant between speech and text."""
+"""Synthesise sentences, frame by frame, with the variant between speech and text."""
 
 from cab.registry import register_task
 from cab.tasks.speech.tts_transformer_ljspeech import FULL, STANDARD, LjspeechTts
@@ -22,6 +22,6 @@ from cab.tasks.speech.tts_transformer_ljspeech import FULL, STANDARD, LjspeechTt
     licence="public domain",
 )
 class TtsTransformerCrossLjspeech(LjspeechTts):
-    """What is written is the context that the variant reads."""
+    """The variant is the decoder's cross-attention to the text."""
 
     recipes = {"standard": STANDARD, "full": FULL}  # noqa: RUF012

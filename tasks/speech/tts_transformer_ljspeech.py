@@ -1,4 +1,4 @@
-"""Read sentences aloud, frame after frame: CAB's text-to-speech task with Transformer-TTS."""
+"""Synthesise sentences, frame by frame: the Transformer-TTS task of the CAB paper."""
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ FULL = _recipe(
 
 
 class LjspeechTts(TransformerTts):
-    """LJSpeech; CAB's symbols are phonemes, these are characters, which need no dictionary."""
+    """LJSpeech with characters; the CAB paper uses phonemes, which need a dictionary."""
 
     @property
     def moments(self) -> Tensor:
@@ -67,6 +67,6 @@ class LjspeechTts(TransformerTts):
     licence="public domain",
 )
 class TtsTransformerLjspeech(LjspeechTts):
-    """The decoder's own frames are what the variant mixes."""
+    """The variant is the decoder's self-attention, over frames."""
 
     recipes = {"standard": STANDARD, "full": FULL}  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Adding noise to pictures step by step, and taking it away again (DDPM, as SR3 does it)."""
+"""Adding noise to images step by step, and removing it (DDPM, as in SR3)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

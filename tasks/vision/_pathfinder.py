@@ -1,10 +1,10 @@
-"""Two long dashed paths among short ones, and two discs: are both on the same path?
+"""Two long dashed paths among short ones, and two discs, which may lie on the same path.
 
 The question and its sizes are those of Pathfinder (Linsley et al., 2018, arXiv 1805.08315) as
-Long Range Arena uses it (Tay et al., 2020, arXiv 2011.04006). The drawing is our own: all pictures
-of a batch grow at once, dash by dash, and it mends what the published generator does. There, the
-first path begins within a pixel of the centre of every picture, and the distance of the discs
-tells something of the answer. Here the first path begins anywhere, and a picture gets its two
+Long Range Arena uses it (Tay et al., 2020, arXiv 2011.04006). The generator is new: all images
+of a batch grow in parallel, dash by dash, and it avoids two faults of the published one. There the
+first path begins within a pixel of the centre of every image, and the distance of the discs gives
+hints at the answer. Here the first path begins anywhere, and a picture gets its two
 discs with an answer drawn by a fair coin, from two pairs of ends that are equally far apart.
 """
 

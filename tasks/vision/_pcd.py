@@ -23,12 +23,12 @@ def read_points(path: Path) -> Tensor:
     while "DATA" not in head:
         end = content.find(b"\n", start)
         if end < 0:
-            raise CabError(f"{path} is no PCD file: its header has no line DATA.")
+            raise CabError(f"{path} is not a PCD file: its header has no line DATA.")
         name, *values = content[start:end].decode("ascii", "replace").split() or ["#"]
         head[name], start = values, end + 1
     fields = head.get("FIELDS", [])
     if not {"x", "y", "z"} <= set(fields):
-        raise CabError(f"{path} has the fields {' '.join(fields)}, and x, y and z are needed.")
+        raise CabError(f"{path} has the fields {' '.join(fields)}, but needs x, y and z.")
     if head["DATA"] == ["ascii"]:
         table = np.loadtxt(content[start:].decode("ascii").splitlines(), ndmin=2)
         columns = [table[:, fields.index(axis)] for axis in "xyz"]

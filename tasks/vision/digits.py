@@ -1,4 +1,4 @@
-"""Read a handwritten digit that stands anywhere on a canvas."""
+"""Classify a handwritten digit at a random place of a canvas."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,8 +67,8 @@ def _model(width: Width) -> PatchEncoderConfig:
 class Digits(Task):
     """Real 8 x 8 digits at uniform places; the 1,797 images are split before they are placed.
 
-    Diagnostic: what is far apart has nothing to say to each other here, and a window of 8 patches
-    reads digits better than softmax.
+    Diagnostic: distant patches are unrelated here, and a window of 8 patches classifies better
+    than softmax.
     """
 
     recipes = {  # noqa: RUF012
@@ -105,5 +105,5 @@ class Digits(Task):
         return F.cross_entropy(model(batch["inputs"]), batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return whether each digit was read."""
+        """Return whether each digit was classified correctly."""
         return {"accuracy": (model(batch["inputs"]).argmax(dim=-1) == batch["targets"]).float()}

@@ -1,4 +1,4 @@
-"""The digits of `digits`, read by a residual network: the board of attention on feature maps."""
+"""The digits of `digits`, classified by a residual network with gates on feature maps."""
 
 from cab.backbones.residual import Residual, ResidualConfig
 from cab.backbones.slots import Slots, Width
@@ -32,7 +32,7 @@ def _recipe(width: Width, training: Training, valid: int, test: int) -> Recipe:
     diagnostic=("quick",),
 )
 class DigitsResidual(Digits):
-    """A convolution reads digits without attention: what is compared is what a gate adds."""
+    """Convolutions recognise digits without attention, so the task measures what a gate adds."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(Width(dim=8, heads=2, layers=1), Training(4, 8, 3e-3), 50, 50),

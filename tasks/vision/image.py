@@ -1,4 +1,4 @@
-"""What is on a small grey picture? Read pixel by pixel."""
+"""Classify a small grey image, pixel by pixel."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +57,7 @@ def read_grey(table: Any) -> tuple[Tensor, Tensor]:
     licence="none stated",
 )
 class Image(Task):
-    """A tenth of the training pictures validates; those of the test set are left out of both."""
+    """A tenth of the training images is for validation; images of the test set are left out."""
 
     recipes = {  # noqa: RUF012
         "standard": _recipe(
@@ -89,7 +89,7 @@ class Image(Task):
         }
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
-        """Choose pictures to train on; validation and test take them in turn."""
+        """Draw random images for training; validation and test use them in order."""
         pictures, labels = self._pictures[split]
         which = choose(count, len(pictures), generator)
         if split != "train":
@@ -105,5 +105,5 @@ class Image(Task):
         return F.cross_entropy(model(batch["inputs"]), batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return whether each picture was recognised."""
+        """Return whether each image was classified correctly."""
         return {"accuracy": (model(batch["inputs"]).argmax(dim=-1) == batch["targets"]).float()}

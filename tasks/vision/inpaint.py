@@ -39,7 +39,7 @@ def _recipe(params: Crowd, width: Width, training: Training, examples: int) -> R
     diagnostic=("quick",),
 )
 class Inpaint(Task):
-    """A digit stands twice on the canvas, others once; one of its patches is a hole, once.
+    """One digit is on the canvas twice, the others once; one patch of one copy is a hole.
 
     Every patch has a further number, 1 in the hole. A digit covers whole patches, so what fills
     the hole is on the canvas, beside the same neighbours.

@@ -1,4 +1,4 @@
-"""Say where on a canvas of handwritten digits each one stands."""
+"""Find the position of each handwritten digit on a canvas."""
 
 import itertools
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def _recipe(params: Crowd, width: Width, training: Training, examples: int) -> R
     },
 )
 class Locate(Task):
-    """Three digits of different classes; a question is a class, an answer one of 25 places."""
+    """Three digits of different classes; the answer to each class is one of 25 positions."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(Crowd(), Width(dim=16, heads=2, layers=1), Training(4, 16, 3e-3), 50),

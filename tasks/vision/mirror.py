@@ -1,4 +1,4 @@
-"""Name the handwritten digit that stands opposite each digit of a picture."""
+"""Name the handwritten digit opposite each digit of an image."""
 
 from dataclasses import dataclass
 
@@ -72,8 +72,8 @@ def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Re
 class Mirror(Task):
     """Every patch answers with the class of the digit opposite its own.
 
-    Where to look depends on the place alone. With an address that depends on the digit, too (down
-    or through the centre, by its class), softmax was at 0.6 after a minute.
+    The position to attend to does not depend on content. With one that also depends on the digit
+    (below, or across the centre, by its class), softmax reached only 0.6 in a minute.
     """
 
     recipes = {  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Do two discs stand on the same dashed path?"""
+"""Decide whether two discs lie on the same dashed path."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -104,7 +104,7 @@ def training_pictures(paths: Paths, count: int) -> tuple[Tensor, Tensor]:
     licence="generated",
 )
 class Pathfinder(Task):
-    """Training repeats a fixed set of pictures; those of validation and test are drawn apart."""
+    """Training repeats a fixed set of images; validation and test images are drawn separately."""
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(
@@ -159,7 +159,7 @@ class Pathfinder(Task):
         return F.cross_entropy(model(batch["inputs"]), batch["targets"])
 
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return whether each picture was answered."""
+        """Return whether each image was classified correctly."""
         return {"accuracy": (model(batch["inputs"]).argmax(dim=-1) == batch["targets"]).float()}
 
     def pictures(self, inputs: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class Pathfinder(Task):
         return (light.squeeze(1) * 255).round().long()
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what `yes` scores, and `yes, if they are nearer than in half the pictures`."""
+        """Return the scores of `yes`, and of `yes` if the discs are nearer than the median."""
         distances = torch.stack([_spread(one) for one in self.pictures(batch["inputs"])])
         near = distances < distances.median()
         right = batch["targets"] == 1

@@ -1,4 +1,4 @@
-"""Pathfinder on pictures of 16,384 pixels, the longest task of Long Range Arena."""
+"""Pathfinder on images of 16,384 pixels, the longest task of Long Range Arena."""
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
@@ -41,7 +41,7 @@ LARGE = Paths(
     licence="generated",
 )
 class PathX(Pathfinder):
-    """The sizes in pixels are those of the published generator; standard and full only."""
+    """Sizes in pixels are those of the published generator; standard and full only."""
 
     recipes = {  # noqa: RUF012
         "standard": recipe(

@@ -1,4 +1,4 @@
-"""Predict the pixels of a film in which a picture comes again."""
+"""Predict the pixels of a sequence of images in which one is repeated."""
 
 import math
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def _recipe(params: Film, width: Width, training: Training, examples: int) -> Re
     },
 )
 class PixelLm(Task):
-    """Two different images, then one of them again: which one, its first rows tell."""
+    """Two different images, then one of them again, which its first rows identify."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(

@@ -1,4 +1,4 @@
-"""Complete clouds of points of mirror-symmetric things of which one side was seen."""
+"""Complete point clouds of mirror-symmetric objects that are visible from one side."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Complete clouds of points of ShapeNet's things: CAB's PCC task."""
+"""Complete point clouds of ShapeNet objects: the PCC task of the CAB paper."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write down a strip of handwritten digits."""
+"""Transcribe a strip of handwritten digits."""
 
 from dataclasses import dataclass
 

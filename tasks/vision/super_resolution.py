@@ -1,4 +1,4 @@
-"""Sharpen pictures of handwritten digits by diffusion, CAB's SR task at a small size."""
+"""Upscale handwritten digits by diffusion: the SR task of the CAB paper at a small size."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +61,7 @@ class Sharpen(Task):
         return UNet(self.recipe.model, slots)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the mean absolute error of the noise that the model finds."""
+        """Return the mean absolute error of the predicted noise."""
         noisy = add_noise(batch["targets"], batch["noise"], batch["level"])
         return F.l1_loss(model(batch["inputs"], noisy, batch["level"]), batch["noise"])
 

@@ -1,4 +1,4 @@
-"""Sharpen faces from 16 x 16 to 128 x 128 pixels by diffusion: CAB's SR task."""
+"""Upscale faces from 16 x 16 to 128 x 128 pixels by diffusion: the SR task of the CAB paper."""
 
 from functools import cache
 from pathlib import Path
@@ -57,7 +57,7 @@ def shrink(pixels: Tensor, side: int) -> Tensor:
     grid=True,
 )
 class SuperResolutionFaces(Sharpen):
-    """CAB's softmax had one resolution of attention fewer than the rest; here all are equal."""
+    """In the CAB paper softmax had one resolution of attention fewer; here all are equal."""
 
     recipes = {  # noqa: RUF012
         "standard": recipe(

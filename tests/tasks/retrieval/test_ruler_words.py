@@ -83,11 +83,11 @@ def test_chance_is_a_draw_among_the_words(name):
 def test_impossible_parameters_are_refused():
     with pytest.raises(ValueError, match="more often"):
         Counts(common=2, often=3, others=4, seldom=3, words=9)
-    with pytest.raises(ValueError, match="enlarge words"):
+    with pytest.raises(ValueError, match="must be distinct: increase words"):
         Counts(common=2, often=3, others=8, seldom=1, words=9)
     with pytest.raises(ValueError, match="more ranks than answers"):
         Zipf(listed=64, ranks=4, words=8)
-    with pytest.raises(ValueError, match="enlarge the list"):
+    with pytest.raises(ValueError, match="than the next word: increase the list"):
         Zipf(listed=12, ranks=8, words=8)
 
 

@@ -108,7 +108,7 @@ def test_what_is_no_readable_pcd_file_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(CabError, match="no line DATA"):
         read_points(path)
     path.write_bytes(b"FIELDS x y\nDATA ascii\n")
-    with pytest.raises(CabError, match="x, y and z are needed"):
+    with pytest.raises(CabError, match="but needs x, y and z"):
         read_points(path)
 
 
