@@ -49,7 +49,7 @@ class Said(NamedTuple):
 
 
 class Convolutions(nn.Module):
-    """Convolutions over neighbours, with norms between them; causal ones see earlier neighbours only."""
+    """Convolutions over neighbours, or earlier ones if causal, with norms between them."""
 
     def __init__(self, sizes: tuple[int, ...], kernel: int, causal: bool) -> None:
         super().__init__()

@@ -56,9 +56,9 @@ def fetch(
         if found != data_set.sha256:
             part.unlink()
             raise CabError(
-                f"The download from {data_set.address} is not data set {data_set.name}: its sha256 "
-                f"is {found} instead of {data_set.sha256}. The download was deleted; run the same "
-                f"command again, since the connection may have been interrupted."
+                f"The download from {data_set.address} is not data set {data_set.name}: its "
+                f"sha256 is {found} instead of {data_set.sha256}. The download was "
+                f"deleted; run the same command again, since the connection may have been interrupted."
             )
         target = folder / PurePosixPath(data_set.files).parent
         target.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ class HedgehogAttention(LogFeatureAttention):
 
     .. math:: \phi(x) = [\exp(W x + b), \exp(-W x - b)]
 
-    W begins as the identity and b as 0. Queries and keys have maps of their own. The paper
+    W starts as the identity matrix and b as 0. Queries and keys have maps of their own. The paper
     trains the maps alone first where it converts a trained softmax network; here they are
     trained with all else, as in its networks from scratch.
     """

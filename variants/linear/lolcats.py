@@ -36,7 +36,7 @@ class LolcatsAttention(NearAndFarAttention):
               \phi(x) = [\mathrm{softmax}(W x), \mathrm{softmax}(-W x)]
 
     with :math:`c_t` the query's largest near score, a learned :math:`\gamma` per head between 0
-    and 1, and maps W of queries and of keys that begin as the identity. The paper converts
+    and 1, and maps W of queries and of keys that start as identity matrices. The paper converts
     trained networks, and first trains W to give softmax's outputs. transfer adds that loss to a
     task's: the mean square difference from the outputs of exact softmax attention with the same
     queries, keys and values, which costs N^2 time in training.

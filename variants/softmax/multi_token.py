@@ -51,7 +51,7 @@ class MultiTokenAttention(DecodingAttention):
     are the c_h of the group of h. Hidden pairs, padding and in CS the future, are 0 before the
     convolution, so that nothing hidden is carried to a visible place, and hidden again after it.
     G divides by the root mean square of a head's output and opens a gate
-    :math:`\sigma(u \cdot o + b)`. Kernels start as the identity: without G that is softmax.
+    :math:`\sigma(u \cdot o + b)`. Kernels start as unit impulses, which without G is softmax.
 
     In NS, which the paper does not have, queries are looked at on both sides, as keys are. Groups
     take the largest divisor of the heads up to c_h. The paper convolves in every fourth layer

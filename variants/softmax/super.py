@@ -45,17 +45,17 @@ class SuperAttention(DecodingAttention):
     .. math:: o_t^h = \sum_{s \in V_t} \mathrm{softmax}_s(q_t^h \cdot x_s^h / \sqrt{E})
               \sum_{u \in V_s} A_{su} x_u^h
 
-    :math:`x^h` is the h-th slice of the stream, E wide: neither keys nor values are projected.
-    V_t are the unpadded positions, in CS those up to t, so that A is lower triangular there,
-    a form that the paper does not have. A is shared by the heads; a sequence shorter than
-    `max_length` uses its first rows and columns. In the paper A has an entry for each pair
-    of positions, more than the missing projections save where sequences are longer than
-    tokens are wide; by default A is the identity and a product of two narrow matrices here.
+    :math:`x^h` is the h-th slice of the stream, E wide: neither keys nor values are projected. V_t
+    are the unpadded positions, in CS those up to t, so that A is lower triangular there, a form
+    that the paper does not have. A is shared by the heads; a sequence shorter than `max_length`
+    uses its first rows and columns. In the paper A has an entry for each pair of positions, more
+    than the missing projections save where sequences are longer than tokens are wide; by default A
+    is the identity matrix plus a product of two narrow matrices here.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """rank: of what A adds to the identity; 0 for the paper's A."""
+        """rank: of the matrix that A adds to the identity matrix; 0 for the paper's A."""
 
         rank: int = 16
 
