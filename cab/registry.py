@@ -232,7 +232,7 @@ def name_of_role(variants: Registry[VariantCard], role: Role) -> str:
 
 def reference_names(variants: Registry[VariantCard]) -> tuple[str, str]:
     """The two variants between which scores are measured: softmax and none."""
-    return name_of_role(variants, "reference"), name_of_role(variants, "zero")
+    return name_of_role(variants, "reference"), name_of_role(variants, "no_attention")
 
 
 def discover_variants(

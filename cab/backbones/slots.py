@@ -39,9 +39,9 @@ class Width:
 class Slots:
     """Fills a backbone's slots: the variant in those of one pattern, the reference elsewhere.
 
-    Results are therefore about one pattern. `filled` lists (slot name, pattern, module) in the order
-    of construction, which is from the input to the output; `tested` lists the modules of the variant
-    under test. One object fills one network.
+    Results are therefore about one pattern. `filled` lists (slot name, pattern, module) in the
+    order of construction, which is from the input to the output; `tested` lists the modules of the
+    variant under test. One object fills one network.
     """
 
     pattern: Pattern

@@ -58,7 +58,7 @@ def fetch(
             raise CabError(
                 f"The download from {data_set.address} is not data set {data_set.name}: its "
                 f"sha256 is {found} instead of {data_set.sha256}. The download was "
-                f"deleted; run the same command again, since the connection may have been interrupted."
+                f"deleted; run the same command again, since the connection may have broken off."
             )
         target = folder / PurePosixPath(data_set.files).parent
         target.mkdir(parents=True, exist_ok=True)
