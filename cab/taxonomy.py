@@ -102,16 +102,12 @@ class VariantCard:
         time, memory: formulas for how cost grows, without constants (see `cab.formula`), in N
             (queries), M (keys), H (heads), E (head width), d (model width), causal, cross and the
             fields of the variant's Config.
-        state: a formula for the elements of the decoding state per head; empty if the variant does
-            not decode token by token.
-        sees: a formula that is true if query t attends to key s. `cross` and `causal` are true in
-            those patterns; for images, `row_t`, `column_t`, `row_s` and `column_s` are the
-            coordinates. "all" is the default; "chosen" means that content or chance decides. The
-            causal mask of self-attention is implied.
-        gradients: "estimated" if the backward pass is not the derivative of the forward pass, as
-            with a straight-through estimator.
-        budget: the Config field that brings an approximation nearer to softmax attention as it
-            grows.
+        state: a formula for the elements of the decoding state per head, if the variant decodes.
+        sees: a formula that is true if query t attends to key s, in `cross`, `causal` and, for
+            images, `row_t`, `column_t`, `row_s`, `column_s`; "chosen" means that content or chance
+            decides. The causal mask of self-attention is implied.
+        gradients: "estimated" if the backward pass is not the derivative of the forward pass.
+        budget: the Config field whose growth brings an approximation nearer to softmax attention.
         exact: whether the variant computes softmax attention exactly.
         needs_grid: whether the tokens must form an image.
         fixed_length: whether the module is tied to the length it was built for.
@@ -140,11 +136,7 @@ class VariantCard:
 
     @classmethod
     def from_keywords(cls, **keywords: object) -> "VariantCard":
-        """Build a card from the decorator's keywords (patterns as text such as "ns cs").
-
-        Raises:
-            ValueError: a keyword has a value that is not allowed.
-        """
+        """Build a card from the decorator's keywords (patterns as text such as "ns cs")."""
         for key in ("patterns", "extended"):
             if key in keywords:
                 keywords[key] = parse_patterns(str(keywords[key]))
