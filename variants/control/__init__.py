@@ -1,1 +1,1 @@
-"""Controls: what a task gives without attention."""
+"""Controls: results on a task without attention."""

@@ -1,4 +1,4 @@
-"""Uniform mixing: the control that says what a bag of tokens gives, without any choice."""
+"""Uniform attention: the control that averages all visible tokens."""
 
 from typing import Any, NamedTuple, Unpack
 

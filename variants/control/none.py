@@ -1,4 +1,4 @@
-"""No mixing: the control that says what a task gives without attention."""
+"""No attention: the control that mixes no tokens."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -19,7 +19,7 @@ from cab.registry import register_variant
     sees="not cross and t == s",
 )
 class NoAttention(Attention):
-    r"""Return the stream as it came: :math:`y_t = x_t`, whatever the context holds."""
+    r"""Return the input unchanged: :math:`y_t = x_t`; the context is ignored."""
 
     def forward(
         self,

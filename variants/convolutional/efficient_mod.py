@@ -35,7 +35,7 @@ from cab.variants.convolutional._convolution import Convolution
     "paper alternates with blocks of expansion 4 or 6 that replace the feed-forward part",
 )
 class EfficientModulation(Attention):
-    r"""Multiply features by context: all mixing is in one small convolution.
+    r"""Multiply features by context, which one small convolution computes.
 
     .. math:: y = W_2 \Big(W_1 x \odot
               \mathrm{repeat}_r\big(W_g \mathrm{GELU}(\mathrm{DWConv}(W_f x))\big)\Big)

@@ -42,7 +42,7 @@ class FocalState(NamedTuple):
     published_defaults="2 levels with kernels of 3 and 5 (small receptive field), as here",
 )
 class FocalModulation(Attention):
-    r"""Ever wider context :math:`z^\ell`, the last one the mean; gates say how much of each.
+    r"""Gated sum of contexts :math:`z^\ell` of growing width, of which the last is the mean.
 
     .. math:: z^0 = W_z x, \quad z^\ell = \mathrm{GELU}(\mathrm{DWConv}_{2\ell+1}(z^{\ell-1})),
               \quad z^{L+1} = \mathrm{GELU}(\mathrm{mean}(z^L))

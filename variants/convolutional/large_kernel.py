@@ -1,4 +1,4 @@
-"""Large-kernel attention: a wide convolution, taken apart, weighs every channel of every token."""
+"""Large-kernel attention: features multiplied by a large, factorised convolution."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -37,7 +37,7 @@ from cab.variants.convolutional._convolution import Convolution
     "along sequences 5, then 7 dilated",
 )
 class LargeKernelAttention(Attention):
-    r"""Multiply features by what a large kernel makes of them.
+    r"""Multiply features by their convolution with a large kernel.
 
     .. math:: u = \mathrm{GELU}(W_1 x), \quad
               a = W_a \, \mathrm{DWConv}_{\lceil K/\delta \rceil}^{\delta}(

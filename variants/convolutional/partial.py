@@ -1,4 +1,4 @@
-"""Partial convolution: some channels are convolved, the others weighed by channel attention."""
+"""Partial convolution: some channels are convolved, the others gated by channel attention."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -1,4 +1,4 @@
-"""Pooling: the mean of the neighbours, less the token itself."""
+"""Pooling: the mean of the neighbours minus the token itself."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from cab.registry import register_variant
     published_defaults="pools of 3 x 3 (reach 1), as here",
 )
 class Pooling(Attention):
-    r"""Average what is near: :math:`y_t = \frac{1}{|V_t|} \sum_{s \in V_t} x_s - x_t`.
+    r"""Average the neighbours: :math:`y_t = \frac{1}{|V_t|} \sum_{s \in V_t} x_s - x_t`.
 
     V_t are the tokens at most `reach` away, on a picture those of a square; padding and what lies
     beyond the ends are not counted. x is subtracted because the backbone adds it. The first token

@@ -1,4 +1,4 @@
-"""Pooling a feature map over the places that are not padding."""
+"""Pooling a feature map over the positions that are not padding."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""CBAM: channels are gated first, then places."""
+"""CBAM: gates for channels, then for positions."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -27,7 +27,7 @@ from cab.variants.feature_map._pooling import pooled_maximum, pooled_mean
     published_defaults="reduction 16, kernel 7; here reduction 4, for maps of 16 channels",
 )
 class ConvolutionalBlockAttention(Attention):
-    r"""Gate channels, then places.
+    r"""Gate channels, then positions.
 
     .. math::
         x' &= x \odot \sigma(f(\bar x) + f(\hat x)), \quad

@@ -1,4 +1,4 @@
-"""Efficient channel attention: a small convolution over the channels' means makes the gates."""
+"""Efficient channel attention: gates from a small convolution over the channels' means."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: each channel is scaled by what the whole map says."""
+"""Squeeze-and-excitation: each channel is scaled by a function of the means of all channels."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

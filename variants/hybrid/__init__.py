@@ -1,1 +1,1 @@
-"""Hybrids: attention to the near joined with something cheaper for the far."""
+"""Hybrids: attention to near tokens, combined with a cheaper mechanism for distant ones."""

@@ -1,4 +1,4 @@
-"""What Mega and Mega-chunk share: all but which keys a query meets.
+"""Shared parts of Mega and Mega-chunk: everything except the visible keys.
 
 Dimensions: B batch, N length, D model width, Z width of queries and keys, V width of values,
 h averages per channel, P directions, R queries, C keys.

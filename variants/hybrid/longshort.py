@@ -1,4 +1,4 @@
-"""Long-short attention: one softmax over the near tokens and over summaries of the far ones."""
+"""Long-short attention: one softmax over near tokens and over summaries of distant ones."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack

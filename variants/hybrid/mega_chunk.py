@@ -28,7 +28,7 @@ from cab.variants.hybrid._mega import MegaAttention
     "per channel, values 2 d wide; here 8, and d / 2",
 )
 class MegaChunk(MegaAttention):
-    r"""`mega` where :math:`o_t` attends to the chunk of t alone: s with s // chunk = t // chunk.
+    r"""`mega`, but :math:`o_t` attends to its own chunk only: s with s // chunk = t // chunk.
 
     What lies beyond the chunk arrives through the moving average of which queries and keys are
     made; the last chunk may be shorter. In decoding a full chunk is forgotten.

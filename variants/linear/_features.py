@@ -1,4 +1,4 @@
-"""What these mechanisms share: features, softmax beside padding, normalised sums of values."""
+"""Shared parts: features, softmax with padding, normalised sums of values."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Attention by positive features that are known by their logarithms."""
+"""Attention with positive features that are given as logarithms."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""Causal attention that meets near keys one by one and far keys through features, in one sum."""
+"""Causal attention with softmax weights for near keys and features for earlier ones."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""ABC: attention to a bounded memory, written by learned weights over time."""
+"""ABC: attention to a memory of fixed size, written with learned weights over time."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -24,7 +24,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     published_defaults="no hyper-parameters",
 )
 class AdditiveAttention(MultiHeadAttention):
-    r"""Sum queries into one, keys in its light into one, and scale values by that.
+    r"""Pool the queries, pool the keys by their product with that, and scale the values.
 
     .. math:: \bar q = \sum_t \mathrm{softmax}_t(a \cdot q_t / \sqrt{E}) q_t, \quad
               \bar k = \sum_s \mathrm{softmax}_s(b \cdot (k_s \odot \bar q) / \sqrt{E}) k_s, \quad

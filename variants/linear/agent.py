@@ -1,4 +1,4 @@
-"""Agent attention: a few pooled queries read all keys, then all queries read them."""
+"""Agent attention: a few pooled queries attend to all keys, then all queries attend to them."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -1,4 +1,4 @@
-"""Based: exact softmax weights near by, their second-order Taylor series far away."""
+"""Based: softmax weights for near tokens, their second-order Taylor series for earlier ones."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -31,7 +31,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     published_defaults="window 64, queries and keys of width 16; here 16 and 16",
 )
 class BasedAttention(NearAndFarAttention):
-    r"""Weigh near keys by the exponential, far ones by its Taylor series, a linear attention.
+    r"""Softmax weights for near keys, their Taylor series (linear attention) for earlier ones.
 
     .. math:: o_t = \frac{\sum_{s \le t} w_{ts} v_s}{\sum_{s \le t} w_{ts}}, \quad
               x_{ts} = q_t \cdot k_s / \sqrt{F}, \quad

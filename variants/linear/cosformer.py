@@ -1,4 +1,4 @@
-"""cosFormer: linear attention whose weights fall off with distance as a cosine."""
+"""cosFormer: linear attention whose weights decrease with distance as a cosine."""
 
 import math
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class PlacedSum(NamedTuple):
     "which is 4 times the training length on tasks with longer tests",
 )
 class CosformerAttention(DecodingAttention):
-    r"""Weigh values by rectified products and by nearness.
+    r"""Weigh values by rectified products and by distance.
 
     .. math:: o_t = \frac{\sum_{s \in V_t} w_{ts} v_s}{\sum_{s \in V_t} w_{ts}}, \quad
               w_{ts} = \mathrm{relu}(q_t) \cdot \mathrm{relu}(k_s)

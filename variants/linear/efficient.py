@@ -22,7 +22,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     published_defaults="as many features as the head is wide; the same here",
 )
 class EfficientAttention(MultiHeadAttention):
-    r"""Gather one context vector per feature, then share them out.
+    r"""Compute one context vector per feature; each query mixes them.
 
     .. math:: o_t = \sum_j \mathrm{softmax}_j(q_t)_j
               \sum_{s \in V} \frac{\exp(k_{sj})}{\sum_{u \in V} \exp(k_{uj})} v_s

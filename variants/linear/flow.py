@@ -1,4 +1,4 @@
-"""Flow attention: linear attention in which queries and keys carry conserved flows."""
+"""Flow attention: linear attention in which the flow into queries and out of keys is conserved."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Flows(NamedTuple):
     published_defaults="sigmoid features; the same here",
 )
 class FlowAttention(MultiHeadAttention):
-    r"""Fix what flows into each query and out of each key, so that the rest must compete.
+    r"""Normalise the flow into each query and out of each key, so that keys compete.
 
     .. math:: I_t = \phi(q_t) \cdot \sum_s \phi(k_s), \quad
               O_s = \phi(k_s) \cdot \sum_t \phi(q_t), \quad

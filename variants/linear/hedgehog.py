@@ -1,4 +1,4 @@
-"""Hedgehog: linear attention with a feature map that learns to be as spiky as softmax."""
+"""Hedgehog: linear attention with a feature map trained to be as peaked as softmax."""
 
 from typing import Any, Unpack
 

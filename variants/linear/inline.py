@@ -24,7 +24,7 @@ from cab.registry import register_variant
     published_defaults="no feature map, 3 x 3 neighbours; the same here, 3 in a sequence",
 )
 class InlineAttention(MultiHeadAttention):
-    r"""Weigh values injectively, and add neighbours by weights predicted from the mean token.
+    r"""Normalise weights by subtraction, and add neighbours with weights from the mean token.
 
     .. math:: o_t = \sum_s w_{ts} v_s + \sum_i r_i v_{t + i}, \quad
               w_{ts} = \frac{q_t \cdot (k_s - \bar k)}{N \sqrt{E}} + \frac{1}{N}, \quad

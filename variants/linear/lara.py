@@ -27,7 +27,7 @@ from cab.variants.linear._segments import segments
     published_defaults="49 landmarks of 196 or more tokens; here 32, a quarter of 128",
 )
 class LaraAttention(MultiHeadAttention):
-    r"""Share out what C samples read, by self-normalised multiple importance weights.
+    r"""Combine the outputs of C samples by self-normalised multiple importance weights.
 
     .. math:: o_t = \sum_c \frac{w_{tc}}{\sum_{c'} w_{tc'}} f(\omega_c), \quad
               f(\omega) = \frac{\sum_s \xi(k_s, \omega) v_s}{\sum_s \xi(k_s, \omega)}, \quad

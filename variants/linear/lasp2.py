@@ -1,4 +1,4 @@
-"""LASP-2: linear attention over a sequence that the ranks of a process group share."""
+"""LASP-2: linear attention over a sequence that is split over the ranks of a process group."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

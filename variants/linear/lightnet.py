@@ -1,4 +1,4 @@
-"""LightNet: linear attention with an additive recurrence, so that one scan serves all tokens."""
+"""LightNet: linear attention with an additive recurrence, computed in one scan."""
 
 from typing import Any, Unpack
 
@@ -29,7 +29,7 @@ from cab.variants.linear._prefix_softmax import SoftmaxSum, prefix_softmax, soft
     published_defaults="a gate of low rank; here of the head width",
 )
 class LightnetAttention(DecodingAttention):
-    r"""Decay the state by how much the sum of the keys' exponentials grows.
+    r"""Decay the state by the growth of the sum of the keys' exponentials.
 
     .. math:: S_t = \frac{z_{t-1}}{z_t} \odot S_{t-1} + \frac{e^{k_t}}{z_t} v_t^\top, \quad
               z_t = \sum_{s \le t} e^{k_s}, \quad o_t = S_t^\top \mathrm{silu}(q_t), \quad

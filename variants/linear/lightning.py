@@ -35,7 +35,7 @@ class FadingSum(NamedTuple):
     "those of the first layer in all layers; blocks of 256, here 64",
 )
 class LightningAttention(DecodingAttention):
-    r"""Sum outer products of swish features, fading at a rate per head; normalise the answer.
+    r"""Sum outer products of swish features with a decay per head, and normalise the output.
 
     .. math:: o_t = \mathrm{RMSNorm}\Big(\sum_{s \le t} \lambda_h^{t-s}
               (\mathrm{swish}(q_t) \cdot \mathrm{swish}(k_s)) v_s\Big), \quad

@@ -1,4 +1,4 @@
-"""LinFusion: normalised linear attention over features that a small network bends."""
+"""LinFusion: normalised linear attention with queries and keys from a small network."""
 
 from typing import Any, Unpack
 
@@ -25,7 +25,7 @@ from cab.variants.linear._features import elu_plus_one, hide, normalise, with_on
     "the parameter budget",
 )
 class LinfusionAttention(MultiHeadAttention):
-    r"""Normalise over all tokens, and let queries and keys be more than linear in them.
+    r"""Normalise over all tokens; queries and keys are nonlinear functions of them.
 
     .. math:: o_t = \frac{\phi(q_t)^\top \sum_s \phi(k_s) v_s^\top}
               {\phi(q_t)^\top \sum_s \phi(k_s)}, \quad \phi(x) = \mathrm{elu}(x) + 1, \quad

@@ -30,7 +30,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     published_defaults="a ridge penalty; here 1, relative to the sum of the weights",
 )
 class LocalLinearAttention(CachedAttention):
-    r"""Fit a line to (k_s, v_s) with softmax's weights, and read it at the query.
+    r"""Fit a linear function to (k_s, v_s) with softmax weights, and evaluate it at the query.
 
     .. math:: \min_{b, W} \sum_{s \in V_t} p_{ts} |v_s - b - W (k_s - q_t)|^2
               + \lambda |W|^2, \quad o_t = b, \quad

@@ -29,7 +29,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     published_defaults="window 64; here 16, for short lengths",
 )
 class LolcatsAttention(NearAndFarAttention):
-    r"""Weigh near keys by exponentials, far ones by learned features, and normalise all as one.
+    r"""Exponential weights for near keys, learned features for earlier ones, one normalisation.
 
     .. math:: w_{ts} = \begin{cases} \gamma \exp(q_t \cdot k_s / \sqrt{E} - c_t) & t - s < w \\
               \phi(q_t) \cdot \phi'(k_s) & \text{else} \end{cases}, \quad

@@ -1,4 +1,4 @@
-"""Luna: attention packed into a short learned sequence, and unpacked from it."""
+"""Luna: attention through a short learned sequence, which packs and unpacks the tokens."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

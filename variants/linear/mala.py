@@ -1,4 +1,4 @@
-"""MALA: linear attention that sharpens with the magnitude of the query."""
+"""MALA: linear attention that becomes sharper as the query grows."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

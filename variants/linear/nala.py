@@ -1,4 +1,4 @@
-"""NaLaFormer: linear attention that grows spikier with the norm of the query."""
+"""NaLaFormer: linear attention that becomes more peaked as the query grows."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Nystromformer: the softmax matrix rebuilt from its rows and columns at a few landmarks."""
+"""Nystromformer: the softmax matrix approximated from its rows and columns at a few landmarks."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

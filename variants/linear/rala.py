@@ -32,7 +32,7 @@ from cab.variants.linear._features import (
     published_defaults="feature map elu(x) + 1; the same here",
 )
 class RalaAttention(MultiHeadAttention):
-    r"""Raise the rank of the buffer by weights for keys, that of the output by a product.
+    r"""Raise the rank of the state by weights for keys, and that of the output by a product.
 
     .. math:: y_t = g(x_t) \odot \frac{\phi(q_t)^\top \sum_s \alpha_s \phi(k_s) v_s^\top}
               {\phi(q_t)^\top \sum_s \alpha_s \phi(k_s)}, \quad

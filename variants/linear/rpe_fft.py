@@ -32,7 +32,7 @@ from cab.variants.linear._features import hide, normalise, with_ones
     published_defaults="64 features or fewer; here 16, for short lengths",
 )
 class RpeFftAttention(CachedAttention):
-    r"""Multiply weights from features by :math:`c_{t-s}`, which a convolution can do.
+    r"""Multiply the weights by :math:`c_{t-s}`, which is a convolution.
 
     .. math:: o_t = \frac{\sum_{s \in V_t} w_{ts} v_s}{\sum_{s \in V_t} w_{ts}}, \quad
               w_{ts} = e^{b_{t-s}} \, \phi(\hat q_t) \cdot \phi(\hat k_s), \quad

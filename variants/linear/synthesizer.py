@@ -1,4 +1,4 @@
-"""Synthesizer: attention weights that each token makes alone, without meeting any key."""
+"""Synthesizer: attention weights that each token predicts without keys."""
 
 import math
 from typing import Any, Unpack

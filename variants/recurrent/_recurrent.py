@@ -1,4 +1,4 @@
-"""What the recurrent mixers share: the same reading of tokens for a whole sequence and a step.
+"""Shared parts of the recurrent mixers: the inputs of a whole sequence and of one step.
 
 Dimensions: B batch, N length, H heads, E head width, D model width, K and V widths of the state,
 R tokens that a short convolution looks back, C its channels.

@@ -1,4 +1,4 @@
-"""DeltaNet: a memory that replaces what a key has stored instead of adding to it."""
+"""DeltaNet: a state in which a key replaces its stored value instead of adding to it."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -1,4 +1,4 @@
-"""Gated DeltaNet: the delta rule with Mamba-2's decay, so that a memory can also be cleared."""
+"""Gated DeltaNet: the delta rule with Mamba-2's decay, so that the state can also be cleared."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -37,7 +37,7 @@ from cab.variants.recurrent._recurrent import (
     "wide (6 d^2 parameters), here d (4.5 d^2)",
 )
 class GatedDeltaNet(RecurrentAttention):
-    r"""DeltaNet whose state first fades by :math:`\alpha_t`; with alpha = 1 it is DeltaNet's.
+    r"""DeltaNet whose state first decays by :math:`\alpha_t`; alpha = 1 gives DeltaNet.
 
     .. math:: S_t = \alpha_t (I - \beta_t k_t k_t^\top) S_{t-1} + \beta_t k_t v_t^\top, \quad
               \alpha_t = \exp(-e^a \mathrm{softplus}(w^\top x_t + b))

@@ -1,4 +1,4 @@
-"""Gated linear attention: every key channel of the memory fades as the token says."""
+"""Gated linear attention: every key channel of the state has a decay that depends on the token."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -27,7 +27,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     published_defaults="keys half as wide as values, gates of rank 16 at temperature 16, as here",
 )
 class GatedLinearAttention(RecurrentAttention):
-    r"""Fade each key channel by a gate near 1, from a low-rank projection of the token.
+    r"""Decay each key channel by a gate near 1, a low-rank projection of the token.
 
     .. math:: \alpha_t = \sigma(W_2 W_1 x_t + b)^{1/\tau}, \quad
               S_t = \mathrm{diag}(\alpha_t) S_{t-1} + k_t v_t^\top, \quad

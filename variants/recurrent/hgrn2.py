@@ -29,7 +29,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     "with the layer, here one that starts at 0.5",
 )
 class Hgrn2(RecurrentAttention):
-    r"""Forget at least to a learned bound :math:`\beta`; write as much as is forgotten.
+    r"""Forget gates above a learned bound :math:`\beta`; the key is the complement of the gate.
 
     .. math:: f_t = \beta + (1 - \beta) \sigma(W_f x_t), \quad
               S_t = \mathrm{diag}(f_t) S_{t-1} + (1 - f_t) i_t^\top, \quad

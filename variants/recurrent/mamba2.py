@@ -36,7 +36,7 @@ from cab.variants.recurrent._recurrent import (
     "128 at head width 64, here 32 at 16; convolution of 4 tokens, steps in [0.001, 0.1], as here",
 )
 class Mamba2(RecurrentAttention):
-    r"""Each head keeps a state of its values u, fading by its step, A and B, C from the token.
+    r"""Each head has a state of its values u; the decay, B and C depend on the token.
 
     .. math:: S_t = e^{\Delta_t A} S_{t-1} + B_t (\Delta_t u_t)^\top, \quad
               o_t = S_t^\top C_t + D u_t, \quad \Delta_t = \mathrm{softplus}(w^\top x_t + b)

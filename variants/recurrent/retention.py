@@ -1,4 +1,4 @@
-"""Retention: linear attention whose memory rotates and fades at a fixed rate per head."""
+"""Retention: linear attention with rotated queries and keys and a fixed decay per head."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -29,7 +29,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     "(8 d^2 parameters), here as wide (5 d^2)",
 )
 class Retention(RecurrentAttention):
-    r"""Fade by :math:`\gamma_h = 1 - 2^{-5-h}` a token; :math:`R_t` rotates by angles t theta.
+    r"""Decay by :math:`\gamma_h = 1 - 2^{-5-h}` per token; :math:`R_t` rotates by angles t theta.
 
     .. math:: o_t = \sum_{s \le t} \gamma^{t-s} \frac{(R_t q_t) \cdot (R_s k_s)}{\sqrt{E}} v_s,
               \qquad y = W_o (\mathrm{swish}(W_g x) \odot \mathrm{GroupNorm}_H(o))

@@ -35,7 +35,7 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     "decays start between exp(-0.0009) and exp(-0.11) over the channels, as here",
 )
 class Rwkv7(RecurrentAttention):
-    r"""Remove what the key's direction has stored, channel by channel, and add the new value.
+    r"""Remove the value stored for the key, at a rate per channel, and add the new value.
 
     .. math:: S_t = \big(\mathrm{diag}(w_t) - (a_t \odot \hat\kappa_t) \hat\kappa_t^\top\big)
               S_{t-1} + \tilde{k}_t v_t^\top, \quad w_t = \exp(-e^{-1/2} \sigma(\cdot)), \quad

@@ -1,4 +1,4 @@
-"""S4D: every channel passes a bank of damped oscillators, which is a long convolution."""
+"""S4D: every channel passes through damped oscillators, which is a long convolution."""
 
 import math
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Softmax over all pairs, and implementations of it."""
+"""Softmax over all pairs, and its implementations."""

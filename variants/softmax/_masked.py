@@ -1,4 +1,4 @@
-"""What the mechanisms of this family share: softmax over the keys that a query may see."""
+"""Shared parts of this family: softmax over the keys that a query may see."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""Blockwise softmax attention over the ranks of a process group: the keys and values go round.
+"""Blockwise softmax attention over the ranks of a process group, which pass on keys and values.
 
 Dimensions: B batch, H heads, N own queries, M keys of a block, E and V widths, C chunks.
 """

@@ -1,4 +1,4 @@
-"""Transposed attention: channels attend to channels, by what all tokens together say of them."""
+"""Transposed attention: channels attend to channels, with scores summed over all tokens."""
 
 from typing import Any, Unpack
 

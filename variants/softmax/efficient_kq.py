@@ -1,4 +1,4 @@
-"""Efficient attention of Hosseini: neither keys nor values are projected, only queries are."""
+"""Efficient attention of Hosseini: only queries are projected."""
 
 from typing import Any, NamedTuple, Unpack
 

@@ -1,4 +1,4 @@
-"""Efficient probing: learned queries look at the context itself, without key projections."""
+"""Efficient probing: learned queries attend to the context without key projections."""
 
 from typing import Any, Unpack
 
@@ -25,7 +25,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     published_defaults="32 learned queries of width 768; here one for each head",
 )
 class EfficientProbeAttention(Attention):
-    r"""Ask the context with learned queries u of the model's width.
+    r"""Attend to the context with learned queries u of the model's width.
 
     .. math:: a_{ts}^h = \mathrm{softmax}_s((u_h + x_t) \cdot z_s / \sqrt{d}), \quad
               y_t = \mathrm{concat}_h \sum_s a_{ts}^h (W_v z_s)^h

@@ -1,4 +1,4 @@
-"""Grouped-query attention: groups of query heads share a key and value head each."""
+"""Grouped-query attention: each group of query heads shares one key and value head."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -1,4 +1,4 @@
-"""Softmax attention with learned sinks: keys that take weight and give nothing."""
+"""Softmax attention with learned sinks: additional keys whose values are zero."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -1,4 +1,4 @@
-"""Mixture-of-head attention: some heads for every token, of the others those that it chooses."""
+"""Mixture-of-head attention: shared heads, and heads that a router chooses."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -31,7 +31,7 @@ from cab.variants.softmax._masked import softmax_attention
     "same here",
 )
 class MixtureOfHeadAttention(CachedAttention):
-    r"""Weigh the heads by a router that reads the query's token x_t, and leave some out.
+    r"""Weigh the heads by a router on the query's token x_t, which disables some of them.
 
     .. math:: y_t = \sum_h g_{th} W_o^h o_t^h, \quad
               g_{th} = \begin{cases} 2 \alpha_1 S \,\mathrm{softmax}(W_s x_t)_h & h \le S \\

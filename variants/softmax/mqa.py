@@ -1,4 +1,4 @@
-"""Multi-query attention: every head asks, one key head and one value head answer."""
+"""Multi-query attention: all query heads share one key head and one value head."""
 
 from typing import Any, Unpack
 

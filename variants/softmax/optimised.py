@@ -1,4 +1,4 @@
-"""Optimised attention: no value projection, since the output projection can do its work."""
+"""Optimised attention: no value projection, since the output projection can replace it."""
 
 from typing import Any, Unpack
 

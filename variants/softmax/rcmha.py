@@ -41,7 +41,7 @@ class ConvolvedCache(NamedTuple):
     published_defaults="a kernel of 3 tokens; the same here, at any length",
 )
 class RelativeConvolutionalAttention(DecodingAttention):
-    r"""Convolve, then score contents and distances.
+    r"""Convolve queries, keys and values; score by content and distance.
 
     .. math:: \bar q_t = \sum_i c^q_i \odot q_{t-i}, \quad
               x_{ts} = \frac{(\bar q_t + u) \cdot \bar k_s + (\bar q_t + w) \cdot W_r R_{t-s}}

@@ -39,7 +39,7 @@ class RelationalCache(NamedTuple):
     published_defaults="as many relational as sensory heads, and as many relations; the same here",
 )
 class DualAttention(DecodingAttention):
-    r"""Retrieve what a token is (sensory heads), or how it stands to the query (relational heads).
+    r"""Retrieve values (sensory heads), or relations of a token to the query (relational heads).
 
     .. math:: o_t^h = \sum_{s \in V_t} \alpha_{ts}^h v_s^h \text{ or }
               \sum_{s \in V_t} \alpha_{ts}^h (W_r^h \rho_{ts} + \sigma_s^h), \quad

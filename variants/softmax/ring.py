@@ -1,4 +1,4 @@
-"""Ring attention: softmax attention over a sequence that the ranks of a process group share."""
+"""Ring attention: softmax attention over a sequence split over the ranks of a process group."""
 
 from dataclasses import dataclass
 

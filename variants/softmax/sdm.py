@@ -1,4 +1,4 @@
-"""Attention as a sparse distributed memory reads: weights are intersections of two circles."""
+"""Sparse distributed memory as attention: weights are intersections of two circles."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ DEGREE = 12
     published_defaults="64 bits and a radius of 11, the best for noisy queries; the same here",
 )
 class SparseDistributedMemoryAttention(CachedAttention):
-    r"""Read Kanerva's memory: each address within the radius of both q and k adds to k's weight.
+    r"""The weight of key k counts the memory addresses within the radius of both q and k.
 
     .. math:: I(\theta) = \frac{1}{\pi} \int_{\theta/2}^{\pi/2}
               \exp\left(-\frac{c^2}{2 \cos^2 \varphi}\right) d\varphi, \quad

@@ -25,7 +25,7 @@ from cab.registry import register_variant
     role="reimplementation",
 )
 class FusedAttention(CachedAttention):
-    """The formula of `softmax`; which fused kernel runs is PyTorch's choice by device and mask."""
+    """The formula of `softmax`; PyTorch chooses a fused kernel by device and mask."""
 
     def attend(
         self,

@@ -1,4 +1,4 @@
-"""Single-head attention on a part of the channels; the others pass."""
+"""Single-head attention on a part of the channels; the others are unchanged."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -1,4 +1,4 @@
-"""Softmax attention, written out: the reference that defines score 1."""
+"""Softmax attention: the reference, which defines score 1."""
 
 import torch
 from jaxtyping import Bool, Float

@@ -1,4 +1,4 @@
-"""Static attention: a learned map over positions that no input changes."""
+"""Static attention: learned weights over positions that do not depend on the input."""
 
 from typing import Any, NamedTuple, Unpack
 

@@ -40,7 +40,7 @@ class AlignedCache(NamedTuple):
     "tokens",
 )
 class SuperAttention(DecodingAttention):
-    r"""Mix the values of head h along the sequence before they are weighed.
+    r"""Mix the values of head h along the sequence before attention.
 
     .. math:: o_t^h = \sum_{s \in V_t} \mathrm{softmax}_s(q_t^h \cdot x_s^h / \sqrt{E})
               \sum_{u \in V_s} A_{su} x_u^h

@@ -1,4 +1,4 @@
-"""Token-aware phase attention: scores oscillate with distance, at a rate that the tokens set."""
+"""Token-aware phase attention: scores oscillate with distance, at token-dependent rates."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     "same here",
 )
 class TokenAwarePhaseAttention(CachedAttention):
-    r"""Part queries and keys into amplitude and phase, :math:`q = (q^A, q^P)`.
+    r"""Split queries and keys into amplitude and phase, :math:`q = (q^A, q^P)`.
 
     .. math:: x_{ts} = \frac{q_t^A \cdot k_s^A}{\sqrt{E_A}}
               \cos\left(2 \pi |t - s|^\alpha \frac{q_t^P \cdot k_s^P}{\sqrt{E_P}}\right), \quad

@@ -1,4 +1,4 @@
-"""Softmax attention at a lower temperature, against the collapse of long texts' embeddings."""
+"""Softmax attention at a lower temperature, against the collapse of embeddings of long texts."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""Attention to a chosen few of the pairs."""
+"""Attention to some of the pairs."""

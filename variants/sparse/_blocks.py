@@ -1,4 +1,4 @@
-"""What the mechanisms of this family share: blocks along an axis, and softmax over some keys.
+"""Shared parts of this family: blocks along an axis, and softmax over some keys.
 
 Dimensions: B batch, H heads, N length, E head width, n blocks, b block, m keys that a block meets.
 """

@@ -1,4 +1,4 @@
-"""Tiles of queries that see themselves and what is round them, of `halo` and `overlap-cross`.
+"""Tiles of queries that see themselves and their surroundings, of `halo` and `overlap-cross`.
 
 Dimensions: B batch, H heads, N length, E head width.
 """

@@ -1,4 +1,4 @@
-"""Neighbourhood attention on pictures; a sequence is a picture of one row.
+"""Neighbourhood attention on images; a sequence is an image of one row.
 
 Dimensions: B batch, H heads, N = R C tokens, E head width; on one axis of a lattice: D lattices
 (the dilation), n tiles of b queries, each of which meets m keys.

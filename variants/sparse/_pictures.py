@@ -1,4 +1,4 @@
-"""Pictures of tokens in raster order, cut into tiles or thinned out into lattices.
+"""Images of tokens in raster order, divided into tiles or lattices.
 
 Dimensions: B batch, H heads, N = R C tokens, E head width, rows R, columns C, tiles of b tokens, m
 keys that a tile meets.

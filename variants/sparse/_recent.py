@@ -1,4 +1,4 @@
-"""The decode state of mechanisms that read only the first and the last few keys.
+"""The decoding state of mechanisms that read only the first and the last few keys.
 
 Dimensions: B batch, H heads, E head width, S slots.
 """

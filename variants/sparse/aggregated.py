@@ -1,4 +1,4 @@
-"""TransNeXt's aggregated attention: a small window, the pooled picture, and learned tokens."""
+"""TransNeXt's aggregated attention: a small window, the pooled image, and learned tokens."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -29,7 +29,7 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     "window 3, 4 x 4 from 8 x 8 tokens",
 )
 class AggregatedAttention(MultiHeadAttention):
-    r"""One softmax over the window :math:`\rho(t)` and the pooled picture, and a part without one.
+    r"""One softmax over the window :math:`\rho(t)` and the pooled image, plus learned weights.
 
     .. math:: \bar x = \operatorname{LayerNorm}(\operatorname{pool}(\operatorname{GELU}(W x + w))),
               \quad (A_t, P_t) = \operatorname{softmax}(\lambda \ln m_t\, (\hat q_t + e)

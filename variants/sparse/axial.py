@@ -1,4 +1,4 @@
-"""Axial attention: along the rows of a picture, then along its columns."""
+"""Axial attention: along the rows of an image, then along its columns."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -25,7 +25,7 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     published_defaults="whole rows and columns, as here",
 )
 class AxialAttention(MultiHeadAttention):
-    r"""Factorise the attention of a picture into two axes, :math:`o = A^{columns} A^{rows} v`.
+    r"""Factorise the attention of an image into two axes, :math:`o = A^{columns} A^{rows} v`.
 
     .. math:: u_{ij} = \sum_{j'} \mathrm{softmax}_{j'}(q_{ij} \cdot k_{ij'} / \sqrt{E}) v_{ij'}
 

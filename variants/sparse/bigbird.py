@@ -1,4 +1,4 @@
-"""BigBird: blocks that see their neighbours, the first blocks, and a few drawn at random."""
+"""BigBird: blocks that see their neighbours, the first blocks, and a few random ones."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

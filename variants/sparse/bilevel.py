@@ -1,4 +1,4 @@
-"""BiFormer: regions of a picture choose the regions whose tokens they attend to."""
+"""BiFormer: regions of an image choose the regions whose tokens they attend to."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -30,7 +30,7 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     "read, and a 5 x 5 convolution; here 4 x 4 regions of 8 x 8 tokens, of which 4 are read",
 )
 class BilevelAttention(MultiHeadAttention):
-    r"""Softmax over the k regions nearest in the mean, and a local term on the values.
+    r"""Softmax over the k regions with the most similar means, and a local term on the values.
 
     .. math:: A_{ab} = \operatorname{mean}_{t \in a} q_t \cdot \operatorname{mean}_{s \in b} k_s,
               \quad J_a = \operatorname{top-}k_b \, A_{ab}, \quad

@@ -1,4 +1,4 @@
-"""Block-local attention: softmax within consecutive blocks that never meet."""
+"""Block-local attention: softmax within consecutive blocks, without connections between them."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "connect the blocks; here blocks of 16, an eighth of 128 tokens, without such layers",
 )
 class BlockLocalAttention(DecodingAttention):
-    r"""Softmax within one's own block of b tokens, :math:`V_t = \{s : \lfloor s/b \rfloor =
+    r"""Softmax within the own block of b tokens, :math:`V_t = \{s : \lfloor s/b \rfloor =
     \lfloor t/b \rfloor\}`, and in CS also :math:`s \le t`.
 
     .. math:: o_t = \sum_{s \in V_t} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s

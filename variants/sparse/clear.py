@@ -1,4 +1,4 @@
-"""CLEAR: each token of a picture sees a circle round it."""
+"""CLEAR: each token of an image sees a circle around it."""
 
 from dataclasses import dataclass
 

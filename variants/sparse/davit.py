@@ -1,4 +1,4 @@
-"""Dual attention of DaViT: within windows of a picture, then between the channels of a head."""
+"""Dual attention of DaViT: within windows of an image, then between the channels of a head."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Dilated sliding window: half of the heads look at every d-th token, further away."""
+"""Dilated sliding window: half of the heads see every d-th token of a longer window."""
 
 from dataclasses import dataclass
 

@@ -31,7 +31,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "kernel to all of it; here kernel 31, as many tokens as `window` sees, and stride 8",
 )
 class GeneralizedNeighborhoodAttention(DecodingAttention):
-    r"""Softmax over the window of a leader, which queries share in groups of g.
+    r"""Softmax over the window of a leader, which g neighbouring queries share.
 
     .. math:: o_t = \sum_{s = a}^{a + k - 1} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s,
               \quad a = \max(0, \min(\ell_t - \lfloor k / 2 \rfloor, N - k))

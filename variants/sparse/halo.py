@@ -1,4 +1,4 @@
-"""Blocked local attention of HaloNet: blocks of a picture see themselves and a halo round them."""
+"""Blocked local attention of HaloNet: blocks of an image see themselves and a halo around them."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from cab.variants.sparse._halo import attend_with_halo
     "about half, 4 x 4 and 1, on 8 x 8",
 )
 class HaloAttention(MultiHeadAttention):
-    r"""Softmax over the block of b x b tokens that holds the query, and those up to h beyond it.
+    r"""Softmax over the query's block of b x b tokens and the h tokens around it.
 
     .. math:: V_t = \{s : -h \le i_s - b \lfloor i_t / b \rfloor < b + h\ \text{on both axes}\},
               \quad o_t = \sum_{s \in V_t} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s

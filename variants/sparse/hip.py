@@ -38,7 +38,7 @@ class Searched(NamedTuple):
     "16 blocks of 2 keys, 32 tokens of 256, for 16 queries",
 )
 class HiPAttention(CachedAttention):
-    r"""Softmax over the K key blocks that survive a search, for each block of queries.
+    r"""Softmax over the K key blocks that a search finds for each block of queries.
 
     The search begins with K equal intervals of key blocks. Each is halved, each half is judged by
 

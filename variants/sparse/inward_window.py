@@ -1,4 +1,4 @@
-"""Inward sliding window of FreeSwim: a window round each token, pushed inward at the borders."""
+"""Inward sliding window of FreeSwim: a window around each token, shifted inward at the borders."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from cab.variants.sparse._neighborhood import attend_in_neighborhoods
     "such as 68 x 120; here 3 x 5 on 8 x 8, a similar shape and share",
 )
 class InwardWindowAttention(MultiHeadAttention):
-    r"""Softmax over a window of 2h + 1 rows and 2w + 1 columns, whole wherever the query stands.
+    r"""Softmax over a window of 2h + 1 rows and 2w + 1 columns, complete also at the borders.
 
     .. math:: V_t = \{s : i_t - h - [h + i_t - R + 1]_+ \le i_s \le i_t + h + [h - i_t]_+\},
               \quad o_t = \sum_{s \in V_t} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s

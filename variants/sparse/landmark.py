@@ -32,7 +32,7 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     "block of 250 to 512 tokens; here blocks of 16, of which 4 are read",
 )
 class LandmarkAttention(CachedAttention):
-    r"""Grouped softmax: a landmark's weight is shared out among the tokens of its block.
+    r"""Grouped softmax: a landmark's weight is distributed over the tokens of its block.
 
     .. math:: l_b = k_{\text{last of } b} + W_K e, \quad
               (w_t, p_t) = \operatorname{softmax}([q_t \cdot k_s]_{s \in I_{b(t)}, s \le t},

@@ -1,4 +1,4 @@
-"""Multi-axis attention of MaxViT: within blocks of a picture, then over grids across it."""
+"""Multi-axis attention of MaxViT: within blocks of an image, then over grids across it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Mixture of block attention: each query reads its own block and those a gate likes best."""
+"""Mixture of block attention: each query reads its own block and the highest-scoring ones."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ from cab.variants.sparse._by_label import (
     "of 256 tokens",
 )
 class MoBAttention(CachedAttention):
-    r"""Softmax over the tokens of k blocks :math:`I_b`, the query's own always among them.
+    r"""Softmax over the tokens of k blocks :math:`I_b`, always including the query's own.
 
     .. math:: g_{tb} = q_t \cdot \operatorname{mean}_{s \in I_b} k_s, \quad
               B_t = \{b(t)\} \cup \operatorname{top-}(k - 1)_{b \ne b(t)} \, g_{tb}, \quad

@@ -29,7 +29,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     "without dense heads",
 )
 class MoSAttention(MultiHeadAttention):
-    r"""Softmax among the k tokens that a head likes best, weighed by how much it likes them.
+    r"""Softmax among the k tokens with the highest scores of a head, weighted by these scores.
 
     .. math:: r^h = \sigma(X w^h), \quad T^h = \operatorname{top-}k_t(r^h_t), \quad
               o^h_t = r^h_t \sum_{s \in T^h}

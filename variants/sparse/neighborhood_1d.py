@@ -31,7 +31,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     published_defaults="kernel 7 on each axis of images; here 31, as many tokens as `window` sees",
 )
 class NeighborhoodAttention1d(DecodingAttention):
-    r"""Softmax over a window that is never cut short.
+    r"""Softmax over a window that has its full size also at the borders.
 
     .. math:: o_t = \sum_{s = a}^{a + k - 1} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s,
               \quad a = \max(0, \min(t - \lfloor k / 2 \rfloor, N - k))

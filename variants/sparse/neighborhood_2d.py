@@ -1,4 +1,4 @@
-"""Neighbourhood attention on pictures: each token sees the k x k tokens nearest to it."""
+"""Neighbourhood attention on images: each token sees the k x k tokens nearest to it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""SPT's sparse attention: keys chosen by how many codewords they share with the query."""
+"""SPT's sparse attention: keys chosen by the number of codewords shared with the query."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

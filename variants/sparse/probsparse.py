@@ -1,4 +1,4 @@
-"""Informer's ProbSparse attention: only queries with uneven scores attend, the rest average."""
+"""Informer's ProbSparse attention: queries with peaked scores attend, the others average."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Routing attention: queries meet keys of the same cluster, by online k-means."""
+"""Routing attention: queries attend to keys of the same cluster, by online k-means."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

@@ -34,7 +34,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "of 128, and 2",
 )
 class SinkShiftedAttention(DecodingAttention):
-    r"""Softmax over one's group, in some heads shifted, and over the first g tokens.
+    r"""Softmax over the own group, shifted in some heads, and over the first g tokens.
 
     .. math:: V_t = \{s : \lfloor (s - c_h) / G \rfloor = \lfloor (t - c_h) / G \rfloor,
               \ \text{or}\ s < g,\ \text{or}\ t < g\}, \quad

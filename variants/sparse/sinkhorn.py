@@ -1,4 +1,4 @@
-"""Sparse Sinkhorn attention: blocks read themselves and one block that a soft sorting sends."""
+"""Sparse Sinkhorn attention: blocks attend to themselves and to a softly permuted one."""
 
 from dataclasses import dataclass
 from typing import Any, Unpack

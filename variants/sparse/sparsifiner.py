@@ -1,4 +1,4 @@
-"""Sparsifiner: a low-rank prediction of the attention map says which pairs attend."""
+"""Sparsifiner: a low-rank prediction of the attention map selects the pairs."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Strided attention of the Sparse Transformer: the near tokens, and every l-th one."""
+"""Strided attention of the Sparse Transformer: near tokens, and every l-th token."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Exact top-k attention: softmax over the k keys with the highest scores, found by looking at all.
+"""Exact top-k attention: softmax over the k keys with the highest of all scores.
 
 The upper bound of the family: what a mechanism that chooses k keys could reach at best.
 """
