@@ -67,7 +67,7 @@ def test_a_picture_tells_its_grid_to_the_slots():
 
 def test_a_classifier_reads_tokens_or_frames_and_not_both():
     for sizes in ({}, {"vocabulary": 3, "features": 4}):
-        with pytest.raises(ValueError, match="either a vocabulary or features"):
+        with pytest.raises(ValueError, match="needs either vocabulary or features, and not both"):
             ClassifierConfig(WIDTH, 5, 6, **sizes)
 
 

@@ -80,7 +80,7 @@ def test_without_attention_at_a_resolution_nothing_but_the_middle_mixes_far_pixe
     ("side", "multipliers", "attention", "sentence"),
     [
         (10, (1, 2, 2), (10,), "cannot be halved 2 times"),
-        (12, (1, 2), (3,), r"\[3\] are no sides"),
+        (12, (1, 2), (3,), r"\[3\] are not among the sides"),
     ],
 )
 def test_impossible_sizes_are_refused(side, multipliers, attention, sentence):

@@ -64,7 +64,7 @@ def reviews(tmp_path: Path) -> HubSet:
 def test_a_table_is_read_row_by_row_and_column_by_column(reviews: HubSet, tmp_path: Path) -> None:
     state, sentence = inspect(reviews, tmp_path)
     assert state == "verified"
-    assert "knows no checksum" in sentence
+    assert "its checksum is unknown" in sentence
     train, test = (load_part(reviews, tmp_path, part) for part in ("train", "test"))
     assert train.column_names == ["text", "label"]
     assert (train[:]["text"], train[:]["label"]) == (REVIEWS[:3], [0, 1, 1])
@@ -165,12 +165,14 @@ def test_what_is_not_there_is_missing_and_the_sentence_says_what_to_do(
     (tmp_path / "films" / "text" / "test.parquet").unlink()
     state, sentence = inspect(reviews, tmp_path)
     assert state == "missing"
-    assert "there is no text/test.parquet." in sentence
+    assert ": text/test.parquet missing. Run `cab data fetch reviews`" in sentence
     assert "`cab data fetch reviews`" in sentence
     assert "CAB_DATA" in sentence
     by_hand = replace(reviews, hub="", address="https://example.org/films.zip")
-    assert "Bring it from https://example.org/films.zip" in inspect(by_hand, tmp_path)[1]
-    with pytest.raises(CabError, match=r"no text/test\.parquet .* `cab data verify reviews`"):
+    sentence = inspect(by_hand, tmp_path)[1]
+    assert "Download it by hand from https://example.org/films.zip" in sentence
+    said = r"^text/test\.parquet .* is missing in .* `cab data verify reviews`"
+    with pytest.raises(CabError, match=said):
         load_part(reviews, tmp_path, "test")
     with pytest.raises(CabError, match="no published part called 'valid'"):
         load_part(reviews, tmp_path, "valid")
@@ -182,9 +184,9 @@ def test_what_is_not_there_is_missing_and_the_sentence_says_what_to_do(
     ("columns", "said"),
     [
         ({"text": ["x"]}, "has no column 'label', only text"),
-        ({"text": ["x"], "label": ["1"]}, "holds string in 'label', and integer is expected"),
-        ({"text": [3], "label": [1]}, "holds int64 in 'text', and text is expected"),
-        ({"text": ["x", "y"], "label": [1, 0]}, "holds 2 rows and should hold 1"),
+        ({"text": ["x"], "label": ["1"]}, "has string instead of integer in column 'label'"),
+        ({"text": [3], "label": [1]}, "has int64 instead of text in column 'text'"),
+        ({"text": ["x", "y"], "label": [1, 0]}, "has 2 rows instead of 1"),
     ],
 )
 def test_other_columns_or_rows_than_published_are_said(
