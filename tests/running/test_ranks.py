@@ -32,7 +32,7 @@ def test_the_means_of_shares_join_to_the_mean_of_the_whole(name):
         model = task.build(softmax_slots(task.card.pattern)).eval()
     batch = task.draw("train", 7, generator("shares"))
     if name in SUMS:
-        with pytest.raises(Unsupported, match="cannot be shared"):
+        with pytest.raises(Unsupported, match="cannot be split over processes"):
             task.loss_terms(batch)
         return
     shares = [slice_batch(batch, 0, 2), slice_batch(batch, 2, 7)]
