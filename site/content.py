@@ -16,9 +16,8 @@ from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
-from cab.publishing.standing import Standing, standing
+from cab.publishing.status import Rerun, Status, compare, status_of
 from cab.records.folders import Published, results_folders
-from cab.records.results import Verification
 from cab.records.sources import installed_sources, other_source
 from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
@@ -36,7 +35,7 @@ SHORT, LONG = 1024, 4096
 class ProfileContent:
     """One profile: its board, the same with all coverages ranked together, and its records.
 
-    cells is the records table that the board is made from; standings are by entry.
+    cells is the records table that the board is made from; statuses are by entry, reruns by key.
     """
 
     profile: str
@@ -44,8 +43,8 @@ class ProfileContent:
     together: Board
     cells: pd.DataFrame
     records: Mapping[str, Record]
-    standings: Mapping[str, Standing]
-    verifications: Mapping[str, Verification]
+    statuses: Mapping[str, Status]
+    reruns: Mapping[str, Rerun]
     certificates: Mapping[str, Mapping[str, Any]]
 
     def records_of(self, variant: str) -> list[Record]:
@@ -183,20 +182,24 @@ def _profile(
     table = records_table(published.records, installed)
     board = make_board(table, profile, tasks, variants)
     cells = current(table, tasks, profile)
-    runs = {one.key: one for one in published.verifications}
-    standings = {}
+    reruns = {
+        run.key: compare(run, tasks[run.task].metric, board.scales.get(run.task))
+        for run in published.verifications
+        if run.task in tasks
+    }
+    statuses = {}
     for row in board.rows:
         own = cells[cells["entry"] == row.entry]
         keys = {task: own[own["task"] == task]["key"].tolist() for task in row.coverage.tasks}
-        standings[row.entry] = standing(keys, runs)
+        statuses[row.entry] = status_of(keys, reruns)
     return ProfileContent(
         profile=profile,
         board=board,
         together=make_board(table, profile, tasks, variants, together=True),
         cells=cells,
         records={record.key: record for record in published.records},
-        standings=standings,
-        verifications=runs,
+        statuses=statuses,
+        reruns=reruns,
         certificates=certificates,
     )
 

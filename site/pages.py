@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Any
 
+from cab.publishing.provenance import tree_of
 from cab.records.store import Record
 from cab.scores.analyses import (
     Benefit,
@@ -198,6 +199,7 @@ def variant(
         "consistency": {row.entry: consistency(row) for row in rows},
         "entry_of": board_entry,
         "host_of": host_class,
+        "tree_of": tree_of,
     }
 
 
@@ -225,7 +227,9 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
         reach.append(card.chance)
     shortcuts: dict[str, float] = {}
     for record in one.records.values():
-        if record.task.name == name and record.task.version == card.version:
+        # Every record holds them. Those of softmax and none count: nobody's own row decides.
+        ours = record.variant.name in (content.reference, content.zero)
+        if ours and record.task.name == name and record.task.version == card.version:
             shortcuts |= {key: found.value for key, found in sorted(record.shortcuts.items())}
     low, high = (min(reach), max(reach)) if reach else (0.0, 1.0)
     air = 0.05 * (high - low) or 0.5

@@ -66,6 +66,12 @@ def publish(
     sentences = [
         f"{count} of {name} left out: {reason}." for (name, reason), count in left_out.items()
     ]
+    sentences += [
+        f"Evaluations by other programs, in {count} records of {name}, are not published: they "
+        f"cannot be checked."
+        for name, own in by_variant.items()
+        if (count := sum(bool(one.evaluations) for one in own))
+    ]
     for name in wanted:
         if not by_variant[name] and variant:
             sentences.append(f"{store} holds no {profile} results of {name} to publish.")

@@ -1,5 +1,6 @@
 """From a store of records to the leaderboard, and the checks in between.
 
-`validation` checks the form and content of published records: read it first. `verification` runs
-a sample of them again, `standing` says what a published number has gone through.
+`validation` checks the form and content of published files: read it first. It asks `soundness`
+whether the numbers are possible and `provenance` where they come from. `verification` reruns a
+sample, `status` says what came of it.
 """

@@ -2,21 +2,25 @@
 
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from cab.data import data_directory
 from cab.errors import CabError
 from cab.profiles import PROFILES
+from cab.publishing.problems import Problem
+from cab.publishing.provenance import ruler_findings, tree_findings
+from cab.publishing.recount import Recount
+from cab.publishing.soundness import Soundness, file_findings
 from cab.records.results import (
     CURVE_POINTS,
     LARGEST_FILE,
+    Verification,
     canonical_line,
     publishable,
     read_file,
 )
 from cab.records.store import Record
-from cab.registry import Registry
+from cab.registry import Registry, reference_names
 from cab.running.replanning import cell_of
 from cab.scores.board import Board
 from cab.scores.rows import PARAMETER_BUDGET
@@ -27,34 +31,30 @@ LONGEST_TEXT = 2_000
 SUSPICIOUS_SCORE = 1.1
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong, and where. An `error` stops a merge; a `look` asks a person to look."""
-
-    severity: Literal["error", "look"]
-    where: str
-    message: str
-
-
 def validate(
     path: Path,
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
     published: Sequence[Record] = (),
     include: tuple[Path, ...] = (),
+    verifications: Sequence[Verification] = (),
+    recount: Recount | None = None,
 ) -> list[Problem]:
     """Check one file `<folder>/<profile>/<variant>.jsonl`.
 
     Form: place, name, size, schema, canonical lines sorted by key, no NaN. Content: every record
-    is of this variant and profile, was proved, and has the key that the installed source, task and
-    recipe give today. To be looked at: parameters over budget, seeds that repeat one another.
+    is of this variant and profile, was checked, and has the key that the installed source, task
+    and recipe give today; its numbers are possible (`soundness`); its code is in a commit
+    (`provenance`).
 
     Args:
         path: the file.
         variants: with the contributed variant among them.
         tasks: all tasks.
-        published: records of the same profile, for the reference's parameters.
+        published: records of the same profile, for those of the references.
         include: files of variants that are not installed.
+        verifications: the reruns of the same profile.
+        recount: computes what needs no training; by default a new one.
     """
     place = _place(path)
     if place:
@@ -64,6 +64,8 @@ def validate(
     except CabError as error:
         return [Problem("error", str(path), str(error))]
     found = _form(path, records) + _seeds(path, records)
+    recount = recount or Recount(variants, tasks, data_directory())
+    sound = Soundness(published, reference_names(variants), recount)
     for number, record in enumerate(records, 1):
         where = f"{path}, line {number}"
         found += [Problem("error", where, text) for text in _content(path, record)]
@@ -76,7 +78,18 @@ def validate(
         said = (task.metric, task.higher_is_better, task.pattern, task.domain)
         if said != (card.metric, card.higher_is_better, card.pattern, card.domain):
             found.append(Problem("error", where, f"it describes {card.name} not as its card does"))
-    return found + _looks(path, records, published, variants)
+            continue
+        found += [Problem(kind, where, text) for kind, text in sound.record(record, cell)]
+    own = {card.name: card for card in variants.cards()}.get(path.stem)
+    role = own.role if own else None
+    for kind, text in (
+        *sound.together(),
+        *file_findings(records, own, tasks),
+        *tree_findings(records, role),
+        *ruler_findings(records, verifications, role),
+    ):
+        found.append(Problem(kind, str(path), text))
+    return found + _over_budget(path, records, published, variants)
 
 
 def _place(path: Path) -> list[str]:
@@ -153,13 +166,13 @@ def _printable(text: str) -> bool:
     return all(character.isprintable() or character in "\n\t" for character in text)
 
 
-def _looks(
+def _over_budget(
     path: Path,
     records: Sequence[Record],
     published: Sequence[Record],
     variants: Registry[VariantCard],
 ) -> list[Problem]:
-    """What a person should look at."""
+    """Entries with more parameters than the reference allows, for a person to look at."""
     references = {card.name for card in variants.cards() if card.role == "reference"}
     allowed: dict[str, float] = {}
     for one in published:
@@ -172,15 +185,7 @@ def _looks(
             found[record.task.name] = (
                 f"{own} parameters on {record.task.name}, over the budget of {budget:.0f}"
             )
-    problems = [Problem("look", str(path), text) for text in found.values()]
-    seen: dict[str, str] = {}
-    for record in records:
-        course = repr((record.task.name, record.variant.options, record.curve))
-        if record.curve and course in seen:
-            text = f"{record.key} and {seen[course]} trained alike to the last digit"
-            problems.append(Problem("look", str(path), text))
-        seen[course] = record.key
-    return problems
+    return [Problem("look", str(path), text) for text in found.values()]
 
 
 def suspicious(board: Board, variant: str) -> list[str]:

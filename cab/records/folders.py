@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cab
 from cab.errors import CabError
-from cab.records.results import Verification, read_results
+from cab.records.results import Verification, matching, read_results
 from cab.records.store import Record
 
 RESULTS = "results"
@@ -61,7 +61,8 @@ class ResultsFolders:
         """
         records, verifications, problems = read_results(self.own, profile)
         if self.packaged is None:
-            return Published(records, verifications, problems, [])
+            verifications, ignored = matching(records, verifications)
+            return Published(records, verifications, problems + ignored, [])
         packaged, reruns, more = read_results(self.packaged, profile)
         own_tasks: dict[str, set[str]] = {}
         for record in records:
@@ -86,8 +87,10 @@ class ResultsFolders:
             for name, tasks in sorted(replaced.items())
         ]
         # A rerun of a published record says nothing about the record that replaces it.
-        reruns = [one for one in reruns if one.key in keys]
-        return Published(kept + records, reruns + verifications, problems + more, notes)
+        reruns, ignored = matching(kept, [one for one in reruns if one.key in keys])
+        own, others = matching(kept + records, verifications)
+        problems += [*more, *ignored, *others]
+        return Published(kept + records, reruns + own, problems, notes)
 
     def files(self, folder: str, pattern: str) -> tuple[list[Path], list[str]]:
         """Return the files of a subfolder by name; a file of the user's replaces its namesake.

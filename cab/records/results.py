@@ -6,7 +6,8 @@ what changed: one way to write a record, curves thinned, paths of the author's m
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cab.errors import CabError
 from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
 from cab.records.copies import without_copies
+from cab.records.files import alone, whole
 from cab.records.store import CurvePoint, Environment, Finite, Record
 from cab.taxonomy import NAME
 
@@ -25,11 +27,15 @@ LARGEST_FILE = 10_000_000
 """Bytes of a file of results that are read: hundreds of cells take a tenth of it."""
 
 VERIFIED = "verified"
-"""The folder, beside those of the profiles, in which re-runs are kept."""
+"""The folder, beside those of the profiles, in which reruns are kept."""
 
 
 class Verification(BaseModel):
-    """One published cell, run again: its value then and now, and where now should lie."""
+    """A rerun of one published cell: the published value and the value that it gave.
+
+    Who reads it compares `published` with the record (`matching`), and decides by himself whether
+    the two values agree: nothing here says so.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,15 +44,8 @@ class Verification(BaseModel):
     seed: int
     published: Finite
     value: Finite
-    low: Finite
-    high: Finite
     environment: Environment
     git_revision: str | None
-
-    @property
-    def inside(self) -> bool:
-        """Whether the re-run lies in the interval."""
-        return self.low <= self.value <= self.high
 
 
 def canonical_line(item: Record | Verification) -> str:
@@ -60,13 +59,19 @@ def canonical_line(item: Record | Verification) -> str:
 
 
 def for_publication(record: Record) -> Record:
-    """Thin the curve, and cut absolute paths in the command short to their last part."""
+    """Thin the curve, cut absolute paths in the command short, and drop evaluations.
+
+    Of a path the last part stays. Evaluations are measured by other programs on tasks that are not
+    CAB's: nobody can check them against the cell, so they stay in the author's store.
+    """
     words = [
         Path(word).name if Path(word).is_absolute() else word
         for word in _words(record.provenance.command)
     ]
     provenance = record.provenance.model_copy(update={"command": shlex.join(words)})
-    return record.model_copy(update={"curve": thinned(record.curve), "provenance": provenance})
+    return record.model_copy(
+        update={"curve": thinned(record.curve), "provenance": provenance, "evaluations": ()}
+    )
 
 
 def _words(command: str) -> list[str]:
@@ -78,13 +83,16 @@ def _words(command: str) -> list[str]:
 
 def thinned(curve: Sequence[CurvePoint]) -> tuple[CurvePoint, ...]:
     """At most `CURVE_POINTS` points, evenly spread, the last among them; losses in six digits."""
-    n = len(curve)
-    kept = min(n, CURVE_POINTS)
-    places = [(step + 1) * n // kept - 1 for step in range(kept)]
     return tuple(
         curve[place].model_copy(update={"loss": float(f"{curve[place].loss:.6g}")})
-        for place in places
+        for place in thinned_places(len(curve))
     )
+
+
+def thinned_places(n: int) -> list[int]:
+    """Which of n points of a curve are published."""
+    kept = min(n, CURVE_POINTS)
+    return [(step + 1) * n // kept - 1 for step in range(kept)]
 
 
 def results_file(folder: Path, profile: str, variant: str) -> Path:
@@ -126,18 +134,51 @@ def write_results(path: Path, records: Iterable[Record]) -> int:
             record is of a cell that is published under another key.
     """
     records = list(records)
-    by_key = {record.key: record for record in read_file(path)} if path.exists() else {}
-    by_key |= {record.key: for_publication(record) for record in records}
-    newest = max(records, key=lambda one: (one.provenance.ended, one.key))
-    source = newest.variant.source_hash
-    kept = [by_key[key] for key in sorted(by_key) if by_key[key].variant.source_hash == source]
-    _refuse_copies((f"{path} ({one.key})", one) for one in kept)
+    with written_alone(path, "cab publish"):
+        by_key = {record.key: record for record in read_file(path)} if path.exists() else {}
+        by_key |= {record.key: for_publication(record) for record in records}
+        newest = max(records, key=lambda one: (one.provenance.ended, one.key))
+        source = newest.variant.source_hash
+        kept = [by_key[key] for key in sorted(by_key) if by_key[key].variant.source_hash == source]
+        _refuse_copies((f"{path} ({one.key})", one) for one in kept)
+        write_lines(path, kept)
+    return len(kept)
+
+
+def write_verifications(path: Path, verifications: Iterable[Verification]) -> None:
+    """Add reruns to those that are kept in a file; of equal keys the new one counts.
+
+    Raises:
+        CabError: the file that is there is not one of reruns, or cannot be written.
+    """
+    with written_alone(path, "cab verify"):
+        by_key = {one.key: one for one in (*read_verifications(path), *verifications)}
+        write_lines(path, [by_key[key] for key in sorted(by_key)])
+
+
+@contextmanager
+def written_alone(path: Path, command: str) -> Iterator[None]:
+    """Keep other processes from a file while it is read and written anew; its folder is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(canonical_line(one) + "\n" for one in kept), encoding="utf-8")
     except OSError as error:
         raise CabError(f"{path} cannot be written: {error}.") from None
-    return len(kept)
+    with alone(path, command):
+        yield
+
+
+def write_lines(path: Path, items: Iterable[Record | Verification]) -> None:
+    """Put a file of items in its place, all of it or nothing: what stood there stays until then.
+
+    Raises:
+        CabError: the folder cannot be written, or the disk is full.
+    """
+    text = "".join(canonical_line(item) + "\n" for item in items)
+    try:
+        with whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CabError(f"{path} cannot be written: {error}. It was left as it is.") from None
 
 
 def read_file(path: Path) -> list[Record]:
@@ -158,7 +199,7 @@ def _refuse_copies(placed: Iterable[tuple[object, Record]]) -> None:
 
 
 def read_verifications(path: Path) -> list[Verification]:
-    """Read a file of re-runs; none if there is no file.
+    """Read a file of reruns; none if there is no file.
 
     Raises:
         CabError: as `read_file`.
@@ -168,8 +209,37 @@ def read_verifications(path: Path) -> list[Verification]:
     return [_parse(Verification, line, path, number) for number, line in _lines(path)]
 
 
+def matching(
+    records: Iterable[Record], verifications: Iterable[Verification]
+) -> tuple[list[Verification], list[str]]:
+    """The reruns that are of the given records, and a sentence for each that is not.
+
+    It must name a record's key, and the task, seed and value that this record has.
+    """
+    by_key = {record.key: record for record in records if record.status == "ok"}
+    kept, problems = [], []
+    for run in verifications:
+        record = by_key.get(run.key)
+        if record is None:
+            problems.append(
+                f"The rerun of {run.key} ({run.task}, seed {run.seed}) is ignored: no published "
+                f"record has this key."
+            )
+            continue
+        value = record.metrics.test[record.task.metric].value
+        if (run.task, run.seed, run.published) != (record.task.name, record.seed, value):
+            problems.append(
+                f"The rerun of {run.key} ({run.task}, seed {run.seed}) is ignored: it says that "
+                f"{run.published:.6g} was published, and the record says {value:.6g} on "
+                f"{record.task.name}, seed {record.seed}."
+            )
+            continue
+        kept.append(run)
+    return kept, problems
+
+
 def read_results(folder: Path, profile: str) -> tuple[list[Record], list[Verification], list[str]]:
-    """All records and re-runs of a profile, and a sentence for each file that cannot be read."""
+    """All records and reruns of a profile, and a sentence for each file that cannot be read."""
     records: list[Record] = []
     verifications: list[Verification] = []
     problems = []

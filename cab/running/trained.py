@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cab.backbones.slots import Slots
 from cab.data import require
 from cab.registry import Registry
 from cab.running import checkpoints
@@ -26,12 +27,24 @@ class TrainedCell:
     model: nn.Module
 
 
-def build_model(cell: Cell, task: Task) -> nn.Module:
-    """Build a cell's model as its own process does, without touching this one's random state."""
+def assemble(
+    cell: Cell, task: Task, variants: Registry[VariantCard] | None = None
+) -> tuple[nn.Module, Slots]:
+    """Build a cell's model as its own process does, without touching this one's random state.
+
+    Returns:
+        the model, and the slots that were filled in it.
+    """
     with torch.random.fork_rng(devices=[]):
         cpu = torch.device("cpu")
         seed_all(cpu, cell.task.name, cell.task.version, "model", cell.seed)
-        return task.build(slots_for(cell))
+        slots = slots_for(cell, variants)
+        return task.build(slots), slots
+
+
+def build_model(cell: Cell, task: Task) -> nn.Module:
+    """Build a cell's model alone; see `assemble`."""
+    return assemble(cell, task)[0]
 
 
 def restore(

@@ -13,7 +13,7 @@ from torch import nn
 from cab.attention import Attention, undecayed
 from cab.records.store import CurvePoint, Estimate
 from cab.seeding import generator
-from cab.task import Batch, Task, slice_batch
+from cab.task import Batch, Recipe, Task, slice_batch
 
 CURVE_POINTS = 50
 """How many losses a curve keeps, at most."""
@@ -60,8 +60,7 @@ def train(
     batches = generator(task.card.name, task.card.version, "train", seed)
     valid = task.examples("valid")
     result = Trained()
-    every = math.ceil(recipe.steps / CURVE_POINTS)
-    evaluate_every = math.ceil(recipe.steps / task.recipe.evaluations)
+    points = curve_steps(task.recipe)
     losses: list[torch.Tensor] = []
     for step in range(1, recipe.steps + 1):
         started = time.perf_counter()
@@ -80,11 +79,10 @@ def train(
         _after_step(model)
         losses.append(loss.detach() * part)
         result.tokens += task.tokens(whole)
-        last = step == recipe.steps
-        measure = last or step % evaluate_every == 0
+        measure = points.get(step, False)
         # Reading the loss waits for the device, so it is read once per curve point.
         mean = None
-        if measure or step % every == 0:
+        if step in points:
             mean = accelerator.reduce(torch.stack(losses).mean(), "sum").item()
         result.seconds += time.perf_counter() - started
         if mean is not None:
@@ -99,6 +97,15 @@ def train(
             result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
         report(step, recipe.steps)
     return result
+
+
+def curve_steps(recipe: Recipe) -> dict[int, bool]:
+    """The steps at which the curve has a point, and whether validation is measured there."""
+    last = recipe.train.steps
+    every = math.ceil(last / CURVE_POINTS)
+    evaluate_every = math.ceil(last / recipe.evaluations)
+    measured = {*range(evaluate_every, last + 1, evaluate_every), last}
+    return {step: step in measured for step in sorted({*range(every, last + 1, every), *measured})}
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

@@ -164,11 +164,11 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
     seed_all(accelerator.device, cell.task.name, cell.task.version, "model", cell.seed)
     model = task.build(slots)
-    outcome.parameters = _parameters(slots.tested)
-    outcome.cost["backbone_parameters"] = _parameters([model]) - outcome.parameters
+    outcome.parameters = count_parameters(slots.tested)
+    outcome.cost["backbone_parameters"] = count_parameters([model]) - outcome.parameters
     test = task.examples("test")
     outcome.data_fingerprint = fingerprint(task.examples("valid"), test)
-    outcome.cost["flops"] = _training_flops(task, model)
+    outcome.cost["flops"] = count_training_flops(task, model)
     if accelerator.process_index:  # dropout differs between processes, what is built does not
         seed_all(accelerator.device, cell.task.name, "rank", accelerator.process_index, cell.seed)
     model = model.to(accelerator.device)
@@ -258,11 +258,12 @@ def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
     )
 
 
-def _parameters(modules: list[Any]) -> int:
+def count_parameters(modules: list[Any]) -> int:
+    """Count the parameters of modules."""
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def _training_flops(task: Task, model: torch.nn.Module) -> int:
+def count_training_flops(task: Task, model: torch.nn.Module) -> int:
     """Count one training step's matrix products on two examples, and scale to all of training."""
     recipe = task.recipe.train
     batch = task.draw("train", 2, generator("flops"))

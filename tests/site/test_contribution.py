@@ -62,7 +62,7 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     assert record.task.name == "mirror"
     said = follow(verify, "--device", "cpu", "--write")
     assert said.code == 0, said.out
-    assert "1 cells run again, 0 outside" in said.out
+    assert "1 cells rerun, 1 agree: reproduced" in said.out
 
     said = follow(leaderboard, "--json")
     (row,) = (row for row in said.document["rows"] if row["entry"] == "my-attention")
@@ -75,7 +75,7 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     assert all(f'data-entry="{name}"' in page for name in ("softmax", "none", "gla"))
     assert [path.name for path in Path("results/quick").iterdir()] == ["my-attention.jsonl"]
     assert 'data-entry="my-attention"' in page
-    assert 'data-standing="verified"' in page
+    assert 'data-status="verified"' in page
     assert "my-attention" in json.dumps(
         json.loads(Path("public/data/quick/board.json").read_text(encoding="utf-8"))
     )

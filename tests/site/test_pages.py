@@ -174,34 +174,47 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_shown(tmp_path: Path
     assert "linear" in (tmp_path / "site/index.html").read_text()
 
 
-def test_re_runs_raise_the_standing(tmp_path: Path) -> None:
+def test_reruns_decide_the_status(tmp_path: Path) -> None:
     from cab.records.results import VERIFIED, Verification
 
     records = made_board({"linear": 0.5})
     results = results_of(tmp_path, records)
     mine = [r for r in records if r.variant.name == "linear" and r.seed == 0]
+    tops = {r.task.name: r for r in records if r.variant.name == "softmax" and r.seed == 0}
+    problems: list[str] = []
 
-    def again(record, value):
-        return Verification(
-            key=record.key, task=record.task.name, seed=0, published=0.5, value=value, low=0.4,
-            high=0.6, environment=record.environment, git_revision=None,
-        )  # fmt: skip
+    def again(record, away, **fields):
+        # The made softmax is .7 above none, but for noise and for a chance above none.
+        value = record.metrics.test[record.task.metric].value
+        said = {
+            "key": record.key, "task": record.task.name, "seed": 0, "published": value,
+            "value": value + 0.7 * away, "environment": record.environment, "git_revision": None,
+        }  # fmt: skip
+        return Verification(**said | fields)
 
-    def standing(runs):
+    def status(runs):
         path = results / VERIFIED / "quick" / "linear.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(canonical_line(run) + "\n" for run in runs))
-        build_site(results, tmp_path / "site")
+        problems[:] = build_site(results, tmp_path / "site").problems
         page = (tmp_path / "site/index.html").read_text()
         row = page[page.index('data-entry="linear"') :]
-        return re.search(r'data-standing="([^"]+)"', row).group(1)
+        return re.search(r'data-status="([^"]+)"', row).group(1)
 
-    assert standing([again(mine[0], 0.5)]) == "smoke-checked"
-    assert standing([again(record, 0.5) for record in mine]) == "verified"
-    assert standing([]) == "self-reported"
-    assert standing([again(mine[0], 0.9)]) == "not reproduced"
-    # An interval of 95 % leaves out some: one re-run of four may lie outside, two may not.
-    one_out = [again(record, 0.9 if place == 0 else 0.5) for place, record in enumerate(mine)]
-    assert standing(one_out) == "verified"
-    two_out = [again(record, 0.9 if place < 2 else 0.5) for place, record in enumerate(mine)]
-    assert standing(two_out) == "not reproduced"
+    assert len(tops) == len(mine) == 4
+    assert status([]) == "self-reported"
+    assert status([again(mine[0], 0.015)]) == "smoke-checked"
+    assert status([again(record, 0.0) for record in mine]) == "verified"
+    assert problems == []
+    page = (tmp_path / "site/variants/linear.html").read_text()
+    assert "rerun agrees" in page
+    # One of four may be off by up to .1 of the scale; none by more.
+    one_off = [again(record, 0.08 if place == 0 else 0.0) for place, record in enumerate(mine)]
+    assert status(one_off) == "verified"
+    one_wrong = [again(record, 0.2 if place == 0 else 0.0) for place, record in enumerate(mine)]
+    assert status(one_wrong) == "not reproduced"
+    # A rerun of another value or of another record counts for nothing, and is named.
+    assert status([again(mine[0], 0.0, published=0.123)]) == "self-reported"
+    assert ["0.123 was published" in text for text in problems] == [True]
+    assert status([again(mine[0], 0.0, key="0" * 32)]) == "self-reported"
+    assert ["no published record has this key" in text for text in problems] == [True]
