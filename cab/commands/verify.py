@@ -66,7 +66,7 @@ def verify(
         output.say(f"Cells are chosen by --draw {shlex.quote(draw)}.")
     from cab.publishing.recount import Recount
     from cab.publishing.status import compare, reproduced
-    from cab.publishing.validation import validate
+    from cab.publishing.validation import trace, validate
     from cab.records.folders import folders_around, refuse_package
     from cab.records.results import VERIFIED, read_file, write_verifications
 
@@ -79,11 +79,9 @@ def verify(
     recount = Recount(variants, tasks, directory)
     for path in file:
         published = folders_around(path).read(path.parent.name, reference_names(variants))
-        found = validate(
-            path, variants, tasks, published.records, files, published.verifications, recount
-        )
+        found = validate(path, variants, tasks, published.records, files, recount)
         looks, scales = _board(path, published, variants, tasks)
-        problems += found + looks
+        problems += found + trace(path, variants, published.verifications) + looks
         if sample == 0 or any(one.severity == "error" for one in found):
             continue
         records = read_file(path)

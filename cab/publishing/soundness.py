@@ -7,6 +7,7 @@ such that no honest record exceeds it; `docs/verification.md` lists them.
 
 from collections.abc import Iterator, Sequence
 
+from cab.profiles import SEEDS_FOR_A_RANK
 from cab.publishing.costs import cost_problems, data_problems, size_problems, unknown_data
 from cab.publishing.measured import (
     estimate_problems,
@@ -23,7 +24,6 @@ from cab.records.store import Record
 from cab.registry import Registry
 from cab.running.cells import Cell
 from cab.running.fitting import refusal_of
-from cab.scores.ranking import SEEDS_FOR_A_RANK
 from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard, VariantCard
 

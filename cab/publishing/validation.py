@@ -37,15 +37,13 @@ def validate(
     tasks: Registry[TaskCard],
     published: Sequence[Record] = (),
     include: tuple[Path, ...] = (),
-    verifications: Sequence[Verification] = (),
     recount: Recount | None = None,
 ) -> list[Problem]:
     """Check one file `<folder>/<profile>/<variant>.jsonl`.
 
     Form: place, name, size, schema, canonical lines sorted by key, no NaN. Content: every record
     is of this variant and profile, was checked, and has the key that the installed source, task
-    and recipe give today; its numbers are possible (`soundness`); its code is in a commit
-    (`provenance`).
+    and recipe give today, and its numbers are possible (`soundness`).
 
     Args:
         path: the file.
@@ -53,7 +51,6 @@ def validate(
         tasks: all tasks.
         published: records of the same profile, for those of the references.
         include: files of variants that are not installed.
-        verifications: the reruns of the same profile.
         recount: computes what needs no training; by default a new one.
     """
     place = _place(path)
@@ -80,16 +77,36 @@ def validate(
             found.append(Problem("error", where, f"it describes {card.name} not as its card does"))
             continue
         found += [Problem(kind, where, text) for kind, text in sound.record(record, cell)]
-    own = {card.name: card for card in variants.cards()}.get(path.stem)
-    role = own.role if own else None
-    for kind, text in (
-        *sound.together(),
-        *file_findings(records, own, tasks),
-        *tree_findings(records, role),
-        *ruler_findings(records, verifications, role),
-    ):
+    for kind, text in (*sound.together(), *file_findings(records, _card(path, variants), tasks)):
         found.append(Problem(kind, str(path), text))
     return found + _over_budget(path, records, published, variants)
+
+
+def trace(
+    path: Path, variants: Registry[VariantCard], verifications: Sequence[Verification]
+) -> list[Problem]:
+    """Check where the records of a file come from: commit, tree and machine (`provenance`).
+
+    This is apart from `validate`, since it is no reason not to rerun them: a rerun on another
+    machine is what a reference may lack. A file that cannot be read has no problem here.
+
+    Args:
+        path: the file.
+        variants: with the file's variant among them.
+        verifications: the reruns of the same profile.
+    """
+    try:
+        records = read_file(path)
+    except CabError:
+        return []
+    card = _card(path, variants)
+    role = card.role if card else None
+    findings = (*tree_findings(records, role), *ruler_findings(records, verifications, role))
+    return [Problem(kind, str(path), text) for kind, text in findings]
+
+
+def _card(path: Path, variants: Registry[VariantCard]) -> VariantCard | None:
+    return {card.name: card for card in variants.cards()}.get(path.stem)
 
 
 def _place(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from support import REPOSITORY
 from cab.data import data_directory
 from cab.publishing.problems import Problem
 from cab.publishing.recount import Recount
-from cab.publishing.validation import validate
+from cab.publishing.validation import trace, validate
 from cab.records.results import read_results
 from cab.registry import discover_tasks, discover_variants
 
@@ -49,7 +49,8 @@ def write(path: Path, lines: list[Line]) -> None:
 
 def check(path: Path) -> list[Problem]:
     published, reruns, _ = read_results(path.parent.parent, "quick")
-    return validate(path, VARIANTS, TASKS, published, (), reruns, RECOUNT)
+    found = validate(path, VARIANTS, TASKS, published, (), RECOUNT)
+    return found + trace(path, VARIANTS, reruns)
 
 
 def said(path: Path, severity: str) -> list[str]:
@@ -350,7 +351,7 @@ def test_without_the_data_what_needs_it_is_said_to_be_unchecked(
     path = folder / "linear.jsonl"
     published, _, _ = read_results(folder.parent, "quick")
     found = validate(
-        path, VARIANTS, TASKS, published, (), (), Recount(VARIANTS, TASKS, tmp_path / "empty")
+        path, VARIANTS, TASKS, published, (), Recount(VARIANTS, TASKS, tmp_path / "empty")
     )
     looks = [one.message for one in found if one.severity == "look"]
     assert any("on align-fsdd are unchecked" in text for text in looks)

@@ -8,9 +8,10 @@ from made_records import made
 from support import REPOSITORY
 
 from cab.publishing.provenance import RULER, machine_of, ruler_findings, tree_findings, tree_of
+from cab.publishing.validation import trace, validate
 from cab.records.results import Verification, read_results
 from cab.records.store import Record
-from cab.registry import discover_variants
+from cab.registry import discover_tasks, discover_variants
 
 RECORDS, RERUNS, _ = read_results(REPOSITORY / "results", "quick")
 ROLES = {card.name: card.role for card in discover_variants().cards()}
@@ -76,6 +77,15 @@ def test_a_new_violation_is_an_error_for_references_and_a_look_for_others(
     assert records[1].key in found[0][1]
     assert records[2].key in found[1][1]
     assert list(tree_findings([sound], role)) == []
+
+
+def test_what_a_reference_lacks_is_no_reason_not_to_rerun_it() -> None:
+    path = REPOSITORY / "results" / "quick" / "none.jsonl"
+    found = trace(path, discover_variants(), [])
+    assert {one.severity for one in found} == {"error"}
+    assert any("no record of it was rerun" in one.message for one in found)
+    stopping = validate(path, discover_variants(), discover_tasks(), RECORDS)
+    assert [one for one in stopping if one.severity == "error"] == []
 
 
 def elsewhere(record: Record, cpu: str) -> Record:

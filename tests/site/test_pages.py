@@ -218,3 +218,40 @@ def test_reruns_decide_the_status(tmp_path: Path) -> None:
     assert ["0.123 was published" in text for text in problems] == [True]
     assert status([again(mine[0], 0.0, key="0" * 32)]) == "self-reported"
     assert ["no published record has this key" in text for text in problems] == [True]
+
+
+def test_a_contributed_row_does_not_rewrite_what_a_task_gives_without_training(
+    tmp_path: Path,
+) -> None:
+    records = []
+    for record in made_board({"linear": 0.5}):
+        value = {"softmax": 0.125, "linear": 0.875}.get(record.variant.name)
+        if value is not None and record.task.name == "mqar":
+            name = "last value" if value == 0.125 else "psychic"
+            estimate = record.metrics.test["accuracy"].model_copy(update={"value": value})
+            claims = {name: estimate, "last value": estimate}
+            record = record.model_copy(update={"shortcuts": claims})
+        records.append(record)
+    build_site(results_of(tmp_path, records), tmp_path / "site")
+    page = (tmp_path / "site/tasks/mqar.html").read_text()
+    (line,) = re.findall(r"<p>Without training: .*?</p>", page)
+    assert "last value 0.125" in line
+    assert "psychic" not in page
+
+
+def test_a_variant_s_page_shows_the_commit_of_each_record(tmp_path: Path) -> None:
+    records = made_board({"linear": 0.5})
+    trees = [("c" * 40, False), ("d" * 40, True), (None, None)]
+    for place, record in enumerate(records):
+        if record.variant.name == "linear":
+            revision, dirty = trees[record.seed]
+            update = {"git_revision": revision, "git_dirty": dirty}
+            provenance = record.provenance.model_copy(update=update)
+            records[place] = record.model_copy(update={"provenance": provenance})
+    build_site(results_of(tmp_path, records), tmp_path / "site")
+    page = (tmp_path / "site/variants/linear.html").read_text()
+    assert f'<code class="hash">{"c" * 10}</code></td>' in page
+    assert (
+        f'<code class="hash">{"d" * 10}</code> <small>with changes that are in no commit' in page
+    )
+    assert "<td>not recorded</td>" in page
