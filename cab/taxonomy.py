@@ -152,7 +152,7 @@ class VariantCard:
 
 
 @dataclass(frozen=True)
-class Necessity:
+class Certificate:
     """The certificate of a task in one profile: measurements showing that it needs attention.
 
     Attributes:
@@ -181,7 +181,7 @@ class TaskCard:
         slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
         controls: further variants, with settings, that the certificate compares with, such as a
             window that is too short for the task.
-        necessity: the certificates, by profile; a profile without one is not scored.
+        certificate: the certificates, by profile; a profile without one is not scored.
     """
 
     name: str
@@ -202,19 +202,19 @@ class TaskCard:
     grid: bool = False
     slot: Literal["mixer", "feature_map"] = "mixer"
     controls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    necessity: Mapping[str, Necessity] = field(default_factory=dict)
+    certificate: Mapping[str, Certificate] = field(default_factory=dict)
 
     @classmethod
     def from_keywords(cls, **keywords: object) -> "TaskCard":
         """Build a card from the decorator's keywords (literals only)."""
-        necessity = keywords.pop("necessity", {})
-        assert isinstance(necessity, dict)
+        certificate = keywords.pop("certificate", {})
+        assert isinstance(certificate, dict)
         card = cls(
             **{  # type: ignore[arg-type]
                 **keywords,
                 "domain": Domain(str(keywords["domain"])),
                 "pattern": Pattern(str(keywords["pattern"])),
-                "necessity": {profile: Necessity(**given) for profile, given in necessity.items()},
+                "certificate": {name: Certificate(**one) for name, one in certificate.items()},
             }
         )
         _check_name(card.name)
@@ -222,7 +222,7 @@ class TaskCard:
 
     def scored_in(self, profile: str) -> bool:
         """Whether results of this profile are scored."""
-        return profile in self.necessity and profile not in self.diagnostic
+        return profile in self.certificate and profile not in self.diagnostic
 
 
 DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}

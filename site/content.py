@@ -120,7 +120,7 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         problems += published.problems
         notes += published.notes
         if published.records or not profiles:
-            certificates = _certificates(files(f"necessity/{name}", "*.json"), problems)
+            certificates = _certificates(files(f"certificates/{name}", "*.json"), problems)
             names = {record.variant.name for record in published.records}
             installed = installed_sources(registry, sorted(names))
             found = _profile(name, published, certificates, variants, tasks, installed)

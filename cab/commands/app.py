@@ -11,6 +11,7 @@ import typer
 import cab
 from cab.commands import (
     bench,
+    certify,
     check,
     compare,
     crossover,
@@ -22,7 +23,6 @@ from cab.commands import (
     leaderboard,
     list_,
     lm_eval,
-    necessity,
     new,
     output,
     probe,
@@ -57,7 +57,7 @@ for name, function, summary in (
     ("crossover", crossover.crossover, "Find the length from which a variant is cheaper."),
     ("extrapolate", extrapolate.extrapolate, "Test a trained cell at other lengths."),
     ("lm-eval", lm_eval.lm_eval, "Score a trained decoder on tasks of lm-eval."),
-    ("necessity", necessity.necessity, "Measure how much a task needs attention."),
+    ("certify", certify.certify_tasks, "Measure whether tasks need attention."),
     ("probe", probe.probe, "Look into the attention of a trained cell."),
     ("show", show.show, "Show the results in a store."),
     ("publish", publish.publish, "Write a store's records to files of results."),

@@ -154,7 +154,7 @@ def _absent(
 
 
 def _is_scored(row: Row, tasks: Registry[TaskCard]) -> bool:
-    """Whether this row's version of the task has its proof of necessity in this profile."""
+    """Whether this row's version of the task has a certificate in this profile."""
     card = tasks.entries[row.task].card if row.task in tasks.entries else None
     return card is not None and card.version == row.version and card.scored_in(row.profile)
 

@@ -130,7 +130,7 @@ def _scales(
     for task, card in sorted(tasks.items()):
         ends = (means.get((task, reference)), means.get((task, zero)))
         if not card.scored_in(profile):
-            left_out[task] = "diagnostic: no certificate of necessity in this profile"
+            left_out[task] = "diagnostic: no certificate in this profile"
         elif ends[0] is None or ends[1] is None:
             absent = _absent(task, means, ends_of_scale)
             verb = "has" if len(absent) == 1 else "have"

@@ -63,7 +63,7 @@ def _recipe(params: Chase, width: Width, training: Training, examples: int) -> R
     "Sipser, 1984)",
     licence="generated",
     controls={"window": {"window": 8}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.7,
             "seeds": 3,

@@ -80,7 +80,7 @@ def _recipe(params: Waves, width: Width, training: Training, examples: int) -> R
     source="in the manner of What Can Transformers Learn In-Context? (Garg et al., 2022, arXiv "
     "2208.01066), with sums of sinusoids",
     licence="generated",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.15,
             "seeds": 3,

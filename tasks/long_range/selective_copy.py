@@ -77,7 +77,7 @@ def _recipe(params: Scattered, width: Width, training: Training, examples: int) 
     "et al., 2024, arXiv 2403.17844), 48 tokens instead of 256, 12 of them symbols",
     licence="generated",
     controls={"window": {"window": 8}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.25,
             "seeds": 3,

@@ -49,7 +49,7 @@ def _recipe(params: Strings, width: Width, training: Training, examples: int) ->
     source="reversal of random strings, as in Learning to Transduce with Unbounded Memory "
     "(Grefenstette et al., 2015, arXiv 1506.02516)",
     licence="generated",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.75,
             "seeds": 3,

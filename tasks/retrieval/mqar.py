@@ -78,7 +78,7 @@ def _recipe(params: Recall, width: Width, training: Training, examples: int) -> 
     source="Zoology: Measuring and Improving Recall in Efficient Language Models (Arora et al., "
     "2023, arXiv 2312.04927), without random fillers",
     licence="generated",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.8,
             "seeds": 3,

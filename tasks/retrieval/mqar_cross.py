@@ -64,7 +64,7 @@ def _recipe(params: Memory, width: Width, training: Training, examples: int) -> 
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927), split after its pairs: the "
     "pairs are the context, the queries are the query sequence",
     licence="generated",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.8,
             "seeds": 3,

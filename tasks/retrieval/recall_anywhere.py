@@ -81,7 +81,7 @@ def _recipe(params: Mixed, width: Width, training: Training, examples: int) -> R
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with pairs and queries shuffled",
     licence="generated",
     controls={"window": {"window": 8}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.7,
             "seeds": 3,

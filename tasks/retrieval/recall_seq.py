@@ -60,7 +60,7 @@ def _recipe(params: LinkedList, width: Width, training: Training, examples: int)
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with a separate memory, in "
     "which every answer of the decoder is its next query",
     licence="generated",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.8,
             "seeds": 3,

@@ -46,7 +46,7 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     "of 40 bands every 12.5 ms, eight frames a token",
     licence="generated",
     controls={"window": {"window": 4}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.6,
             "seeds": 3,

@@ -25,7 +25,7 @@ from cab.tasks.speech.after_word import AfterWord, recipe
     licence="CC BY-SA 4.0",
     diagnostic=("quick",),
     controls={"window": {"window": 4}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.4,
             "seeds": 3,

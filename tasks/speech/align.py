@@ -42,7 +42,7 @@ def recipe(params: Sayings, width: Width, training: Training, examples: int) -> 
     source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
     "of 40 bands every 12.5 ms, four frames a token",
     licence="generated",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.5,
             "seeds": 3,

@@ -24,7 +24,7 @@ from cab.tasks.speech.align import Align, recipe
     "eight frames a token",
     licence="CC BY-SA 4.0",
     diagnostic=("quick",),
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.55,
             "seeds": 3,

@@ -25,7 +25,7 @@ from cab.tasks.speech.spoken_recall import SpokenRecall, recipe
     licence="CC BY-SA 4.0",
     diagnostic=("quick",),
     controls={"window": {"window": 4}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.3,
             "seeds": 3,

@@ -58,7 +58,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     source="Free Spoken Digit Dataset (Jackson et al., 2018), three recordings of one speaker "
     "joined; log mel of 40 bands every 12.5 ms, four frames a token",
     licence="CC BY-SA 4.0",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.3,
             "seeds": 3,

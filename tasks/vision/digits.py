@@ -50,7 +50,7 @@ def _model(width: Width) -> PatchEncoderConfig:
     "1998), which installs with scikit-learn; they are moved, since centred digits need no "
     "attention",
     licence="CC BY 4.0",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.3,
             "seeds": 3,

@@ -81,7 +81,7 @@ def _recipe(params: Crowd, width: Width, training: Training, examples: int) -> R
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn",
     licence="CC BY 4.0",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.4,
             "seeds": 3,

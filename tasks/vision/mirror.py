@@ -55,7 +55,7 @@ def _recipe(params: Wall, width: Width, training: Training, examples: int) -> Re
     "1998), which installs with scikit-learn",
     licence="CC BY 4.0",
     controls={"window": {"window": 8}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.5,
             "seeds": 3,

@@ -51,7 +51,7 @@ def _recipe(params: Film, width: Width, training: Training, examples: int) -> Re
     "1998), which installs with scikit-learn, in five levels of grey and raster order",
     licence="CC BY 4.0",
     controls={"window": {}},
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.5,
             "seeds": 3,

@@ -62,7 +62,7 @@ def _recipe(width: Width, training: Training, examples: int) -> Recipe:
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn, with gaps of random width",
     licence="CC BY 4.0",
-    necessity={
+    certificate={
         "quick": {
             "margin": 0.45,
             "seeds": 3,

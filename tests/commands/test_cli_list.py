@@ -149,7 +149,7 @@ def test_the_version_and_the_help_of_every_verb_are_there(tmp_path: Path) -> Non
         "list",
         "info",
         "check",
-        "necessity",
+        "certify",
         "run",
         "show",
         "index",

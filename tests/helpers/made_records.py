@@ -12,14 +12,14 @@ from cab.registry import discover_tasks, discover_variants
 from cab.scores.board import Board, make_board
 from cab.scores.table import records_table
 from cab.seeding import generator
-from cab.taxonomy import Necessity, TaskCard, VariantCard
+from cab.taxonomy import Certificate, TaskCard, VariantCard
 
 REGISTERED: Mapping[str, TaskCard] = {card.name: card for card in discover_tasks().cards()}
 COUNTING = ("mirror", "mqar", "regress", "transcribe")
 TASKS: Mapping[str, TaskCard] = {
     name: replace(
         REGISTERED[name],
-        necessity={"quick": Necessity(0.1, 3, {})},
+        certificate={"quick": Certificate(0.1, 3, {})},
         diagnostic=() if name in COUNTING else ("quick",),
     )
     for name in (*COUNTING, "byte-lm")

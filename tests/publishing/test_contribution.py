@@ -63,7 +63,7 @@ FILES = {
     "results/quick/near-it.jsonl": line("3"),
     "results/quick/softmax.jsonl": line("4"),
     "results/kernels/amd.jsonl": "{}\n",
-    "results/necessity/quick/find.json": "{}\n",
+    "results/certificates/quick/find.json": "{}\n",
     "results/reference/lra.json": "{}\n",
     "results/verified/quick/alone.jsonl": "{}\n",
 }
@@ -155,7 +155,7 @@ REMOVED = [
     "results/quick/softmax.jsonl",
     "results/verified/quick/alone.jsonl",
     "results/kernels/amd.jsonl",
-    "results/necessity/quick/find.json",
+    "results/certificates/quick/find.json",
     "results/reference/lra.json",
 ]
 

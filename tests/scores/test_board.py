@@ -43,10 +43,10 @@ def test_a_guess_that_beats_no_attention_is_the_floor():
 def test_lower_is_better_where_the_metric_says_so():
     from dataclasses import replace
 
-    from cab.taxonomy import Necessity
+    from cab.taxonomy import Certificate
 
-    proved = {"quick": Necessity(0.1, 3, {})}
-    tasks = {"byte-lm": replace(TASKS["byte-lm"], diagnostic=(), necessity=proved)}
+    proved = {"quick": Certificate(0.1, 3, {})}
+    tasks = {"byte-lm": replace(TASKS["byte-lm"], diagnostic=(), certificate=proved)}
     records = [
         *made("softmax", "byte-lm", (2.0, 2.0)),
         *made("none", "byte-lm", (4.0, 4.0)),

@@ -95,7 +95,7 @@ def results_of(folder: Path, records: Iterable[Record]) -> Path:
     """Publish records in a folder that has the tables and texts of the repository beside them."""
     results = folder / "results"
     shutil.copytree(REPOSITORY / "results" / "reference", results / "reference")
-    shutil.copytree(REPOSITORY / "results" / "necessity", results / "necessity")
+    shutil.copytree(REPOSITORY / "results" / "certificates", results / "certificates")
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(REPOSITORY / name, folder / name)
     by_variant: dict[str, list[Record]] = {}

@@ -68,7 +68,7 @@ def record_of(number: int, card: TaskCard) -> Record:
     """A record of a task, with the metric and the shortcuts that the task itself names."""
     task_class = TASKS.load(card.name)
     profile = "smoke" if "smoke" in task_class.recipes else next(iter(task_class.recipes))
-    names = {name for one in card.necessity.values() for name in one.measured}
+    names = {name for one in card.certificate.values() for name in one.measured}
     if not card.data:
         task = task_class(task_class.recipes[profile])
         batch = task.draw("test", 4, generator("names", card.name))

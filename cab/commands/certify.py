@@ -1,4 +1,4 @@
-"""`cab necessity`: train a task's controls and write its certificate."""
+"""`cab certify`: train a task's controls and write its certificate."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +20,10 @@ from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants, name_of_role
 
-DEFAULT_OUT = Path("results/necessity")
+DEFAULT_OUT = Path("results/certificates")
 
 
-def necessity(
+def certify_tasks(
     task: Annotated[list[str], typer.Argument(help="The tasks to certify.")],
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
@@ -45,7 +45,7 @@ def necessity(
     directory = data_directory(data_dir)
     require({name for card in cards for name in card.data}, directory)
 
-    from cab.analysis.necessity import certificate_path, certify, control_cells
+    from cab.analysis.certificates import certificate_path, certify, control_cells
     from cab.commands.progress import RunProgress
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
@@ -85,6 +85,6 @@ def necessity(
             for one, path in written
         ]
         columns = ("task", "best control", "margin ± 95 %", "asked", "", "certificate")
-        output.print_table(f"Necessity, profile {profile}, {seeds} seeds", columns, rows)
+        output.print_table(f"Certificates, profile {profile}, {seeds} seeds", columns, rows)
     if not all(one.holds for one, _ in written):
         raise typer.Exit(1)

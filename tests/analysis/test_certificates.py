@@ -8,7 +8,7 @@ import pytest
 from cli_support import cab_here, make_record
 from support import REPOSITORY
 
-from cab.analysis.necessity import certificate_path, certify, control_cells, read_certificate
+from cab.analysis.certificates import certificate_path, certify, control_cells, read_certificate
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
@@ -16,7 +16,7 @@ from cab.scores.summary import student_t95
 
 TASKS, VARIANTS = discover_tasks(), discover_variants()
 SMALL = [name for name in TASKS.names() if "smoke" in TASKS.load(name).recipes]
-FOLDER = REPOSITORY / "results" / "necessity"
+FOLDER = REPOSITORY / "results" / "certificates"
 
 
 def records(**values):
@@ -81,7 +81,7 @@ def test_controls_are_the_roles_and_those_of_the_card(name):
 
 def test_the_command_writes_a_certificate_and_exits_with_1_where_it_does_not_hold(tmp_path: Path):
     said = cab_here(
-        *("necessity", "mqar", "--profile", "smoke", "--seeds", "2", "--json"),
+        *("certify", "mqar", "--profile", "smoke", "--seeds", "2", "--json"),
         *("--store", tmp_path / "store", "--out", tmp_path / "out"),
     )
     assert said.code == 1  # four steps teach nothing
@@ -99,7 +99,7 @@ def test_every_scored_task_has_a_certificate_that_holds_and_that_its_card_repeat
     assert content["holds"]
     assert content["version"] == card.version
     assert content["seeds"] >= 3
-    proof = card.necessity["quick"]
+    proof = card.certificate["quick"]
     assert (content["asked"], content["seeds"]) == (proof.margin, proof.seeds)
     means = {entry: sum(vs) / len(vs) for entry, vs in content["values"].items()}
     for entry, value in proof.measured.items():

@@ -1,4 +1,4 @@
-"""Certificates of necessity: the proof that a task's score is earned by attention.
+"""Certificates: measurements which show that a task's score depends on attention.
 
 A certificate compares the reference with every control under the same recipe, seed by seed. A
 task whose margin over its best control is not above what its card asks, by more than the
@@ -23,7 +23,7 @@ from cab.taxonomy import TaskCard, VariantCard
 
 
 @dataclass(frozen=True)
-class Certificate:
+class CertificateFile:
     """What the reference and the controls reached, and the margin between.
 
     values holds the test mean of each seed, per entry; shortcuts need no training and no seed.
@@ -96,7 +96,7 @@ def control_cells(
 
 def certify(
     task: TaskCard, profile: str, reference: str, records: Iterable[Record]
-) -> Certificate:
+) -> CertificateFile:
     """Draw up the certificate from the records of `control_cells`.
 
     Raises:
@@ -123,8 +123,8 @@ def certify(
     best = max(controls, key=lambda entry: sign * controls[entry])
     against = values.get(best, (controls[best],) * len(values[reference]))
     differences = [sign * (a - b) for a, b in zip(values[reference], against, strict=True)]
-    asked = task.necessity[profile].margin if profile in task.necessity else 0.0
-    return Certificate(
+    asked = task.certificate[profile].margin if profile in task.certificate else 0.0
+    return CertificateFile(
         task=task.name,
         version=task.version,
         profile=profile,
