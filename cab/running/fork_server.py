@@ -1,4 +1,4 @@
-"""The process that cells are forked from: it has imported what they need, and rehearsed a cell."""
+"""The process that cells are forked from. It has imported what they need and run a small cell."""
 
 import multiprocessing
 import os
@@ -15,16 +15,16 @@ PARENTS = (signal.SIGINT, signal.SIGTERM)
 a scheduler's job tells all of its processes. A child that died of it would look like a cell that
 had failed, so that children leave them to the parent, and end with it."""
 
-MODULES = "CAB_REHEARSED_MODULES"
+MODULES = "CAB_WARM_UP_MODULES"
 """The environment variable in which the server is told what to import: it takes no arguments."""
 
 
 def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerContext:
-    """Start the server. It imports and rehearses beside the caller, who goes on.
+    """Start the server. It imports and warms up in the background, while the caller continues.
 
     Args:
-        tasks: those of the cells that will be trained. Without them nothing is rehearsed: what
-            is to be measured should find a process as small and as new as can be.
+        tasks: those of the cells that will be trained. Without them the server does not warm up,
+            because measurements need a process that is as small and as new as possible.
     """
     context = multiprocessing.get_context("forkserver")
     # A cell that is killed leaves its libraries' semaphores to the tracker, which frees them and
@@ -35,9 +35,9 @@ def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerCont
     # PyTorch's optimisers import its compiler, which takes as long as torch itself; and every
     # process first runs the script that the user started, with all that it imports.
     program = {"cab.commands.app"} & sys.modules.keys()
-    rehearsal = ["cab.running.rehearsal"] if tasks else []
+    warm_up = ["cab.running.warm_up"] if tasks else []
     context.set_forkserver_preload(
-        ["cab.running.worker", "torch._dynamo", *program, *sorted(libraries), *rehearsal]
+        ["cab.running.worker", "torch._dynamo", *program, *sorted(libraries), *warm_up]
     )
     if tasks:
         os.environ[MODULES] = " ".join(tasks.modules())

@@ -1,4 +1,4 @@
-"""The fork server's rehearsal makes cells cheaper, and nothing else about them different."""
+"""The fork server's warm-up makes cells start faster and changes nothing else about them."""
 
 import json
 import subprocess
@@ -29,8 +29,8 @@ def state():
     ]
 
 before = state()
-os.environ["CAB_REHEARSED_MODULES"] = sys.argv[1]
-import cab.running.rehearsal
+os.environ["CAB_WARM_UP_MODULES"] = sys.argv[1]
+import cab.running.warm_up
 print(json.dumps({"before": before, "after": state(), "loaded": "noisy" in sys.modules}))
 """
 
@@ -49,11 +49,11 @@ def python(*arguments: str, **changes: str) -> Any:
 
 
 def test_cells_give_the_same_bits_with_and_without_it() -> None:
-    script = str(HELPERS / "rehearsed_cells.py")
-    rehearsed, bare = python(script, "yes"), python(script, "no")
+    script = str(HELPERS / "warmed_up_cells.py")
+    warm, bare = python(script, "yes"), python(script, "no")
     assert len(bare) == 12
     assert {said[0] for said in bare.values()} == {"ok"}
-    assert rehearsed == bare
+    assert warm == bare
 
 
 def test_it_leaves_nothing_behind_that_a_cell_could_see(tmp_path: Path) -> None:

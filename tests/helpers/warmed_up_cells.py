@@ -1,6 +1,6 @@
-"""Cells of a fork server that has rehearsed, or not; a process has one server, and it stays.
+"""Run cells from a fork server that has warmed up, or not; a process keeps its one server.
 
-    python rehearsed_cells.py yes|no
+    python warmed_up_cells.py yes|no
 
 Prints what each cell gave, as JSON by its title.
 """

@@ -1,12 +1,13 @@
-"""A rehearsal of a cell in the fork server, so that no cell takes the first steps anew.
+"""Warm-up of the fork server, so that cells start faster.
 
 Much of a cell's first pass prepares the libraries: lazy imports, tables of formulas, caches, the
-collector's first look at all that was imported. The server imports this module before it forks,
-and goes through a small cell once; what that leaves behind, every cell finds done.
+garbage collector's first pass over all imported objects. The server imports this module before it
+forks and runs one small cell, so that every forked cell finds this work done.
 
-No cell can tell: what it could see is set back, and a mechanism's modules are forgotten, since a
-cell imports them when its source has been compared with the plan's. Where there may be a GPU, no
-code of others runs here: it might ask for that one, which does not survive a fork.
+The warm-up does not change any cell. All state that a cell could observe is restored, and the
+modules of mechanisms are unloaded, because a cell imports them only after their source has been
+compared with the plan's. If the machine may have a GPU, the warm-up runs no third-party code:
+that code might initialise the GPU, and a CUDA context does not survive a fork.
 """
 
 import contextlib
@@ -30,8 +31,8 @@ from cab.running.worker import perform
 from cab.taxonomy import TaskCard, VariantCard
 
 
-def rehearse() -> None:
-    """Go through a smoke cell of the reference, as a cell's process does, but for its limits."""
+def warm_up() -> None:
+    """Run a smoke cell of the reference as a cell's process does, but without limits."""
     variants, tasks = Registry("variant", VariantCard), Registry("task", TaskCard)
     variants.add_package("cab.variants")
     tasks.add_package("cab.tasks")
@@ -44,7 +45,7 @@ def rehearse() -> None:
 
 @contextlib.contextmanager
 def unseen() -> Iterator[None]:
-    """Set back what a cell, or the laws, could see of what is done meanwhile."""
+    """Restore the state that a cell or the laws could observe."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)  # others would not survive the fork
     try:
@@ -60,9 +61,9 @@ def unseen() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Import what the cells will, rehearse, and leave the forks little to look through.
+    """Import what the cells need, warm up, and freeze the garbage collector's objects.
 
-    What fails here fails in the cells, too, and they say it.
+    What fails here also fails in the cells, which report it.
     """
     # PyTorch for other devices asks for them, and Apple's linear algebra starts threads.
     plain = sys.platform == "linux" and torch.accelerator.current_accelerator() is None
@@ -73,7 +74,7 @@ def prepare() -> None:
             importlib.import_module(module)
     if plain:
         with contextlib.suppress(Exception), unseen():
-            rehearse()
+            warm_up()
     gc.collect()
     gc.freeze()
 
