@@ -133,10 +133,10 @@ def refused_variants(
     cells: Sequence["Cell"], variants: Registry[VariantCard], context: ForkServerContext
 ) -> dict[tuple[str, Pattern], str]:
     """Check the variants of some cells against the laws; return the findings on refused ones."""
-    from cab.commands.run_gate import prove_aloud
+    from cab.commands.run_gate import check_aloud
     from cab.records.sources import source_hash
     from cab.running.environment import usable_cores
-    from cab.running.gate import Claim
+    from cab.running.gate import LawCheck
 
     asked = {
         (name.label, cell.point.pattern): (name, cell.point.device.split(":")[0])
@@ -148,7 +148,9 @@ def refused_variants(
     for (label, pattern), (name, device) in asked.items():
         entry = variants.entry(name.name)
         options, source = dict(name.options), source_hash(entry.path)
-        claim = Claim(name.name, pattern, options, source, repr(entry.card), device, name.include)
-        named.append((label, claim))
-    workers = usable_cores() if all(claim.device == "cpu" for _, claim in named) else 1
-    return prove_aloud(named, context, workers, "timed")
+        law_check = LawCheck(
+            name.name, pattern, options, source, repr(entry.card), device, name.include
+        )
+        named.append((label, law_check))
+    workers = usable_cores() if all(law_check.device == "cpu" for _, law_check in named) else 1
+    return check_aloud(named, context, workers, "timed")

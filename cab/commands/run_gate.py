@@ -1,47 +1,54 @@
-"""What commands say and do at the gate: what is not proved does not run, and is not timed."""
+"""The gate of `cab run` and `cab bench`: variants that break a law are not trained or timed."""
 
 from collections.abc import Sequence, Set
 from multiprocessing.context import ForkServerContext
 
 from cab.commands import output
 from cab.running.cells import Cell
-from cab.running.gate import Claim, claims, prove_all
+from cab.running.gate import LawCheck, check_all, law_checks
 from cab.taxonomy import Pattern
 
 
-def prove_aloud(
-    named: Sequence[tuple[str, Claim]],
+def check_aloud(
+    named: Sequence[tuple[str, LawCheck]],
     context: ForkServerContext | None,
     workers: int,
     done: str,
     hint: str = "",
 ) -> dict[tuple[str, Pattern], str]:
-    """Prove what has no proof yet; return what the laws say of the refused, and say it.
+    """Check the variants that have not passed yet; report and return why some are refused.
 
     Args:
-        named: claims, each with what the user calls its variant; the answer is by that and the
-            pattern.
-        context: may be None if all is proved.
-        workers: proofs at once.
-        done: what is not done with a variant that is refused.
-        hint: where the user finds more, with {variant}, {pattern} and {files}.
+        named: checks, each with the name that the user gave the variant; the answer is keyed by
+            that name and the pattern.
+        context: may be None if all checks have passed before.
+        workers: how many checks run at once.
+        done: the participle for what a refused variant is denied, such as "run" or "timed".
+        hint: a sentence with the command that shows more; {variant}, {pattern} and {files} are
+            filled in.
     """
-    unproved = {claim.proof: (label, claim) for label, claim in named if not claim.proof.is_file()}
-    for label, claim in unproved.values():
-        output.say(f"Checking {label} ({claim.pattern}) against the laws")
+    missing = {
+        law_check.file: (label, law_check)
+        for label, law_check in named
+        if not law_check.file.is_file()
+    }
+    for label, law_check in missing.values():
+        output.say(f"Checking {label} ({law_check.pattern}) against the laws")
     refused: dict[tuple[str, Pattern], str] = {}
-    if not unproved:
+    if not missing:
         return refused
     assert context is not None
-    for claim, problems in prove_all([one for _, one in unproved.values()], context, workers):
+    for law_check, problems in check_all([one for _, one in missing.values()], context, workers):
         if problems:
-            label, _ = unproved[claim.proof]
-            said = f"{label} breaks a law in {claim.pattern} and is not {done} there."
-            files = "".join(f" --include {path}" for path in claim.include)
-            words = {"variant": claim.variant, "pattern": claim.pattern, "files": files}
+            label, _ = missing[law_check.file]
+            said = (
+                f"{label} breaks a law in pattern {law_check.pattern}, so it is not {done} there."
+            )
+            files = "".join(f" --include {path}" for path in law_check.include)
+            words = {"variant": law_check.variant, "pattern": law_check.pattern, "files": files}
             more = [hint.format(**words)] if hint else []
-            refused[label, claim.pattern] = " ".join([said, *problems, *more])
-            output.fail(refused[label, claim.pattern])
+            refused[label, law_check.pattern] = " ".join([said, *problems, *more])
+            output.fail(refused[label, law_check.pattern])
     return refused
 
 
@@ -52,11 +59,11 @@ def pass_gate(
     context: ForkServerContext | None,
     workers: int = 1,
 ) -> tuple[list[Cell], list[str]]:
-    """Drop the variants that break a law; return the cells that may run and what was refused."""
+    """Drop the variants that break a law; return the remaining cells and the refusals."""
     wanted = [cell for cell in cells if cell.key in to_run and not cell.unchecked]
-    named = [(claim.variant, claim) for claim in claims(wanted, device)]
-    hint = "`cab check {variant} --pattern {pattern}{files}` says more."
-    refused = prove_aloud(named, context, workers, "run", hint)
+    named = [(law_check.variant, law_check) for law_check in law_checks(wanted, device)]
+    hint = "Run `cab check {variant} --pattern {pattern}{files}` for the findings."
+    refused = check_aloud(named, context, workers, "run", hint)
     kept = [
         cell
         for cell in cells

@@ -114,7 +114,7 @@ def publishable(record: Record) -> str:
     if not PROFILES[record.task.profile].scored:
         return f"profile {record.task.profile} is never scored"
     if record.variant.unchecked:
-        return "it ran without the proof of conformance"
+        return "it was run with --unchecked, without checking the laws"
     if record.status == "error":
         return "it ended in error"
     tuned = {TUNED} if record.task.profile in TUNED_PROFILES else set()

@@ -30,7 +30,7 @@ HYBRID = MODEL_PREFIX + "hybrid"
 class Cell:
     """One thing to run. Its key hashes all that changes its result.
 
-    unchecked: the variant was not proved first, so the result is never published.
+    unchecked: the laws were not checked first, so the result is never published.
     checkpoints: the folder that keeps the trained weights, if they are wanted; processes: how many
     train it together. Neither is a part of the key, for neither changes the result.
     task_source: the source hash of a task that is not CAB's own, whose version says no more than

@@ -190,7 +190,7 @@ def _difference(kept: Checkpoint, cell: Cell) -> str:
         "recipe": (kept.settings.recipe, recipe),
         "seed": (kept.seed, cell.seed),
         "source": (kept.variant.source_hash, cell.source_hash),
-        "proof": (kept.variant.unchecked, cell.unchecked),
+        "check of the laws": (kept.variant.unchecked, cell.unchecked),
     }
     other = [name for name, (one, two) in pairs.items() if one != two]
     return f"other {', '.join(other)}" if other else "another version of CAB"

@@ -1,8 +1,9 @@
-"""The gate of `cab run`: a variant is proved before it is scored, and the proof is kept.
+"""The gate of `cab run`: a variant is checked against the laws before it is trained.
 
-A proof is a small file in the user's cache, named by all that it rests on: the variant's source,
-card and settings, the pattern, the laws' own source, PyTorch and the device. The laws are tried
-in a process of their own, as cells are: a variant may hang, crash or eat the memory.
+A passed check is kept as a small file in the user's cache. The file is named by a hash of all that
+the verdict depends on: the variant's source, card and settings, the pattern, the laws' own source,
+PyTorch and the device. Each check runs in its own process, as cells do, because a variant may
+hang, crash or use up the memory.
 """
 
 import contextlib
@@ -35,8 +36,8 @@ MEMORY_LIMIT = 8.0
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A variant with its settings in one pattern, that is to be proved."""
+class LawCheck:
+    """A variant with its settings in one pattern, to be checked against the laws."""
 
     variant: str
     pattern: Pattern
@@ -47,8 +48,8 @@ class Claim:
     include: tuple[Path, ...]
 
     @property
-    def proof(self) -> Path:
-        """The file that stands for the proof."""
+    def file(self) -> Path:
+        """The file that exists once the check has passed."""
         content = {
             "variant": self.variant,
             "card": self.card,
@@ -61,14 +62,14 @@ class Claim:
         }
         text = json.dumps(content, sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        return cache_directory() / "proofs" / f"{name}.json"
+        return cache_directory() / "law-checks" / f"{name}.json"
 
 
-def claims(cells: Iterable[Cell], device: str) -> list[Claim]:
-    """What must be proved before some cells run: each variant in each pattern, once."""
-    found: dict[Path, Claim] = {}
+def law_checks(cells: Iterable[Cell], device: str) -> list[LawCheck]:
+    """The checks that some cells need before they run: each variant in each pattern, once."""
+    found: dict[Path, LawCheck] = {}
     for cell in cells:
-        claim = Claim(
+        law_check = LawCheck(
             cell.variant.name,
             cell.task.pattern,
             cell.options,
@@ -77,55 +78,56 @@ def claims(cells: Iterable[Cell], device: str) -> list[Claim]:
             device,
             cell.include,
         )
-        found.setdefault(claim.proof, claim)
+        found.setdefault(law_check.file, law_check)
     return list(found.values())
 
 
 def cache_directory() -> Path:
-    """Where proofs are kept: CAB_CACHE, else the user's cache."""
+    """Where passed checks are kept: CAB_CACHE, else the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("CAB_CACHE") or Path(base, "cab"))
 
 
-def prove_all(
-    claims: Sequence[Claim], context: ForkServerContext, workers: int = 1
-) -> Iterator[tuple[Claim, list[str]]]:
-    """Prove claims, so many at once; yield each as soon as it is known.
+def check_all(
+    law_checks: Sequence[LawCheck], context: ForkServerContext, workers: int = 1
+) -> Iterator[tuple[LawCheck, list[str]]]:
+    """Run checks, at most `workers` at once; yield each with its problems as soon as it ends.
 
-    Beside it stands what the gating laws find wrong, as sentences; none is a proof, which is kept.
+    The problems are sentences, one for each gating law that is broken. A check without problems
+    has passed and is kept.
     """
-    waiting = deque(claims)
-    running: dict[Connection, tuple[Claim, ForkServerProcess, float]] = {}
+    waiting = deque(law_checks)
+    running: dict[Connection, tuple[LawCheck, ForkServerProcess, float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                claim = waiting.popleft()
-                if claim.proof.is_file():
-                    yield claim, []
+                law_check = waiting.popleft()
+                if law_check.file.is_file():
+                    yield law_check, []
                     continue
                 here, there = context.Pipe(duplex=False)
-                process = context.Process(target=_hold, args=(claim, there))
+                process = context.Process(target=_hold, args=(law_check, there))
                 process.start()
                 there.close()
-                running[here] = claim, process, time.monotonic() + TIME_LIMIT
+                running[here] = law_check, process, time.monotonic() + TIME_LIMIT
             if not running:
                 continue
             first = min(deadline for _, _, deadline in running.values()) - time.monotonic()
             ready = connection.wait(list(running), max(0.0, first))
             late = [one for one in running if running[one][2] <= time.monotonic()]
             for here in {one for one in ready if isinstance(one, Connection)} | set(late):
-                claim, process, _ = running.pop(here)
+                law_check, process, _ = running.pop(here)
                 problems = _said(here, process) if here in ready else [_TOO_LONG]
                 _end(here, process)
                 if not problems:
-                    _keep(claim)
-                yield claim, problems
+                    _keep(law_check)
+                yield law_check, problems
     finally:
         for here, (_, process, _) in running.items():
             _end(here, process)
 
 
-_TOO_LONG = f"The laws had not ended after {TIME_LIMIT:g} s."
+_TOO_LONG = f"The law checks did not finish within {TIME_LIMIT:g} s."
 
 
 def _said(here: Connection, process: ForkServerProcess) -> list[str]:
@@ -133,7 +135,7 @@ def _said(here: Connection, process: ForkServerProcess) -> list[str]:
         problems: list[str] = here.recv()
     except EOFError:
         process.join()
-        return [f"The process that tried the laws ended with status {process.exitcode}."]
+        return [f"The process that checked the laws ended with status {process.exitcode}."]
     return problems
 
 
@@ -142,25 +144,29 @@ def _end(here: Connection, process: ForkServerProcess) -> None:
     here.close()
 
 
-def _keep(claim: Claim) -> None:
-    # A cache that cannot be written costs the next run some seconds, no more.
+def _keep(law_check: LawCheck) -> None:
+    # If the cache cannot be written, the next run only has to check again.
     with contextlib.suppress(OSError):
-        claim.proof.parent.mkdir(parents=True, exist_ok=True)
-        with whole(claim.proof) as beside:
-            beside.write_text(json.dumps({"variant": claim.variant}), encoding="utf-8")
+        law_check.file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(law_check.file) as beside:
+            beside.write_text(json.dumps({"variant": law_check.variant}), encoding="utf-8")
 
 
-def _hold(claim: Claim, there: Connection) -> None:
-    """Try the gating laws; runs in its own process."""
+def _hold(law_check: LawCheck, there: Connection) -> None:
+    """Check the gating laws; runs in its own process."""
     follow_parent()
 
     from cab.conformance.check import LAWS, check, subjects
 
-    if claim.device == "cpu":
+    if law_check.device == "cpu":
         limit_memory(MEMORY_LIMIT)
-    variants = discover_variants(claim.include, tolerant=True)
+    variants = discover_variants(law_check.include, tolerant=True)
     asked = subjects(
-        variants, claim.variant, [claim.pattern], options=claim.options, device=claim.device
+        variants,
+        law_check.variant,
+        [law_check.pattern],
+        options=law_check.options,
+        device=law_check.device,
     )
     verdicts = check(asked, [law for law in LAWS if law.gates])
     there.send([f"{v.law}: {v.findings[0]}." for v in verdicts if not v.holds])
@@ -168,7 +174,7 @@ def _hold(claim: Claim, there: Connection) -> None:
 
 @lru_cache(maxsize=1)
 def _laws() -> str:
-    """The hash of the laws' own code, so that a stricter law asks again."""
+    """The hash of the laws' own code, so that a changed law is checked again."""
     return laws_hash()
 
 

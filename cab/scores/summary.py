@@ -61,7 +61,7 @@ class Score:
 
 
 def entry_label(record: Record) -> str:
-    """The variant's name, with what was set off its defaults or the recipe, or not proved."""
+    """The variant's name, with what was set off its defaults or the recipe, or unchecked."""
     changed = {**record.variant.options, **record.settings.changed}
     said = [f"{key}={value}" for key, value in sorted(changed.items())]
     if record.variant.unchecked:

@@ -193,7 +193,7 @@ def test_a_variant_that_breaks_a_law_is_not_timed_and_one_that_ends_its_process_
     shared = ("--pattern", "cs", *SMALL, "--lengths", "16", "--baseline", "none", "--pass", "fwd")
     said = cab_here("bench", "--variant", "leaks", "--include", leaks, *shared)
     assert said.code == 1
-    assert "leaks breaks a law in cs and is not timed there" in said.err
+    assert "leaks breaks a law in pattern cs, so it is not timed there." in said.err
     said = cab_here("bench", "--variant", "ends", "--include", ends, *shared, "--unchecked")
     assert said.code == 1
     assert "the cell's process ended with status 3 before it was finished" in said.err

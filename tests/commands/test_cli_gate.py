@@ -1,4 +1,4 @@
-"""`cab run` proves a variant before it scores it, keeps the proof, and can be told not to."""
+"""`cab run` checks a variant before it scores it, keeps passed checks, and can be told not to."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ def test_a_variant_that_breaks_a_law_does_not_run_and_the_others_do(leaky, tmp_p
         CAB_CACHE=str(tmp_path / "cache"),
     )
     assert said.code == 1
-    assert "leaky breaks a law in cs" in said.err
+    assert "leaky breaks a law in pattern cs, so it is not run there." in said.err
     assert "causality" in said.err
-    assert f"`cab check leaky --pattern cs --include {leaky}` says more." in said.err
+    assert f"Run `cab check leaky --pattern cs --include {leaky}` for the findings." in said.err
     assert [cell["variant"] for cell in said.document["cells"]] == ["mean"]
     assert "causality" in said.document["refused"][0]
-    assert len(list((tmp_path / "cache" / "proofs").iterdir())) == 1
+    assert len(list((tmp_path / "cache" / "law-checks").iterdir())) == 1
 
 
 def test_a_run_of_refused_variants_alone_ends_after_the_error(leaky, tmp_path):
@@ -36,7 +36,7 @@ def test_a_run_of_refused_variants_alone_ends_after_the_error(leaky, tmp_path):
     said = cab_here(*run, CAB_CACHE=str(tmp_path / "cache"))
     assert said.code == 1
     assert said.out == ""
-    assert "leaky breaks a law in cs" in said.err
+    assert "leaky breaks a law in pattern cs, so it is not run there." in said.err
     assert "cells ran" not in said.err
     assert not (tmp_path / "store" / "records").exists()
 
@@ -56,15 +56,15 @@ def test_unchecked_runs_it_and_marks_the_record(leaky, tmp_path):
     assert "leaky (unchecked)" in shown.out
 
 
-def test_an_unchecked_result_does_not_stand_for_a_proved_one(tmp_path):
+def test_an_unchecked_result_does_not_replace_a_checked_one(tmp_path):
     run = (*RUN, "--variant", "mean", "--store", tmp_path / "store")
     unchecked = cab_here(*run, "--unchecked").document["cells"]
-    proved = cab_here(*run).document["cells"]
-    assert [cell["state"] for cell in (*unchecked, *proved)] == ["ran", "ran"]
-    assert unchecked[0]["key"] != proved[0]["key"]
+    checked = cab_here(*run).document["cells"]
+    assert [cell["state"] for cell in (*unchecked, *checked)] == ["ran", "ran"]
+    assert unchecked[0]["key"] != checked[0]["key"]
 
 
-def test_a_proof_is_kept_and_asked_for_again_when_the_source_changes(tmp_path):
+def test_a_passed_check_is_kept_and_repeated_when_the_source_changes(tmp_path):
     cache, path = str(tmp_path / "cache"), write_variant(tmp_path, "plain", "return q")
     # A query that is returned reads nothing: only the card's claims are wrong, so liveness says.
     said = cab_here(*RUN, "--include", path, "--variant", "plain", CAB_CACHE=cache)

@@ -11,7 +11,7 @@ from cli_support import DATA, Said, cab, cab_here, cells_of, make_record, needs_
 from cab.records.store import RecordStore
 from cab.registry import discover_tasks
 
-# What becomes of cells is told here; the proof before them in test_cli_gate.py.
+# What becomes of cells is told here; the check before them in test_cli_gate.py.
 SMOKE = ("run", "--profile", "smoke", "--tracking", "none", "--unchecked")
 PLAIN = (*SMOKE, "--variant", "none", "--variant", "mean", "--task", "mqar", "--seeds", "2")
 TASKS = discover_tasks()

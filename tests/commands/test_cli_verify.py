@@ -109,7 +109,7 @@ FAULTS: dict[str, tuple[Edit, str]] = {
     "another profile": (lambda d: d["task"].update(profile="quick"), "record of profile 'quick'"),
     "a forged key": (lambda d: d.update(key="0" * 32), "not the cell that would run today"),
     "another source": (lambda d: d["variant"].update(source_hash="b" * 64), "the source is"),
-    "unproved": (lambda d: d["variant"].update(unchecked=True), "without the proof"),
+    "unchecked": (lambda d: d["variant"].update(unchecked=True), "without checking the laws"),
     "a turned metric": (
         lambda d: d["task"].update(higher_is_better=False),
         "describes mqar not as its card does",

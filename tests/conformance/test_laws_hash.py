@@ -99,16 +99,16 @@ def test_no_law_to_hash_is_an_error(copy, monkeypatch):
 
 
 def test_the_gate_asks_again_when_a_law_changes(copy):
-    def proof():
+    def kept_file():
         gate._laws.cache_clear()
-        claim = gate.Claim("mean", gate.Pattern.NS, {}, "0" * 64, "card", "cpu", ())
-        return claim.proof
+        law_check = gate.LawCheck("mean", gate.Pattern.NS, {}, "0" * 64, "card", "cpu", ())
+        return law_check.file
 
     try:
-        original = proof()
+        original = kept_file()
         assert gate._laws() == laws_hash()
-        assert proof() == original
+        assert kept_file() == original
         change(copy / LAW)
-        assert proof() != original
+        assert kept_file() != original
     finally:
         gate._laws.cache_clear()

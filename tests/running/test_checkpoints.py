@@ -117,7 +117,10 @@ def test_shared_weights_stay_shared(tmp_path):
         ({"variants": ["linear"], "tasks": ("induction",)}, "other settings, task"),
         ({"variants": ["linear"], "options": {"chunk": "6"}}, "other settings"),
         ({"variants": ["linear"], "options": {"chunk": "5", "model.layers": "2"}}, "other recipe"),
-        ({"variants": ["linear"], "options": {"chunk": "5"}, "unchecked": True}, "other proof"),
+        (
+            {"variants": ["linear"], "options": {"chunk": "5"}, "unchecked": True},
+            "other check of the laws",
+        ),
     ],
 )
 def test_the_weights_of_another_cell_are_refused(kept, other, said):

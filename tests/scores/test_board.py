@@ -45,8 +45,8 @@ def test_lower_is_better_where_the_metric_says_so():
 
     from cab.taxonomy import Certificate
 
-    proved = {"quick": Certificate(0.1, 3, {})}
-    tasks = {"byte-lm": replace(TASKS["byte-lm"], diagnostic=(), certificate=proved)}
+    certificate = {"quick": Certificate(0.1, 3, {})}
+    tasks = {"byte-lm": replace(TASKS["byte-lm"], diagnostic=(), certificate=certificate)}
     records = [
         *made("softmax", "byte-lm", (2.0, 2.0)),
         *made("none", "byte-lm", (4.0, 4.0)),
@@ -111,7 +111,7 @@ def test_what_is_not_comparable_is_not_on_the_board(changes):
     assert {row.variant for row in board_of(records).rows} == {"softmax", "none"}
 
 
-def test_unproved_records_are_not_on_the_board():
+def test_unchecked_records_are_not_on_the_board():
     (record,) = made("linear", "mqar", (0.7,))
     variant = record.variant.model_copy(update={"unchecked": True})
     records = [*ends("mqar"), record.model_copy(update={"variant": variant})]
