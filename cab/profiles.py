@@ -1,4 +1,4 @@
-"""Profiles: how large a benchmark run is, and whether its numbers count."""
+"""Profiles: the size of a benchmark run, and whether its results are scored."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from cab.errors import UnknownName
 class Profile:
     """One size of the benchmark.
 
-    time_limit is seconds of wall time per cell, memory_limit GiB of a cell's own data; both end
-    the cell with an outcome of their own (timeout, oom).
+    time_limit is the wall time of a cell in seconds, memory_limit its memory in GiB. A cell that
+    exceeds one of them ends with the outcome `timeout` or `oom`.
     """
 
     name: str
@@ -23,10 +23,14 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", "plumbing: a few steps of every task, never scored", False, 60, 4),
         Profile(
-            "quick", "the embedded default: a cell takes up to a minute on 2 cores", True, 900, 8
+            "smoke",
+            "a few steps of every task, to test an installation; never scored",
+            False,
+            60,
+            4,
         ),
+        Profile("quick", "the default: a cell takes about a minute on 2 cores", True, 900, 8),
         Profile("standard", "published data sets at a size for one GPU", True, 6 * 3600, 64),
         Profile("full", "the sizes of the papers, for several GPUs", True, 7 * 24 * 3600, 512),
     )
@@ -46,7 +50,11 @@ SEEDS_FOR_A_RANK = 3
 
 
 def get_profile(name: str) -> Profile:
-    """Return a profile; an unknown name raises with the nearest ones."""
+    """Return a profile by its name.
+
+    Raises:
+        UnknownName: there is no such profile; the message lists similar names.
+    """
     if name not in PROFILES:
         raise UnknownName("profile", name, PROFILES)
     return PROFILES[name]

@@ -25,7 +25,7 @@ def parse_settings(
     known = [field.name for field in dataclasses.fields(settings_class)]  # type: ignore[arg-type]
     for key in options:
         if not known:
-            raise CabError(f"{owner} has no settings, so {key!r} cannot be set.")
+            raise CabError(f"{owner} has no settings; remove {key!r}.")
         if key not in known:
             raise UnknownName(f"setting of {owner}", key, known)
     try:
@@ -35,7 +35,7 @@ def parse_settings(
             f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}"
             for one in error.errors()
         )
-        raise CabError(f"{owner} cannot take these settings. {problems}.") from None
+        raise CabError(f"Invalid settings of {owner}: {problems}.") from None
 
 
 def split_assignments(assignments: list[str], option: str = "--set") -> dict[str, str]:
@@ -48,6 +48,6 @@ def split_assignments(assignments: list[str], option: str = "--set") -> dict[str
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
-            raise CabError(f"{option} takes KEY=VALUE, not {assignment!r}.")
+            raise CabError(f"{option} {assignment!r} is not of the form KEY=VALUE.")
         pairs[key.strip()] = value.strip()
     return pairs

@@ -1,4 +1,4 @@
-"""What the commands about boards share: where results come from, and how a row is said."""
+"""What the leaderboard commands share: options, reading results, hints on missing ones."""
 
 import shlex
 from collections.abc import Collection
@@ -12,6 +12,7 @@ from cab.errors import CabError
 from cab.profiles import DEFAULT_PROFILE, PROFILES, get_profile
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
+from cab.wording import counted
 
 if TYPE_CHECKING:
     from cab.records.folders import ResultsFolders
@@ -23,17 +24,17 @@ Results = Annotated[
     Path | None,
     typer.Option(
         "--results",
-        help="Folder of published results [default: the checkout's; elsewhere ./results, read "
-        "together with those that CAB brings].",
+        help="Folder of published results. Default: results/ of the checkout; outside a checkout "
+        "./results and the results installed with CAB.",
         envvar="CAB_RESULTS",
         show_default=False,
     ),
 ]
 FromStore = Annotated[
     Path | None,
-    typer.Option("--store", help="Read this store of your own runs beside the published results."),
+    typer.Option("--store", help="Also read this store of your own runs."),
 ]
-ScoredProfile = Annotated[str, typer.Option("--profile", help="quick, standard or full.")]
+ScoredProfile = Annotated[str, typer.Option("--profile", help="Profile: quick, standard or full.")]
 
 
 def scored_profile(name: str) -> str:
@@ -44,7 +45,7 @@ def scored_profile(name: str) -> str:
     """
     if not get_profile(name).scored:
         scored = ", ".join(one for one, profile in PROFILES.items() if profile.scored)
-        raise CabError(f"Profile {name} is never scored; these are: {scored}.")
+        raise CabError(f"Profile {name} is never scored. Choose from {scored}.")
     return name
 
 
@@ -82,7 +83,7 @@ def read_records(
     for problem in (*problems, *published.notes):
         output.warn(problem)
     if strict and problems:
-        raise CabError(f"{len(problems)} files of results cannot be read; mend those named above.")
+        raise CabError(f"{counted(len(problems), 'results file')} cannot be read; see above.")
     return records
 
 
@@ -126,8 +127,8 @@ def load_board(
             f"Scores need {' and '.join(references)}. {how_to_add(whole, results)}"
         )
         raise CabError(
-            f"There are no {profile} results that count in {where}. `--store runs` shows your own "
-            f"runs; `cab publish` publishes them. {needed}"
+            f"There are no scored {profile} results in {where}. Add --store runs to include your "
+            f"own runs. {needed}"
         )
     for missing in board.missing:
         output.warn(missing_text(missing, results))
@@ -138,12 +139,12 @@ def load_board(
 
 
 def missing_text(missing: "Missing", results: Path | None) -> str:
-    """Which references are missing on a board of a results folder, and how they come there."""
+    """Say which references a board lacks, and which commands add them."""
     return f"{missing.sentence} {how_to_add(missing, results)}"
 
 
 def how_to_add(missing: "Missing", results: Path | None) -> str:
-    """The commands that bring missing references into a results folder."""
+    """The commands that add missing references to a results folder."""
     words = ["cab publish", *(f"--variant {name}" for name in missing.references)]
     if missing.profile != DEFAULT_PROFILE:
         words.append(f"--profile {missing.profile}")

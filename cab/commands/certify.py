@@ -26,17 +26,17 @@ DEFAULT_OUT = Path("results/certificates")
 def certify_tasks(
     task: Annotated[list[str], typer.Argument(help="The tasks to certify.")],
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1.")] = 3,
-    out: Annotated[Path, typer.Option(help="Folder of the certificates.")] = DEFAULT_OUT,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N - 1.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for the certificates.")] = DEFAULT_OUT,
     device: Device = "auto",
     store: Store = DEFAULT_STORE,
     data_dir: DataDir = None,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Train the reference and every control on tasks, and write what attention is worth there.
+    """Train softmax and every control on tasks, and write certificates that they need attention.
 
-    Cells that are done are not run again. Exit 1 if a margin does not hold.
+    Finished cells are skipped. Exit 1 if the margin of a task is too small.
     """
     size = get_profile(profile)
     files = tuple(include or ())
@@ -57,7 +57,7 @@ def certify_tasks(
             runner = Runner(records, directory, choose_device(device), progress)
             finished = runner.run(cells)
     except Interrupted:
-        raise Interrupted("Finished cells are kept; the same command goes on.") from None
+        raise Interrupted("Finished cells are kept. Rerun the same command to resume.") from None
     written = []
     for card in cards:
         of_task = [one for one in finished if one.cell.task.name == card.name]
@@ -84,7 +84,7 @@ def certify_tasks(
             )
             for one, path in written
         ]
-        columns = ("task", "best control", "margin ± 95 %", "asked", "", "certificate")
+        columns = ("task", "best control", "margin ± 95 %", "required", "", "certificate")
         output.print_table(f"Certificates, profile {profile}, {seeds} seeds", columns, rows)
     if not all(one.holds for one, _ in written):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`cab check`: hold a variant against the laws."""
+"""`cab check`: check a variant against the laws."""
 
 import json as json_
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from cab.errors import CabError, UnknownName, Unsupported
 from cab.registry import Registry, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard, kinds_in
+from cab.wording import counted
 
 if TYPE_CHECKING:
     from cab.conformance.check import Verdict
@@ -23,14 +24,18 @@ SHOWN = 3
 
 
 def check(
-    variant: Annotated[str, typer.Argument(help="A variant, or the file that registers it.")],
+    variant: Annotated[
+        str, typer.Argument(help="A variant, or the Python file that registers it.")
+    ],
     pattern: Patterns = None,
     law: Annotated[list[str] | None, typer.Option(help="Only this law. Repeatable.")] = None,
     dtype: Annotated[
-        list[str] | None, typer.Option(help="Only float64, float32 or bfloat16. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Only this dtype: float64, float32 or bfloat16. Repeatable."),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting of the variant, as KEY=VALUE.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting of the variant. Repeatable."),
     ] = None,
     include: Include = None,
     device: Device = "auto",
@@ -38,9 +43,9 @@ def check(
         Path | None, typer.Option("--json", help="Also write the report to this file.")
     ] = None,
 ) -> None:
-    """Hold a variant against ten laws, in each pattern that its card declares.
+    """Check a variant against ten laws, in each pattern that its card lists.
 
-    Exit 0 if all hold, 1 with findings, 2 for a usage error.
+    Exit 0 if all laws hold, 1 if one is broken, 2 for invalid input.
     """
     path = _file(variant)
     variants = discover_variants(tuple(include or ()))
@@ -53,7 +58,9 @@ def check(
     for one in wanted:
         if one not in card.patterns:
             offered = ", ".join(card.patterns)
-            raise Unsupported(f"{variant} does not offer {one}; its card offers {offered}.")
+            raise Unsupported(
+                f"{variant} does not support pattern {one}. Its card lists {offered}."
+            )
 
     from cab.conformance.check import LAWS, subjects
     from cab.conformance.check import check as hold
@@ -93,7 +100,9 @@ def _file(given: str) -> Path | None:
         return None
     path = Path(given).expanduser().resolve()
     if not path.is_file():
-        raise CabError(f"There is no file {given}. Give the name of a variant or its file.")
+        raise CabError(
+            f"There is no file {given}. Give the name of a variant or an existing file."
+        )
     return path
 
 
@@ -105,7 +114,7 @@ def _registered(path: Path, variants: Registry[VariantCard]) -> str:
     """
     if not any(entry.path == path for entry in variants.entries.values()):
         if kinds_in(path) == ["task"]:
-            raise CabError(f"{path} registers a task; `cab check` checks variants.")
+            raise CabError(f"{path} registers a task, but `cab check` checks variants only.")
         variants.add_file(path)
     return next(name for name, entry in variants.entries.items() if entry.path == path)
 
@@ -121,7 +130,7 @@ def _dtypes(names: list[str] | None) -> tuple[Any, ...]:
 
 
 def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> None:
-    """The matrix of laws and patterns, what was measured, and each finding."""
+    """Print the matrix of laws and patterns, the measurements, and the findings."""
     patterns = list(dict.fromkeys(one.pattern for one in verdicts))
     by_place = {(one.law, one.pattern): one for one in verdicts}
 
@@ -130,7 +139,7 @@ def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> 
         return "-" if verdict is None else "holds" if verdict.holds else "FAILS"
 
     rows = [(law, *(cell(law, pattern) for pattern in patterns)) for law in laws]
-    output.print_table(f"{variant}, held against its card", ("law", *patterns), rows)
+    output.print_table(f"Laws of {variant}", ("law", *patterns), rows)
     names = list(dict.fromkeys(name for one in verdicts for name in one.measured))
     facts = [(name, *(_fact(verdicts, pattern, name) for pattern in patterns)) for name in names]
     if facts:
@@ -140,10 +149,14 @@ def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> 
             output.out.print(f"{verdict.law}, {verdict.pattern}: {finding}.", markup=False)
         if len(verdict.findings) > SHOWN:
             more = len(verdict.findings) - SHOWN
-            output.out.print(f"{verdict.law}, {verdict.pattern}: {more} more; --json has all.")
+            output.out.print(
+                f"{verdict.law}, {verdict.pattern}: {more} more; use --json FILE for all."
+            )
     broken = sum(not one.holds for one in verdicts)
-    total = f"{len(verdicts)} verdicts in {sum(one.seconds for one in verdicts):.0f} s"
-    output.out.print(f"All hold: {total}." if not broken else f"{broken} fail of {total}.")
+    total = counted(len(verdicts), "verdict")
+    seconds = f"{sum(one.seconds for one in verdicts):.0f} s"
+    text = f"{broken} of {total} failed" if broken else f"All laws hold: {total}"
+    output.out.print(f"{text} in {seconds}.")
 
 
 def _fact(verdicts: Sequence["Verdict"], pattern: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`cab compare`: two entries, seed by seed."""
+"""`cab compare`: compare two entries, seed by seed."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 
 def compare(
     one: Annotated[str, typer.Argument(help="An entry, as `cab leaderboard` names it.")],
-    other: Annotated[str, typer.Argument(help="Another.")],
+    other: Annotated[str, typer.Argument(help="Another entry.")],
     profile: ScoredProfile = "quick",
     results: Results = None,
     store: FromStore = None,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Compare two entries: pairs of equal seeds share data, initialisation and batches.
+    """Compare two entries of the leaderboard, seed by seed.
 
-    A difference is of scores: 1 is the distance from no attention to softmax.
+    Runs of equal seeds share data, initialisation and batches. A difference of scores of 1 is the
+    distance from no attention to softmax.
     """
     board, _, tasks = load_board(results, store, profile, tuple(include or ()))
     entries = [row.entry for row in board.rows]
@@ -51,9 +52,7 @@ def compare(
         ],
     )
     if found.difference is None or found.p_value is None:
-        sentence = (
-            f"{one} and {other} have no scored task with a common seed; there is no difference."
-        )
+        sentence = f"{one} and {other} share no seed on a scored task, so there is no comparison."
     else:
         sentence = (
             f"Overall {found.difference:+.3f} {_text(found.interval)}, p = {found.p_value:.3g} "
@@ -62,11 +61,11 @@ def compare(
     output.out.print(sentence, markup=False, soft_wrap=True)
     for row in filter(None, map(board.row, (one, other))):
         if row.size_mark:
-            text = f"{row.entry} has {row.size_mark}: its parameters beside those of softmax."
+            text = f"{row.entry} is marked {row.size_mark}: its parameters compared with softmax."
             output.out.print(text, markup=False, soft_wrap=True)
     if found.only_one:
         only = ", ".join(found.only_one)
-        text = f"Only one of both has a result on: {only}. These are left out."
+        text = f"Left out, because only one of the two has results: {only}."
         output.out.print(text, markup=False, soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from cab.data import DATA_SETS, data_directory, inspect
 from cab.errors import CabError
 from cab.registry import discover_tasks, discover_variants
 from cab.running.environment import cpu_model, installed_version, usable_cores
+from cab.wording import counted
 
 REQUIRED = ("torch", "numpy", "pydantic", "accelerate", "jaxtyping", "scikit-learn", "filelock")
 WANTED = ("triton", "mlflow", "datasets", "soundfile", "pandas", "lm-eval")
@@ -32,7 +33,7 @@ class Finding:
 
 
 def doctor(store: Store = DEFAULT_STORE, data_dir: DataDir = None, json: Json = False) -> None:
-    """Look at packages, device, data and store. Exit 1 if something keeps CAB from running."""
+    """Check packages, device, data and store. Exit 1 if CAB cannot run on this machine."""
     findings = [*_packages(), *_device(), *_registry(), *_data(data_dir), _store(store)]
     if json:
         output.print_json(findings)
@@ -61,20 +62,22 @@ def _packages() -> Iterator[Finding]:
         elif name in REQUIRED:
             yield Finding("problem", name, f"not installed; run `pip install {name}`")
         else:
-            yield Finding("note", name, "not installed; what needs it will say so")
+            yield Finding("note", name, "not installed (optional)")
 
 
 def _device() -> Iterator[Finding]:
-    yield Finding("ok", "processor", f"{cpu_model()}, {usable_cores()} cores to use")
+    yield Finding("ok", "processor", f"{cpu_model()}, {counted(usable_cores(), 'usable core')}")
     try:
         import torch
     except ImportError as error:
-        yield Finding("problem", "device", f"torch does not import: {error}")
+        yield Finding("problem", "device", f"torch cannot be imported: {error}")
         return
     if torch.cuda.is_available():
         yield Finding("ok", "device", f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
     else:
-        yield Finding("ok", "device", f"cpu, {torch.get_num_threads()} threads; no CUDA device")
+        yield Finding(
+            "ok", "device", f"cpu, {counted(torch.get_num_threads(), 'thread')}; no CUDA device"
+        )
 
 
 def _registry() -> Iterator[Finding]:
@@ -84,7 +87,7 @@ def _registry() -> Iterator[Finding]:
         yield Finding("problem", "registry", str(error))
         return
     for kind, names in (("variants", variants.names()), ("tasks", tasks.names())):
-        yield Finding("ok", kind, f"{len(names)}; `cab list {kind}` names them")
+        yield Finding("ok", kind, f"{len(names)}; `cab list {kind}` lists them")
     for problem in (*variants.problems, *tasks.problems):
         yield Finding("note", "plug-in", problem)
 

@@ -1,4 +1,4 @@
-"""`cab extrapolate`: a variant at other lengths than it was trained on, beside the reference."""
+"""`cab extrapolate`: test a variant and the reference at lengths other than the training one."""
 
 import math
 from pathlib import Path
@@ -32,12 +32,12 @@ SHOWN = 4
 
 def extrapolate(
     variant: Annotated[str, typer.Option(help="The variant.")],
-    task: Annotated[str, typer.Option(help="A task that can be stretched.")] = DEFAULT_TASK,
-    profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
+    task: Annotated[str, typer.Option(help="A task with several lengths.")] = DEFAULT_TASK,
+    profile: Annotated[str, typer.Option(help="Profile of the task.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0,
     set_: Settings = None,
     checkpoint: Checkpoint = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the curves in this SVG file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="SVG file for the curves.")] = None,
     include: Include = None,
     unchecked: Unchecked = False,
     device: Device = "auto",
@@ -47,7 +47,7 @@ def extrapolate(
 ) -> None:
     """Train at a length, test at 1/4 to 8 times that length, and show the loss by position.
 
-    The reference is trained beside it, with the same recipe. The curves join the records.
+    Softmax is trained with the same recipe for comparison. The curves are stored in the records.
     """
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)
@@ -74,8 +74,8 @@ def extrapolate(
     cells = trained_cells(wanted, names, variants, tasks)
     if any(one.cell.recipe != cells[0].cell.recipe for one in cells):
         raise CabError(
-            f"{variant} and {reference} were trained by different recipes, so that their curves "
-            f"cannot be compared. Train both with the same --set, or leave --checkpoint out."
+            f"{variant} and {reference} were trained with different recipes, so their curves "
+            f"cannot be compared. Train both with the same --set, or omit --checkpoint."
         )
     curves = {}
     for trained in cells:

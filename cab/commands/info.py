@@ -1,4 +1,4 @@
-"""`cab info`: one variant, task, profile or data set in full."""
+"""`cab info`: show one variant, task, profile or data set in full."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ def info(
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Show everything that is known of one variant, task, profile or data set."""
+    """Show one variant, task, profile or data set in full."""
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)
     if name in variants.entries:

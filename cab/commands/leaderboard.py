@@ -25,15 +25,15 @@ def leaderboard(
     results: Results = None,
     store: FromStore = None,
     together: Annotated[
-        bool, typer.Option("--together", help="Rank rows of different coverage with one another.")
+        bool, typer.Option("--together", help="Rank entries of different coverage in one list.")
     ] = False,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Print the board: scores with their 95 % intervals, ranks as tie groups, coverage.
+    """Print the leaderboard: scores with 95 % confidence intervals, ranks and coverage.
 
-    0 is the better of no attention and a guess, 1 is softmax. With one --pattern the ranks are
-    that pattern's.
+    A score of 0 is the better of no attention and a guess; 1 is softmax. With one --pattern the
+    ranks are those of that pattern.
     """
     asked = read_patterns(pattern or [])
     board, _, _ = load_board(results, store, profile, tuple(include or ()), together)
@@ -47,8 +47,8 @@ def leaderboard(
         return output.print_json(found)
     if not rows:
         raise CabError(
-            f"No entry has a score in {', '.join(asked)} in profile {profile}. Without --pattern "
-            f"all entries are shown."
+            f"No entry has a score in {', '.join(asked)} in profile {profile}. Omit --pattern to "
+            f"show all entries."
         )
     shown = asked or tuple(Pattern)
     output.print_table(
@@ -58,21 +58,21 @@ def leaderboard(
     )
     if board.band is not None:
         output.out.print(
-            f"Noise: softmax by other code scores {board.band.low:.2f} to {board.band.high:.2f}.",
+            f"Noise band: other implementations of softmax score {board.band.low:.2f} to "
+            f"{board.band.high:.2f}.",
             markup=False,
         )
     output.out.print(
-        "Intervals are over seeds and tasks. Ranks are on these tasks, over seeds; with = they "
-        "are shared: the entries cannot be told from the first of them. Only rows of equal "
-        "coverage are ranked together, and only with 3 seeds or more; who shares a rank depends "
-        "on the entries that are ranked together.",
+        "Intervals are over seeds and tasks. Entries that share a rank (=) are not significantly "
+        "different from the first in their group. Only entries with equal coverage and at least "
+        "3 seeds are ranked together; groups depend on which entries are in the list.",
         markup=False,
         soft_wrap=True,
     )
     if any(row.size_mark for row in rows):
         output.out.print(
-            "An entry that has over 10 % more parameters than softmax is marked with its size "
-            "and is ranked.",
+            "Entries with over 10 % more parameters than softmax are ranked and marked with their "
+            "size.",
             markup=False,
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""`cab list`: what there is."""
+"""`cab list`: list variants, tasks, profiles and data sets."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -26,13 +26,13 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[
         Kind | None,
-        typer.Argument(help=f"{', '.join(Kind)}. Default: how many there are of each."),
+        typer.Argument(help=f"{', '.join(Kind)}. Default: the number of each."),
     ] = None,
     include: Include = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """List variants, tasks, profiles or data sets. Nothing of them is imported."""
+    """List variants, tasks, profiles or data sets, without importing them."""
     files = tuple(include or ())
     if kind is None:
         overview(files, json)
@@ -58,14 +58,14 @@ def overview(include: tuple[Path, ...], json: bool) -> None:
     rows = [
         (str(count), kind, MEANINGS[kind], f"cab list {kind}") for kind, count in counts.items()
     ]
-    output.print_table("What CAB holds", ("", "", "what they are", "list them with"), rows)
-    output.out.print("`cab info NAME` describes one of them in full.", markup=False)
+    output.print_table("Contents of CAB", ("", "", "what they are", "list them with"), rows)
+    output.out.print("Use `cab info NAME` to show one of them in full.", markup=False)
 
 
 MEANINGS = {
     Kind.VARIANTS: "attention mechanisms",
-    Kind.TASKS: "what they are trained and tested on",
-    Kind.PROFILES: "sizes of a run",
+    Kind.TASKS: "benchmarks to train and test on",
+    Kind.PROFILES: "sizes of a benchmark run",
     Kind.DATA: "data sets of the tasks",
 }
 
@@ -132,8 +132,8 @@ def profiles(json: bool) -> None:
             (
                 p.name,
                 "yes" if p.scored else "no",
-                f"{p.time_limit:g} s a cell",
-                f"{p.memory_limit:g} GiB a cell",
+                f"{p.time_limit:g} s per cell",
+                f"{p.memory_limit:g} GiB per cell",
                 p.summary,
             )
             for p in PROFILES.values()
@@ -142,7 +142,7 @@ def profiles(json: bool) -> None:
 
 
 def data_sets(data_dir: DataDir, json: bool) -> None:
-    """List data sets, and whether files of theirs are on this machine (`verify` checks them)."""
+    """List data sets and whether they are on this machine; `cab data verify` checks the files."""
     directory = data_directory(data_dir)
     rows = [(one, bool(locate(one, directory))) for one in DATA_SETS.values()]
     if json:

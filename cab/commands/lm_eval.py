@@ -1,4 +1,4 @@
-"""`cab lm-eval`: a decoder trained with a variant, on tasks of lm-evaluation-harness."""
+"""`cab lm-eval`: evaluate a trained decoder on tasks of lm-evaluation-harness."""
 
 import os
 from pathlib import Path
@@ -25,29 +25,35 @@ from cab.registry import discover_tasks, discover_variants
 
 
 def lm_eval(
-    variant: Annotated[str, typer.Option(help="The variant in the decoder.")],
-    tasks: Annotated[list[str], typer.Option(help="Tasks of lm-eval (a,b). Repeatable.")],
+    variant: Annotated[str, typer.Option(help="The variant of the decoder.")],
+    tasks: Annotated[
+        list[str], typer.Option(help="Tasks of lm-eval; several as a,b. Repeatable.")
+    ],
     checkpoint: Checkpoint = None,
     task: Annotated[
-        str | None, typer.Option(help=f"CAB's task to train on. Default: {DEFAULT_TASK}.")
+        str | None, typer.Option(help=f"CAB task to train on. Default: {DEFAULT_TASK}.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
+    profile: Annotated[str, typer.Option(help="Profile of the CAB task.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0,
     set_: Settings = None,
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="A Hugging Face tokenizer (tokenizer.json, or a name). Default: bytes."),
+        typer.Option(help="Hugging Face tokenizer: a tokenizer.json or a name. Default: bytes."),
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of context. Default: those of training.")
+        int | None,
+        typer.Option(min=1, help="Context length in tokens. Default: the training length."),
     ] = None,
     few_shot: Annotated[
-        int | None, typer.Option(min=0, help="Examples before a question, not the task's own.")
+        int | None,
+        typer.Option(min=0, help="Number of few-shot examples; overrides the task's default."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Documents per task at most.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 16,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of documents per task.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sequences per batch.")] = 16,
     task_files: Annotated[
-        list[Path] | None, typer.Option(help="A folder of task files of lm-eval. Repeatable.")
+        list[Path] | None, typer.Option(help="Folder of further lm-eval task files. Repeatable.")
     ] = None,
     include: Include = None,
     unchecked: Unchecked = False,
@@ -56,10 +62,10 @@ def lm_eval(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Score a decoder that holds a variant on tasks of lm-evaluation-harness.
+    """Evaluate a decoder trained with a variant on tasks of lm-evaluation-harness.
 
-    CAB's own cab_wikitext2, cab_recall and cab_recall_written need no network. Scores join the
-    record of the decoder's cell.
+    CAB's own tasks cab_wikitext2, cab_recall and cab_recall_written need no network. Scores are
+    stored in the record of the decoder's cell.
     """
     names = [name for text in tasks for name in text.split(",") if name]
     files = tuple(include or ())
@@ -67,7 +73,7 @@ def lm_eval(
     directory = data_directory(data_dir)
     for folder in task_files or ():
         if not folder.is_dir():
-            raise CabError(f"--task-files {folder}: there is no such folder.")
+            raise CabError(f"--task-files {folder} is not a folder.")
     # Reading training data would set this to 1 for good, and hub tasks need the hub.
     os.environ.setdefault("HF_HUB_OFFLINE", "0")
 

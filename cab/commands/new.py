@@ -1,4 +1,4 @@
-"""`cab new`: begin a file of your own."""
+"""`cab new`: write a file to start from."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -13,7 +13,10 @@ from cab.errors import CabError
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.taxonomy import NAME, Family
 
-File = Annotated[Path | None, typer.Option("--file", help="Where to write it.")]
+File = Annotated[
+    Path | None,
+    typer.Option("--file", help="File to write. Default: the name with .py in this folder."),
+]
 TAKEN = ("", "Cached")
 """Beginnings of classes that the templates import: Attention, Task and CachedAttention."""
 
@@ -29,14 +32,15 @@ def group() -> None:
 def variant(
     name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")],
     family: Annotated[
-        Family, typer.Option(help=f"The family of its mechanism: {', '.join(Family)}.")
+        Family, typer.Option(help=f"Family of the mechanism: {', '.join(Family)}.")
     ] = Family.SOFTMAX,
     wrap: Annotated[
-        bool, typer.Option("--wrap", help="Wrap an nn.Module that has projections of its own.")
+        bool,
+        typer.Option("--wrap", help="Wrap an existing nn.Module that has its own projections."),
     ] = False,
     file: File = None,
 ) -> None:
-    """Write a variant that runs as it is, to change."""
+    """Write a complete variant to start from."""
     target = _target("variant", name, discover_variants(), file)
     template = "variant_wrap.py.template" if wrap else "variant.py.template"
     words = {"NAME": name, "CLASS": _class_name(name, "Attention"), "FAMILY": family}
@@ -53,7 +57,7 @@ def task(
     name: Annotated[str, typer.Argument(help="Lower-case words joined by hyphens.")],
     file: File = None,
 ) -> None:
-    """Write a task that runs as it is, to change."""
+    """Write a complete task to start from."""
     target = _target("task", name, discover_tasks(), file)
     _write(target, "task.py.template", {"NAME": name, "CLASS": _class_name(name, "Task")})
     _say_how(target, f"cab run --include {target} --task {name} --variant softmax --profile smoke")
@@ -67,13 +71,17 @@ def _target(kind: str, name: str, registry: Registry[Any], file: Path | None) ->
     """
     if not NAME.fullmatch(name) or name[0].isdigit():  # the class is named after it
         raise CabError(
-            f"{name!r} cannot name a {kind}: use lower-case letters, digits and single hyphens."
+            f"{name!r} is not a valid name of a {kind}. Use lower-case letters, digits and single "
+            f"hyphens, beginning with a letter."
         )
     if name in registry.entries:
-        raise CabError(f"There is a {kind} {name!r} already, in {registry.entry(name).path}.")
+        raise CabError(
+            f"The {kind} {name!r} exists already, in {registry.entry(name).path}. Choose another "
+            f"name."
+        )
     target = file or Path(name.replace("-", "_") + ".py")
     if target.exists():
-        raise CabError(f"{target} exists; choose another --file. It was left as it is.")
+        raise CabError(f"{target} exists and was not changed. Choose another file with --file.")
     return target
 
 
@@ -96,6 +104,6 @@ def _write(target: Path, template: str, words: Mapping[str, str]) -> None:
 
 
 def _say_how(target: Path, *commands: str) -> None:
-    output.say(f"Wrote {target}. It runs as it is:")
+    output.say(f"Wrote {target}. Try it with:")
     for command in commands:
         output.out.print(f"  {command}", markup=False, soft_wrap=True)

@@ -13,7 +13,10 @@ from cab.taxonomy import Domain, Pattern
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Store = Annotated[
-    Path, typer.Option("--store", envvar="CAB_STORE", help="Folder of records and their index.")
+    Path,
+    typer.Option(
+        "--store", envvar="CAB_STORE", help="Folder of your records and their MLflow index."
+    ),
 ]
 
 
@@ -22,7 +25,7 @@ def _included(given: list[Path] | None) -> list[Path]:
     always = [Path(text) for text in os.environ.get("CAB_INCLUDE", "").split(os.pathsep) if text]
     for path in always:
         if not path.is_file():
-            raise CabError(f"CAB_INCLUDE names {path}: there is no such file.")
+            raise CabError(f"CAB_INCLUDE names {path}, which is not a file. Correct the variable.")
     return list(dict.fromkeys(path.resolve() for path in (*always, *(given or ()))))
 
 
@@ -31,65 +34,83 @@ Include = Annotated[
     typer.Option(
         "--include",
         callback=_included,
-        help="A Python file of your own that registers a variant or a task. Repeatable; "
-        f"CAB_INCLUDE names more, separated by '{os.pathsep}'.",
+        help="A Python file that registers a variant or a task. Repeatable. The environment "
+        f"variable CAB_INCLUDE lists further files, separated by '{os.pathsep}'.",
     ),
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of data sets (else CAB_DATA, else the user's cache)."),
+    typer.Option(
+        "--data-dir", help="Folder of data sets. Default: CAB_DATA, else the user's cache."
+    ),
 ]
 
 Patterns = Annotated[
-    list[str] | None, typer.Option("--pattern", help="Only these: ns, cs, nc, cc (or a,b).")
+    list[str] | None,
+    typer.Option(
+        "--pattern", help="Only these patterns: ns, cs, nc or cc; several as ns,cs. Repeatable."
+    ),
 ]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where it runs.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Device to run on.")
+]
 
 Profile = Annotated[str, typer.Option("--profile", help="smoke, quick, standard or full.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task. Repeatable.")]
-Domains = Annotated[list[Domain] | None, typer.Option("--domain", help="Only this domain.")]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Seeds 0 to N - 1.")]
+Domains = Annotated[
+    list[Domain] | None, typer.Option("--domain", help="Only this domain. Repeatable.")
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds: 0 to N - 1.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="A variant's setting, train.SETTING or model.SETTING, as KEY=VALUE."
+        "--set",
+        help="Change a setting of the variant, train.SETTING or model.SETTING. Repeatable.",
     ),
 ]
 Hybrid = Annotated[
     str | None,
     typer.Option(
-        "--hybrid", help="K:1 puts softmax into every (K + 1)-th layer of causal decoders."
+        "--hybrid", help="K:1 uses softmax in every (K + 1)-th layer; causal decoders only."
     ),
 ]
 TimeLimit = Annotated[
     float | None,
-    typer.Option("--time-limit", min=0.1, help="Seconds per cell, instead of the profile's."),
+    typer.Option("--time-limit", min=0.1, help="Seconds per cell. Default: the profile's limit."),
 ]
 MemoryLimit = Annotated[
     float | None,
-    typer.Option("--memory-limit", min=0.1, help="GiB per cell, instead of the profile's."),
+    typer.Option("--memory-limit", min=0.1, help="GiB per cell. Default: the profile's limit."),
 ]
 Checkpoints = Annotated[
     Path | None,
     typer.Option(
-        "--checkpoints", resolve_path=True, help="Keep the trained weights in this folder."
+        "--checkpoints", resolve_path=True, help="Save the trained weights in this folder."
     ),
 ]
 Processes = Annotated[
     int,
     typer.Option(
-        "--processes", min=1, help="Processes that share each batch; on CUDA a GPU each."
+        "--processes",
+        min=1,
+        help="Processes that train one cell together and share each batch; one GPU each.",
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Rerun finished cells.")]
 Unchecked = Annotated[
-    bool, typer.Option("--unchecked", help="Run without the proof (see `cab check`).")
+    bool,
+    typer.Option(
+        "--unchecked", help="Train without checking the laws first; results are marked unchecked."
+    ),
 ]
 Diagnostic = Annotated[
     bool,
-    typer.Option("--diagnostic", help="Without --task: those that are not scored, too."),
+    typer.Option(
+        "--diagnostic",
+        help="Also run tasks that do not count towards the score (ignored with --task).",
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, run nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")]
 
 
 class TrackingKind(StrEnum):
@@ -101,12 +122,16 @@ class TrackingKind(StrEnum):
 
 TrackingOption = Annotated[
     TrackingKind,
-    typer.Option("--tracking", help="Index records in MLflow, or leave that to `cab index`."),
+    typer.Option(
+        "--tracking", help="Index records in MLflow during the run, or later with `cab index`."
+    ),
 ]
 TrackingUri = Annotated[
     str | None,
     typer.Option(
-        "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Default: mlflow.db in the store."
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow tracking server. Default: mlflow.db in the store.",
     ),
 ]
 
@@ -114,23 +139,25 @@ DEFAULT_STORE = Path("runs")
 
 
 def read_patterns(given: Sequence[str]) -> tuple[Pattern, ...]:
-    """Read what --pattern was given.
+    """Parse the values of --pattern.
 
     Raises:
-        CabError: a word that is no pattern.
+        CabError: a value is not a pattern.
     """
     words = [word.strip().lower() for text in given for word in text.split(",") if word.strip()]
     for word in words:
         if word not in list(Pattern):
-            raise CabError(f"There is no pattern {word!r}; the patterns are {', '.join(Pattern)}.")
+            raise CabError(
+                f"--pattern {word!r} is not a pattern. Choose from {', '.join(Pattern)}."
+            )
     return tuple(map(Pattern, words))
 
 
 def choose_device(wanted: str) -> Literal["cpu", "cuda"]:
-    """Resolve `auto`; asking for a device that is not there raises.
+    """Resolve `auto` to the device that is present.
 
     Raises:
-        CabError: --device cuda without one.
+        CabError: --device cuda was given and there is no CUDA device.
     """
     import torch
 
@@ -139,5 +166,7 @@ def choose_device(wanted: str) -> Literal["cpu", "cuda"]:
     if torch.cuda.is_available():
         return "cuda"
     if wanted == "cuda":
-        raise CabError("--device cuda: PyTorch sees no CUDA device here. `cab doctor` says more.")
+        raise CabError(
+            "--device cuda: PyTorch finds no CUDA device. Use --device cpu, or run `cab doctor`."
+        )
     return "cpu"

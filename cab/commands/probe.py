@@ -1,4 +1,4 @@
-"""`cab probe`: what the attentions of a trained cell do."""
+"""`cab probe`: measure what the attention of a trained cell does."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +25,12 @@ from cab.registry import discover_tasks, discover_variants
 def probe(
     variant: Annotated[str, typer.Option(help="The variant.")],
     task: Annotated[str, typer.Option(help="The task.")],
-    profile: Annotated[str, typer.Option(help="Its profile.")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="Its seed.")] = 0,
+    profile: Annotated[str, typer.Option(help="Profile of the task.")] = "quick",
+    seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0,
     set_: Settings = None,
     checkpoint: Checkpoint = None,
-    examples: Annotated[int, typer.Option(min=1, help="Test examples to look at.")] = 16,
-    plots: Annotated[Path | None, typer.Option(help="Draw into this folder, as SVG.")] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Number of test examples.")] = 16,
+    plots: Annotated[Path | None, typer.Option(help="Folder for SVG drawings.")] = None,
     include: Include = None,
     unchecked: Unchecked = False,
     device: Device = "auto",
@@ -38,10 +38,10 @@ def probe(
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Probe a trained cell: entropy, sinks, rank, distance, rollout, importance of heads.
+    """Measure the attention of a trained cell: entropy, sinks, rank, rollout, head importance.
 
-    The cell is trained first (on --device), or taken from a checkpoint; it is looked into on the
-    CPU. Means join its record.
+    The cell is trained first (on --device) or loaded from a checkpoint. Probes run on the CPU;
+    averages are stored in the record.
     """
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)

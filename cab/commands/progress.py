@@ -29,7 +29,7 @@ def describe(finished: Finished) -> str:
     if record is None:
         return f"{cell.title}: not run. {finished.problem}"
     if finished.state == "already done":
-        return f"{cell.title}: already done ({record.status})"
+        return f"{cell.title}: skipped, finished before ({record.status})"
     took = f"in {record.cost.total_seconds:.1f} s"
     if record.status != "ok":
         return f"{cell.title}: {record.status} {took}. {record.message}"
@@ -94,15 +94,17 @@ class RunProgress:
         """A cell is being run by another process on the same store."""
         if cell.key not in self._waiting:
             self._waiting.add(cell.key)
-            output.say(f"{cell.title}: another process is running it; waiting for its record")
+            output.say(
+                f"{cell.title}: another process is running this cell; waiting for its record"
+            )
 
     def cell_finished(self, finished: Finished) -> None:
-        """A cell needs nothing more."""
+        """A cell has ended or was skipped."""
         cell = finished.cell
         steps = cell.recipe.train.steps
         self._finished += 1
         self._steps -= steps
-        if finished.state == "already done":  # no speed is told by it
+        if finished.state == "already done":  # a skipped cell says nothing about the speed
             self._asked -= steps
             self._bars.update(self._all, total=self._asked)
             return
@@ -116,14 +118,14 @@ class RunProgress:
 
 
 class Pace:
-    """Says about once a minute, where no bar is drawn, how long the rest will take."""
+    """Estimates the remaining time about once a minute, where no progress bar is drawn."""
 
     def __init__(self, now: float) -> None:
         self._began = self._said = now
         self._done = 0
 
     def left(self, steps: int, rest: int, now: float) -> str:
-        """Count steps that were done; return the time for the rest in words, if it is due."""
+        """Count finished steps; return the remaining time in words, at most once a minute."""
         self._done += steps
         if now - self._said < SECONDS_BETWEEN or not rest:
             return ""

@@ -1,4 +1,4 @@
-"""`cab report`: the board as a table for a paper, a page or a program."""
+"""`cab report`: write the leaderboard as a table for a paper, a page or a program."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -27,20 +27,20 @@ class Format(StrEnum):
 
 
 def report(
-    format_: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.MARKDOWN,
+    format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.MARKDOWN,
     profile: ScoredProfile = "quick",
-    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
     results: Results = None,
     store: FromStore = None,
     include: Include = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail if a file of results cannot be read.")
+        bool, typer.Option("--strict", help="Fail if a results file cannot be read.")
     ] = False,
     file: Annotated[
         Path | None, typer.Option("--output", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Write the board: csv and json hold every task, latex and md one line per entry."""
+    """Write the leaderboard: csv and json with every task, latex and md one line per entry."""
     board, _, _ = load_board(results, store, profile, tuple(include or ()), strict=strict)
     from cab.scores import report as reports
 

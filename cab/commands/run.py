@@ -1,4 +1,4 @@
-"""`cab run`: the main job."""
+"""`cab run`: train and test variants on tasks."""
 
 from typing import Annotated
 
@@ -61,11 +61,11 @@ def run(
 ) -> None:
     """Train and test variants on tasks, one process per cell, and store a record of each.
 
-    A variant is first held against the laws of `cab check` in the patterns that are to run; one
-    that breaks a law is not run (exit 1).
+    Each variant is first checked against the laws of `cab check`; variants that break a law are
+    not trained.
 
-    What is done already is not run again, so an interrupted run goes on where it was. Exit 1 if
-    a cell ended in error, 2 for a usage error, 130 after Ctrl-C.
+    Finished cells are skipped, so rerun the same command to resume. Exit 1 if a cell ended in
+    error or a variant breaks a law, 2 for invalid input, 130 after Ctrl-C.
     """
     asked = Asked(
         variants=variant,

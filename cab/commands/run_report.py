@@ -1,4 +1,4 @@
-"""What `cab run` and `cab sweep` say: the plan before, the results and where they are after."""
+"""What `cab run` and `cab sweep` print: the plan before, the results and their place after."""
 
 import sys
 from collections import Counter
@@ -13,6 +13,7 @@ from cab.registry import Registry
 from cab.running.cells import Cell, Plan
 from cab.running.execution import Finished
 from cab.taxonomy import TaskCard, VariantCard
+from cab.wording import counted
 
 
 class Tally:
@@ -28,7 +29,7 @@ class Tally:
         self.rows: dict[str, dict[str, Any]] = {}
 
     def add(self, one: Finished) -> None:
-        """Count a cell that needs nothing more."""
+        """Count a cell that has ended or was skipped."""
         self.states[one.state] += 1
         self.failed |= one.record is None or one.record.status == "error"
         if self._keep:
@@ -42,7 +43,7 @@ def print_results(
     tasks: Registry[TaskCard],
     profile: str,
 ) -> None:
-    """Print the tasks that were asked for: these variants beside the reference and no mixing."""
+    """Print the results of these variants on their tasks, with softmax and none for comparison."""
     asked = {cell.task.name for cell in cells}
     placed = (
         (records.path(record.key), record.model_copy(update={"curve": ()}))
@@ -117,13 +118,14 @@ def document(
 
 
 def close(tally: Tally, records: RecordStore, tracked: bool) -> None:
-    """Say what was done and where it is."""
+    """Print how many cells ran, and where their records are."""
     ran, already, blocked = (tally.states[s] for s in ("ran", "already done", "blocked"))
     if already and not ran and not blocked:
-        output.say(f"Nothing to do: all {already} cells are done. --force runs them again.")
+        done = "the cell has" if already == 1 else f"all {already} cells have"
+        output.say(f"Nothing to do: {done} finished. Use --force to rerun.")
     else:
         more = f", {blocked} could not be run" if blocked else ""
-        output.say(f"{ran} cells ran, {already} were done already{more}.")
+        output.say(f"{counted(ran, 'cell')} ran, {already} skipped as finished{more}.")
     output.say(f"Records: {records.folder}")
     if tracked and (records.root / "mlflow.db").exists():
         database = records.root / "mlflow.db"

@@ -27,7 +27,9 @@ class Shard:
         number, slash, count = text.partition("/")
         if slash and number.isdecimal() and count.isdecimal() and 0 < int(number) <= int(count):
             return cls(int(number), int(count))
-        raise CabError(f"--shard takes I/N with I from 1 to N, such as 1/4, not {text!r}.")
+        raise CabError(
+            f"--shard {text!r} is not of the form I/N, with I from 1 to N. Use for example 1/4."
+        )
 
     def of(self, cells: "Sequence[Cell]") -> "tuple[Cell, ...]":
         """This part of a plan, in its order.

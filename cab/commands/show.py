@@ -1,4 +1,4 @@
-"""`cab show`: the stored results, beside the reference and the controls."""
+"""`cab show`: print stored results together with softmax and the controls."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,17 +23,17 @@ from cab.taxonomy import TaskCard, VariantCard
 
 
 def show(
-    variant: Annotated[str | None, typer.Argument(help="A variant; all of them if none.")] = None,
-    profile: Annotated[str, typer.Option(help="The profile to show.")] = "quick",
+    variant: Annotated[str | None, typer.Argument(help="A variant. Default: all.")] = None,
+    profile: Annotated[str, typer.Option(help="Profile to show.")] = "quick",
     store: Store = DEFAULT_STORE,
     results: Results = None,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Show stored results with their intervals, beside softmax and none.
+    """Show stored results with confidence intervals, together with softmax and none.
 
-    Scores are 0 for no attention and 1 for softmax; diagnostic tasks have none. Where the store
-    lacks softmax or none, published results of the same task version and recipe take their place.
+    A score of 0 is no attention and 1 is softmax; diagnostic tasks are not scored. If the store
+    has no results of softmax or none, published ones of equal task version and recipe are used.
     """
     get_profile(profile)
     files = tuple(include or ())
@@ -47,12 +47,15 @@ def show(
         published = results_folders(results).read(profile).records
         there = any(record.variant.name == variant for record in published)
         raise CabError(
-            f"{store} holds no {profile} results of {variant}. "
+            f"{store} has no {profile} results of {variant}. "
             f"Run `cab run --variant {variant} --profile {profile}`."
-            + (" `cab leaderboard` shows the published ones." if there else "")
+            + (" Published results are shown by `cab leaderboard`." if there else "")
         )
     if not records and not json:
-        raise CabError(f"{store} holds no {profile} results. Run `cab run --variant softmax`.")
+        raise CabError(
+            f"{store} has no {profile} results. "
+            f"Run `cab run --variant softmax --profile {profile}`."
+        )
     wanted = None if variant is None else {variant}
     found = table(records, variants, tasks, profile, wanted, results)
     if json:
@@ -95,7 +98,7 @@ def table(
     wanted: set[str] | None,
     results: Path | None = None,
 ) -> Table:
-    """One line per task and entry, with its score; the reference and controls always stand by."""
+    """One line per task and entry, with its score; softmax and none are always included."""
     records = list(records)
     names = reference_names(variants)
     installed = installed_sources(variants, (*names, *(one.variant.name for one in records)))
@@ -145,7 +148,7 @@ def _place(record: Record) -> tuple[str, int, str, str]:
 def _absent(
     own: dict[str, Row], borrowed: dict[str, PublishedReference], names: tuple[str, str]
 ) -> tuple[str, ...]:
-    """The references of which no result is at hand on a task."""
+    """The references that have no result on a task."""
     return tuple(
         name
         for name in names
@@ -166,7 +169,7 @@ def _order(row: Row) -> tuple[int, float]:
 
 
 def print_lines(found: Table, profile: str) -> None:
-    """Print the table, and what its columns mean."""
+    """Print the table and notes on its columns."""
     lines = found.lines
     output.print_table(
         f"Results of profile {profile}, on test examples",
@@ -176,7 +179,9 @@ def print_lines(found: Table, profile: str) -> None:
     shortcuts = {line["task"]: line["shortcuts"] for line in lines if line["shortcuts"]}
     for task, known in shortcuts.items():
         text = ", ".join(f"{name} {value:.3f}" for name, value in known.items())
-        output.out.print(f"{task} without training: {text}", markup=False, soft_wrap=True)
+        output.out.print(
+            f"{task}, baselines without training: {text}", markup=False, soft_wrap=True
+        )
     others: dict[tuple[str, str], list[str]] = {}
     for line in (line for line in lines if line["other_source"]):
         others.setdefault((_entry(line), line["other_source"]), []).append(line["task"])
@@ -193,11 +198,13 @@ def print_lines(found: Table, profile: str) -> None:
     for line in (line for line in lines if line["evaluations"]):
         text = ", ".join(f"{name} {value:.3f}" for name, value in line["evaluations"].items())
         output.out.print(
-            f"{line['task']}, {_entry(line)}, elsewhere: {text}", markup=False, soft_wrap=True
+            f"{line['task']}, {_entry(line)}, other evaluations: {text}",
+            markup=False,
+            soft_wrap=True,
         )
     if any(line["interval_source"] == "test examples" for line in lines):
         output.out.print(
-            "One seed: ± is over test examples only. Run with --seeds 3 for ± over seeds.",
+            "With one seed, ± covers test examples only. Run with --seeds 3 for ± over seeds.",
             markup=False,
             soft_wrap=True,
         )
@@ -206,18 +213,18 @@ def print_lines(found: Table, profile: str) -> None:
 
 
 def _references(found: Table) -> list[str]:
-    """Which references are published ones, of which machines, and which are missing."""
+    """Sentences on references that were published, with their machines, and on missing ones."""
     groups: dict[tuple[str, str], list[str]] = {}
     for task, borrowed in found.borrowed.items():
         machines = sorted({one for other in borrowed.values() for one in other.machines})
         groups.setdefault((" and ".join(borrowed), "; ".join(machines)), []).append(task)
     sentences = [
-        f"{', '.join(tasks)}: {names} of the published results, measured on {machines}; the store "
-        f"has none of its own."
+        f"{', '.join(tasks)}: the store has no results of {names}, so published ones are used, "
+        f"measured on {machines}."
         for (names, machines), tasks in groups.items()
     ]
     sentences += [
-        f"{task}: {', '.join(entries)} has no score, since its training differs from that of the "
+        f"{task}: {', '.join(entries)} has no score, because its recipe differs from that of the "
         f"published {' and '.join(found.borrowed[task])}."
         for task, entries in found.apart.items()
     ]

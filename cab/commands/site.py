@@ -1,4 +1,4 @@
-"""`cab site`: the leaderboard as pages."""
+"""`cab site`: the leaderboard as web pages."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,16 +10,19 @@ from cab.commands.boards import Results, missing_text
 from cab.commands.help import Command
 from cab.commands.options import Include
 from cab.errors import CabError
+from cab.wording import counted
 
-app = typer.Typer(help="Build the leaderboard's pages, or look at them.", no_args_is_help=True)
+app = typer.Typer(help="Build or serve the leaderboard's pages.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option("--out", help="The folder of the pages; it is replaced.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the pages; existing content is replaced.")
+]
 DEFAULT_OUT = Path("site/public")
 
 
 @app.command("build", cls=Command)
 def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = None) -> None:
-    """Write all pages from the published results. Equal results give equal bytes."""
+    """Write all pages from the published results; equal results give identical files."""
     from cab.site.build import build_site
 
     pages = build_site(results, out, tuple(include or ()))
@@ -27,7 +30,9 @@ def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = No
         output.warn(problem)
     for missing in pages.missing:
         output.warn(missing_text(missing, results))
-    output.out.print(f"{len(pages.files)} files in {out}", markup=False, soft_wrap=True)
+    output.out.print(
+        f"Wrote {counted(len(pages.files), 'file')} to {out}.", markup=False, soft_wrap=True
+    )
 
 
 @app.command("serve", cls=Command)
@@ -35,9 +40,11 @@ def serve(
     results: Results = None,
     out: Out = DEFAULT_OUT,
     include: Include = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")
+    ] = 8000,
 ) -> None:
-    """Build the pages and serve them to this machine alone, until Ctrl-C."""
+    """Build the pages and serve them on this machine until Ctrl-C."""
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 

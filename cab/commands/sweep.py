@@ -50,6 +50,7 @@ from cab.errors import CabError, UnknownName
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard
+from cab.wording import counted
 
 if TYPE_CHECKING:
     from cab.running.executors import Executor
@@ -67,7 +68,10 @@ class Where(StrEnum):
 
 
 def sweep(
-    variant: Annotated[list[str], typer.Option(help="Variants to run: a,b or all. Repeatable.")],
+    variant: Annotated[
+        list[str],
+        typer.Option(help="Variants to run: a name, several as a,b, or all. Repeatable."),
+    ],
     task: Tasks = None,
     pattern: Patterns = None,
     domain: Domains = None,
@@ -78,29 +82,35 @@ def sweep(
     include: Include = None,
     executor: Annotated[Where, typer.Option(help="What runs the cells.")] = Where.LOCAL,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Cells at once; by default what cores or GPUs allow.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of parallel cells. Default: as many as cores or GPUs allow."
+        ),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Threads of a cell; on CPU 1 for each process by default."),
+        typer.Option(min=1, help="Threads per cell. Default on CPU: one per process."),
     ] = None,
-    cells_per_gpu: Annotated[int, typer.Option(min=1, help="Cells that share a GPU.")] = 1,
+    cells_per_gpu: Annotated[
+        int, typer.Option(min=1, help="Number of cells that share a GPU.")
+    ] = 1,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster; by default one is made here.")
+        str | None,
+        typer.Option(help="Address of a running Ray cluster. Default: start one on this machine."),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Slurm jobs that share the cells; {JOBS} by default."),
+        typer.Option(min=1, help=f"Number of Slurm jobs that share the cells. Default: {JOBS}."),
     ] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(
-            help="KEY=VALUE for submitit, such as slurm_partition=gpu, timeout_min=600 or "
+            help="An option for submitit, such as slurm_partition=gpu, timeout_min=600 or "
             "cluster=local. Repeatable."
         ),
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(help="I/N: only the I-th of N equal parts of the plan.")
+        str | None, typer.Option(help="Run only part I of N equal parts of the plan.")
     ] = None,
     device: Device = "auto",
     store: Store = DEFAULT_STORE,
@@ -117,11 +127,11 @@ def sweep(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Run many cells at once, as `cab run` runs them one by one.
+    """Run the cells of `cab run` in parallel, on this machine or on a cluster.
 
-    The plan is made once; what is done already is not run again, and several sweeps may share a
-    store. A variant whose file cannot be read is named and left out. Exit 1 if a cell ended in
-    error or a variant was left out so, 2 for a usage error, 130 after Ctrl-C.
+    Finished cells are skipped, and several sweeps can share a store. Variants whose file cannot be
+    read are reported and skipped. Exit 1 if a cell ended in error, a variant was skipped or a
+    variant breaks a law, 2 for invalid input, 130 after Ctrl-C.
     """
     files = tuple(include or ())
     variants = discover_variants(files, tolerant=True)
@@ -173,7 +183,7 @@ def sweep(
     cells, to_run, directory = prepare(work, here, usable_cores())
     if to_run:
         check_writable(work.records)
-        output.say(f"{len(to_run)} of {len(cells)} cells are to run: {chosen.said}.")
+        output.say(f"Running {len(to_run)} of {counted(len(cells), 'cell')}: {chosen.said}.")
     with RunProgress(cells) as progress:
         runner = Runner(work.records, directory, here, progress, force, context=work.context)
         with indexed(runner, tracking, tracking_uri, bool(to_run)):
@@ -194,20 +204,20 @@ def _executor(
     jobs: int | None,
     slurm: Sequence[str] | None,
 ) -> "Executor":
-    """What runs the cells. On a cluster each node says what `auto` is.
+    """Return what runs the cells. On a cluster each node resolves `--device auto` itself.
 
     Raises:
         CabError: options that do not go together.
     """
     if processes > 1 and cells_per_gpu > 1:
-        raise CabError("--processes takes whole GPUs, so that --cells-per-gpu must be 1.")
+        raise CabError("--processes uses whole GPUs, so --cells-per-gpu must be 1.")
     for option, given, its in (
         ("--address", address, Where.RAY),
         ("--jobs", jobs, Where.SLURM),
         ("--slurm", slurm, Where.SLURM),
     ):
         if given and where != its:
-            raise CabError(f"{option} is for --executor {its}, not for {where}.")
+            raise CabError(f"{option} needs --executor {its}; this run uses {where}.")
     if where == Where.RAY:
         from cab.running.executors.ray import RayExecutor
 
@@ -231,13 +241,13 @@ def _given(asked: Sequence[str]) -> list[str]:
 
 
 def _names(asked: Sequence[str], variants: Registry[VariantCard]) -> tuple[list[str], list[str]]:
-    """The variants that were asked for and load, and what is wrong with the files of others."""
+    """Return the requested variants that load, and a sentence for each file that does not."""
     given = _given(asked)
     wanted = variants.names() if EVERY in given else list(dict.fromkeys(given))
     broken, names = list(variants.problems), []
     variants.problems.clear()
     for sentence in broken:
-        output.fail(f"{sentence} It is left out.")
+        output.fail(f"{sentence} It is skipped.")
     for name in wanted:
         try:
             variants.load(name)
@@ -245,18 +255,18 @@ def _names(asked: Sequence[str], variants: Registry[VariantCard]) -> tuple[list[
             raise
         except CabError as error:
             broken.append(str(error))
-            output.fail(f"{error} {name} is left out.")
+            output.fail(f"{error} {name} is skipped.")
         else:
             names.append(name)
     if not names:
-        raise CabError("No variant is left to run.")
+        raise CabError("None of the variants can be loaded; correct the errors above.")
     return names, broken
 
 
 def pin_threads(threads: int) -> None:
-    """Let every library of the processes that are started from now on use so many threads.
+    """Limit the threads of numeric libraries in all processes started from now on.
 
-    They read these names when they are loaded, and then never again.
+    The libraries read these variables once, when they are loaded.
     """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

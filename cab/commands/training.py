@@ -1,4 +1,4 @@
-"""What the commands that look into trained cells share: take a checkpoint, or train first."""
+"""Get trained cells for the commands that analyse them: from checkpoints, or by training."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,7 +24,9 @@ FOLDER = "checkpoints"
 
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(help="Weights kept by `cab run --checkpoints`: the folder, or one of its files."),
+    typer.Option(
+        help="Folder of `cab run --checkpoints`, or one of its files. Default: train first."
+    ),
 ]
 DEFAULT_TASK = "byte-lm"
 """What is trained where a task may be left out."""
@@ -57,8 +59,8 @@ def trained_cells(
 ) -> "list[TrainedCell]":
     """Return trained cells of some variants: the checkpoint's, or trained here.
 
-    What is trained here keeps its weights, and is not trained again. Settings of `wanted` go to
-    the first variant alone, but for the recipe's, which go to all.
+    Weights of cells trained here are kept and used the next time. The variant's settings in
+    `wanted` apply to the first variant only; settings of the recipe apply to all.
 
     Raises:
         CabError: a cell did not end well, or its variant breaks a law; or there is no checkpoint
@@ -90,7 +92,7 @@ def _train(
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
 ) -> list[Path]:
-    """Train what is not trained yet; return where the weights are described."""
+    """Train the cells that have no weights yet; return their manifests."""
     from cab.data import require
     from cab.running.cells import Request, plan
 
@@ -144,18 +146,16 @@ def _run(wanted: Wanted, cells: "list[Cell]", tasks: Registry[TaskCard]) -> None
             )
             finished = runner.run(kept)
     except Interrupted:
-        raise Interrupted("What is trained is kept; the same command goes on.") from None
+        raise Interrupted("Finished cells are kept. Rerun the same command to resume.") from None
     for one in finished:
         if one.record is None or one.record.status != "ok":
             said = one.problem if one.record is None else one.record.message
-            raise CabError(f"{one.cell.title} could not be trained: {said}")
+            raise CabError(f"Training of {one.cell.title} failed: {said}")
 
 
 def say_where(record: "Record | None", store: Path, title: str) -> None:
-    """Say whether results joined the record of their cell."""
+    """Say whether the results were stored in the record of their cell."""
     if record is None:
-        output.warn(
-            f"{store} holds no record of {title}, so these results are shown and not stored."
-        )
+        output.warn(f"{store} has no record of {title}, so these results are not stored.")
     else:
-        output.say(f"Joined to {store / 'records' / record.key}.json")
+        output.say(f"Added to {store / 'records' / record.key}.json")

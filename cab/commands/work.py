@@ -1,4 +1,4 @@
-"""What `cab run` and `cab sweep` share: what comes before their cells run, and after."""
+"""The steps that `cab run` and `cab sweep` share, before and after their cells run."""
 
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence, Set
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """The options that both commands have; what they mean stands in `cab.commands.options`.
+    """The options of both commands, which `cab.commands.options` describes.
 
-    every: all variants are asked for, so that what one of them does not offer is left out.
+    every: all variants were requested, so tasks that one of them does not support are skipped.
     """
 
     variants: Sequence[str]
@@ -55,7 +55,7 @@ class Asked:
 
 @dataclass
 class Work:
-    """A plan, and what is known of it."""
+    """A plan, and what was skipped or refused."""
 
     asked: Asked
     variants: Registry[VariantCard]
@@ -70,10 +70,10 @@ class Work:
 def plan_work(
     asked: Asked, variants: Registry[VariantCard] | None = None, *, start: bool = True
 ) -> Work:
-    """Plan what was asked for.
+    """Plan the requested cells.
 
-    With `start` and a fresh store, where there is surely something to run, the imports of the
-    cells' processes begin beside those of planning.
+    With `start` and a new store, where cells certainly have to run, the imports of the cells'
+    processes begin in parallel with planning.
     """
     size = get_profile(asked.profile)
     size = replace(
@@ -116,7 +116,7 @@ def plan_work(
 
 
 def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell], set[str], Path]":
-    """Leave out what lacks its data and what breaks a law.
+    """Leave out cells whose data is missing and variants that break a law.
 
     Returns:
         The cells, the keys of those that are to run, and the folder of the data sets.
@@ -138,13 +138,13 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     for sentence in without_data if asked.every else work.left_out:
         output.warn(sentence)
     if asked.every and work.planned.left_out:
-        output.warn("Not every variant goes with every task; --json lists what is left out.")
+        output.warn("Some variants do not fit some tasks; --json lists the skipped pairs.")
     cells, work.refused = pass_gate(cells, to_run.keys(), device, work.context, workers)
     return cells, to_run.keys() & {cell.key for cell in cells}, directory
 
 
 def check_writable(records: "RecordStore") -> None:
-    """Say before anything runs that no record could be written.
+    """Check, before any cell runs, that records can be written.
 
     Raises:
         CabError: the folder cannot be made, or no file in it.
@@ -155,7 +155,7 @@ def check_writable(records: "RecordStore") -> None:
             pass
     except OSError as error:
         raise CabError(
-            f"The store {records.root} cannot be written: {error}. Give another with --store."
+            f"The store {records.root} cannot be written: {error}. Choose another with --store."
         ) from None
 
 
@@ -163,7 +163,7 @@ def check_writable(records: "RecordStore") -> None:
 def indexed(
     runner: "Runner", tracking: TrackingKind, uri: str | None, start: bool
 ) -> Iterator[None]:
-    """Index the runner's records while it runs; afterwards warn of what is not in the index."""
+    """Index the runner's records during the run; afterwards warn about failures."""
     from cab.tracking.connection import Tracking
     from cab.tracking.live import LiveIndex
 
@@ -176,14 +176,14 @@ def indexed(
         yield
         live.close()
     except Interrupted:
-        kept = "Records of finished cells are kept; the same command goes on."
+        kept = "Finished cells are kept. Rerun the same command to resume."
         raise Interrupted(kept) from None
     if live.problem:
         output.warn(live.problem)
 
 
 def hear(work: Work, finished: "Generator[Finished, None, None]", json: bool) -> "Tally":
-    """Hear cells to their end; if that is cut off, end them."""
+    """Wait for all cells to end; if interrupted, stop them."""
     from cab.commands.run_report import Tally
 
     tally = Tally(work.records, keep=json)
@@ -208,21 +208,21 @@ def report(
 
 
 def _hybrid(ratio: str | None) -> dict[str, str]:
-    """Read `6:1` as the setting that it stands for."""
+    """Turn `6:1` into the setting model.hybrid=6."""
     if ratio is None:
         return {}
     layers, colon, one = ratio.partition(":")
     if not (layers.isdecimal() and int(layers) > 0 and colon and one == "1"):
-        raise CabError(f"--hybrid takes K:1, such as 6:1, not {ratio!r}.")
+        raise CabError(f"--hybrid {ratio!r} is not of the form K:1. Use for example --hybrid 6:1.")
     return {"model.hybrid": layers}
 
 
 def _with_data(
     cells: Sequence["Cell"], to_run: Set[str], directory: Path, named: bool
 ) -> tuple[list["Cell"], list[str]]:
-    """Drop the cells whose data is not here; if the user named tasks, that is an error instead.
+    """Drop cells whose data is missing; if the user named the tasks, raise an error instead.
 
-    Data is looked at only for cells that are to run.
+    Data is inspected only for cells that will run.
     """
     needed = {name for cell in cells if cell.key in to_run for name in cell.task.data}
     missing = {}
@@ -235,7 +235,7 @@ def _with_data(
     left_out = []
     for name, sentence in missing.items():
         tasks = sorted({cell.task.name for cell in cells if name in cell.task.data})
-        left_out.append(f"{', '.join(tasks)} is left out. {sentence}")
+        left_out.append(f"Skipping {', '.join(tasks)}: {sentence}")
     kept = [
         cell
         for cell in cells
@@ -245,7 +245,7 @@ def _with_data(
 
 
 def _look_for_weights(done: Iterable["Cell"]) -> None:
-    """Say which cells are done and have left no weights where they are wanted."""
+    """Warn about finished cells that have no weights in the checkpoint folder."""
     without = [
         cell.title
         for cell in done
@@ -253,6 +253,6 @@ def _look_for_weights(done: Iterable["Cell"]) -> None:
     ]
     if without:
         output.warn(
-            f"Done before, so without weights in this folder: {'; '.join(without)}. --force "
-            "trains them again."
+            f"No weights are saved for cells that finished before: {'; '.join(without)}. Use "
+            "--force to retrain them."
         )

@@ -147,7 +147,7 @@ def test_a_file_of_weights_has_the_references_beside_it_of_the_same_recipe_alone
     assert cab_here(*run, "--variant", "softmax", "--set", "train.steps=5").code == 0
     refused = cab_here(*look)
     assert refused.code == 2
-    assert "trained by different recipes" in refused.err
+    assert "trained with different recipes" in refused.err
     for path in [one for one in weights.iterdir() if one.stem != manifest.stem]:
         path.unlink()
     assert cab_here(*run, "--variant", "softmax").code == 0

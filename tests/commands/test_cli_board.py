@@ -103,15 +103,15 @@ def test_paths_of_the_author_s_machine_are_not_published(tmp_path: Path) -> None
         (("publish",), "nothing to publish"),
         (("publish", "--profile", "smoke"), "never scored"),
         (("publish", "--profile", "fast"), "no profile called"),
-        (("leaderboard", "--results", "empty"), "no quick results that count in empty"),
-        (("compare", "a", "b", "--results", "empty"), "no quick results that count in empty"),
-        (("report", "--results", "empty"), "no quick results that count in empty"),
+        (("leaderboard", "--results", "empty"), "no scored quick results in empty"),
+        (("compare", "a", "b", "--results", "empty"), "no scored quick results in empty"),
+        (("report", "--results", "empty"), "no scored quick results in empty"),
         (
             ("leaderboard", "--results", "empty"),
             "Run `cab run --variant softmax --variant none --seeds 3`, then `cab publish "
             "--variant softmax --variant none --results empty`.",
         ),
-        (("leaderboard", "--profile", "standard"), "no standard results that count"),
+        (("leaderboard", "--profile", "standard"), "no scored standard results"),
         (
             ("report", "--profile", "standard"),
             "`cab run --variant softmax --variant none --profile standard --seeds 3`",
@@ -184,7 +184,7 @@ def test_where_references_are_missing_every_command_says_so_and_nothing_false(
         assert how in " ".join(said.err.split())
         assert one_end in " ".join(said.err.split())
         assert "0/0" not in said.out
-    assert "have no scored task with a common seed" in said.out
+    assert "share no seed on a scored task" in said.out
     for command in ("leaderboard", "--json"), ("report", "--format", "json"):
         document = cab_here(*command, "--results", results).document
         (row,) = (row for row in document["rows"] if row["entry"] == "mine")
@@ -208,7 +208,7 @@ def test_a_name_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
 def test_the_board_is_printed_with_intervals_ranks_and_coverage(results: Path) -> None:
     said = cab_here("leaderboard", "--results", results)
     assert said.code == 0
-    assert "Noise: softmax by other code" in said.out
+    assert "Noise band: other implementations of softmax score" in said.out
     document = cab_here("leaderboard", "--results", results, "--json").document
     rows = {row["entry"]: row for row in document["rows"]}
     assert rows["gqa"]["rank"] == 1
@@ -288,4 +288,4 @@ def test_a_file_that_cannot_be_read_is_left_out_unless_the_report_is_strict(resu
     strict = cab_here("report", "--results", results, "--strict")
     assert (strict.code, strict.out) == (2, "")
     assert "broken.jsonl, line 1" in strict.err
-    assert "1 files of results cannot be read; mend those named above." in strict.err
+    assert "1 results file cannot be read; see above." in strict.err

@@ -104,7 +104,7 @@ def test_an_existing_file_is_left_as_it_is(
     said = cab_here("new", kind, "my-thing", *option)
     assert said.code == 2
     assert path.name in said.err
-    assert "left as it is" in said.err
+    assert "exists and was not changed" in said.err
     assert path.read_text() == "my work"
     assert cab_here("new", kind, "my-thing", "--file", "other.py").code == 0
 
@@ -185,7 +185,7 @@ def test_the_new_wrapper_passes_every_law(tmp_path: Path) -> None:
     cab_here("new", "variant", "my-attention", "--wrap")
     ran = cab_here("check", "my_attention.py")
     assert ran.code == 0, ran.out
-    assert "All hold: 34 verdicts" in ran.out
+    assert "All laws hold: 34 verdicts" in ran.out
 
 
 def test_the_new_task_trains_by_the_command_that_is_printed(tmp_path: Path) -> None:
@@ -224,5 +224,5 @@ def test_the_new_task_asks_for_what_was_read_and_its_card_says_so(tmp_path: Path
 def test_a_tasks_name_that_is_taken_is_refused_with_its_file(tmp_path: Path) -> None:
     said = cab_here("new", "task", "mqar")
     assert said.code == 2
-    assert "There is a task 'mqar' already" in said.err
+    assert "The task 'mqar' exists already" in said.err
     assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,7 @@ def test_a_second_identical_run_does_nothing_and_says_so(first: Said, store: Pat
     before = stamps(store)
     again = cab_here(*PLAIN, "--store", store)
     assert again.code == 0
-    assert "Nothing to do: all 4 cells are done. --force runs them again." in again.err
+    assert "Nothing to do: all 4 cells have finished. Use --force to rerun." in again.err
     assert "mqar" in again.out
     document = cab_here(*PLAIN, "--store", store, "--json").document
     assert {one["state"] for one in document["cells"]} == {"already done"}
@@ -160,7 +160,7 @@ def test_a_failing_cell_stops_no_other_and_gives_exit_code_1(tmp_path: Path) -> 
     agree(said.document, store)
     again = cab_here(*run, "--task", "mqar", "--store", store)
     assert again.code == 1
-    assert "1 cells ran, 1 were done already." in again.err
+    assert "1 cell ran, 1 skipped as finished." in again.err
     assert "on purpose" in again.err
     assert "1 error" in again.out
     # Without the broken one nothing has gone wrong.
@@ -200,7 +200,7 @@ def test_a_run_into_pipes_writes_plain_lines_and_no_warnings(tmp_path: Path) -> 
     assert said.code == 0
     assert "\x1b" not in said.out + said.err
     assert "none" in said.out
-    expected = r"(\[1/1\] none on mqar .*|1 cells ran, .*|Records: .*)"
+    expected = r"(\[1/1\] none on mqar .*|1 cell ran, .*|Records: .*)"
     assert [line for line in said.err.splitlines() if not re.fullmatch(expected, line)] == []
 
 
@@ -227,7 +227,7 @@ def test_tasks_without_data_are_left_out_loudly_and_the_rest_runs(tmp_path: Path
         (sentence,) = [
             text for text in said.document["left_out"] if f"data set {name} " in text.lower()
         ]
-        assert task in sentence.split(" is left out")[0].split(", ")
+        assert task in sentence.removeprefix("Skipping ").split(": ")[0].split(", ")
         assert f"`cab data fetch {name}`" in sentence
         assert sentence in said.err
 

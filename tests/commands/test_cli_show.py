@@ -180,8 +180,8 @@ def test_published_references_stand_in_for_missing_ones_and_it_is_said(tmp_path:
     out = cab_here("show", "window", "--store", tmp_path).out
     assert "none (published)" in out
     assert (
-        f"mqar: softmax and none of the published results, measured on "
-        f"{host_class(SOFTMAX.environment)}; the store has none of its own." in out
+        "mqar: the store has no results of softmax and none, so published ones are used, measured "
+        f"on {host_class(SOFTMAX.environment)}." in out
     )
 
 
@@ -193,7 +193,10 @@ def test_references_of_ones_own_come_before_the_published_ones(tmp_path: Path) -
     rows = rows_by_entry(said)
     assert (rows["softmax"]["mean"], rows["softmax"]["published"]) == (0.8, False)
     assert rows["none"]["published"]
-    assert "mqar: none of the published results" in cab_here("show", "--store", tmp_path).out
+    assert (
+        "mqar: the store has no results of none, so published ones are used"
+        in cab_here("show", "--store", tmp_path).out
+    )
     failed = make_record("c" * 32, variant="none", status="oom")
     store.write(failed.model_copy(update={"settings": SOFTMAX.settings}))
     lines = cab_here("show", "--store", tmp_path, "--json").document["rows"]
@@ -244,7 +247,7 @@ def test_an_entry_of_another_training_is_not_scored_by_published_references(
     rows = rows_by_entry(cab_here("show", "--store", tmp_path, "--json"))
     assert rows["window"]["score"] is not None
     assert rows["window (train.steps=3)"]["score"] is None
-    assert "window (train.steps=3) has no score, since its training differs" in (
+    assert "window (train.steps=3) has no score, because its recipe differs" in (
         cab_here("show", "--store", tmp_path).out
     )
 
@@ -252,6 +255,6 @@ def test_an_entry_of_another_training_is_not_scored_by_published_references(
 def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Path) -> None:
     said = cab_here("show", "gla", "--store", tmp_path)
     assert said.code == 2
-    assert "`cab leaderboard` shows the published ones" in " ".join(said.err.split())
+    assert "Published results are shown by `cab leaderboard`." in " ".join(said.err.split())
     said = cab_here("show", "performer", "--store", tmp_path)
     assert "leaderboard" not in said.err

@@ -48,7 +48,7 @@ def test_a_sweep_gives_what_a_run_gives_in_the_order_of_the_plan(
 
 def test_two_cells_run_at_once_and_each_is_told_of(swept: Said) -> None:
     lines = swept.err.splitlines()
-    assert "6 of 6 cells are to run: 2 at once, 1 threads each." in lines
+    assert "Running 6 of 6 cells: 2 at once, 1 thread each." in lines
     started = [n for n, line in enumerate(lines) if line.endswith("started")]
     ended = [n for n, line in enumerate(lines) if re.search(r"error \d.* in \d", line)]
     assert len(started) == len(ended) == 6
@@ -69,7 +69,7 @@ def test_what_is_done_is_not_run_again(swept: Said, folder: Path) -> None:
     again = cab_here(*more, "--threads", 2)
     states = Counter(one["state"] for one in again.document["cells"])
     assert states == {"already done": 6, "ran": 2}
-    assert "2 of 8 cells are to run" in again.err
+    assert "Running 2 of 8 cells" in again.err
     threads = Counter(r.environment.threads for r in RecordStore(folder / "store").load()[0])
     assert threads == {1: 6, 2: 2}
 
@@ -198,10 +198,13 @@ def test_a_cell_of_a_sweep_may_be_trained_by_several_processes_and_keep_its_weig
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--address", "here:1"), "--address is for --executor ray, not for local"),
-        (("--slurm", "a=b"), "--slurm is for --executor slurm, not for local"),
-        (("--executor", "ray", "--jobs", 3), "--jobs is for --executor slurm, not for ray"),
-        (("--executor", "slurm", "--slurm", "nope"), "--slurm takes KEY=VALUE, not 'nope'"),
+        (("--address", "here:1"), "--address needs --executor ray; this run uses local"),
+        (("--slurm", "a=b"), "--slurm needs --executor slurm; this run uses local"),
+        (("--executor", "ray", "--jobs", 3), "--jobs needs --executor slurm; this run uses ray"),
+        (
+            ("--executor", "slurm", "--slurm", "nope"),
+            "--slurm 'nope' is not of the form KEY=VALUE",
+        ),
         (("--processes", 2, "--cells-per-gpu", 2), "--cells-per-gpu must be 1"),
     ],
 )

@@ -88,7 +88,7 @@ def test_the_report_is_json_and_holds_every_finding(tmp_path):
 def test_holding_laws_exit_with_0_and_name_each_pattern():
     said = cab_here("check", "mean", "--law", "budget", "--pattern", "ns,cc", "--dtype", "float32")
     assert said.code == 0
-    assert "All hold: 2 verdicts" in said.out
+    assert "All laws hold: 2 verdicts" in said.out
 
 
 @pytest.mark.parametrize(

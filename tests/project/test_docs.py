@@ -57,14 +57,14 @@ def test_the_commands_of_a_page_run(page: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     if page.stem == "sweeps":
-        assert "Nothing to do: all 6 cells are done." in done.stderr
+        assert "Nothing to do: all 6 cells have finished." in done.stderr
     if page.stem == "variants":
-        assert "All hold: 17 verdicts" in done.stdout
+        assert "All laws hold: 17 verdicts" in done.stdout
         assert re.search(r"mqar +cs .* rotary-cosine ", done.stdout), done.stdout
     if page.stem == "plugins":
         assert re.search(r"^ *leaky-mean ", done.stdout, re.MULTILINE), done.stdout
         assert re.search(r"^ *first-token ", done.stdout, re.MULTILINE), done.stdout
-        assert "All hold: 10 verdicts" in done.stdout
+        assert "All laws hold: 10 verdicts" in done.stdout
         assert re.search(r"first-token +cs .* leaky-mean ", done.stdout), done.stdout
     if page.stem == "teams":
         assert "1 records in sqlite:///shared.db: 0 added, 0 replaced, 1 unchanged" in done.stdout

@@ -227,7 +227,7 @@ def test_run_keeps_weights_and_says_which_it_did_not(tmp_path):
     weights = tmp_path / "weights"
     said = cab_here(*arguments, "--checkpoints", weights)
     assert said.code == 0
-    assert "Done before, so without weights" in said.err
+    assert "No weights are saved for cells that finished before" in said.err
     assert not weights.exists()
     said = cab_here(*arguments, "--checkpoints", weights, "--force")
     assert said.code == 0, said.err

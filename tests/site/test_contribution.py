@@ -42,12 +42,15 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     new, check, one_task, whole_row, publish, verify, leaderboard, site = commands()
     assert follow(new).code == 0
     assert Path("my_attention.py").is_file()
-    assert "All hold" in follow(check).out
+    assert "All laws hold" in follow(check).out
     said = follow(one_task, "--tracking", "none", "--device", "cpu")
     assert said.code == 0, said.err
     # The store holds her cell alone: the published references stand in, and it is said.
     assert "softmax (published)" in said.out
-    assert "softmax and none of the published results, measured on" in said.out
+    assert (
+        "the store has no results of softmax and none, so published ones are used, measured on"
+        in said.out
+    )
     (shown,) = (
         row
         for row in follow(["cab", "show", "my-attention", "--json"]).document["rows"]

@@ -9,6 +9,7 @@ from cab.running.environment import usable_cores
 from cab.running.execution import Finished, Runner
 from cab.running.jobs import Device
 from cab.running.processes import Processes
+from cab.wording import counted
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class LocalExecutor:
     @property
     def said(self) -> str:
         """How they run, in words."""
-        on = f" on {len(self.gpus)} GPUs" if self.gpus else ""
-        return f"{self.workers} at once{on}, {self.threads} threads each"
+        on = f" on {counted(len(self.gpus), 'GPU')}" if self.gpus else ""
+        return f"{self.workers} at once{on}, {counted(self.threads, 'thread')} each"
 
     def run(self, cells: Sequence[Cell], runner: Runner) -> Generator[Finished, None, None]:
         """Run cells as the runner says; yield each once, as soon as it needs nothing more."""

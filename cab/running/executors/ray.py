@@ -22,6 +22,7 @@ from cab.running.cells import Cell
 from cab.running.execution import Finished, Runner
 from cab.running.jobs import Device, Ended, Job, Outcome, Progressed, check_source
 from cab.running.processes import Processes
+from cab.wording import counted
 
 RETRIES = 3
 """How often a task is tried again whose worker was lost: a cell may be what kills its node."""
@@ -57,7 +58,7 @@ class RayExecutor:
     @property
     def said(self) -> str:
         """How they run, in words."""
-        return f"as tasks of Ray, {self.threads} threads each"
+        return f"as tasks of Ray, {counted(self.threads, 'thread')} each"
 
     def run(self, cells: Sequence[Cell], runner: Runner) -> Generator[Finished, None, None]:
         """Run cells as the runner says; yield each once, as soon as it needs nothing more."""

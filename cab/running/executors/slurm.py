@@ -19,6 +19,7 @@ from cab.records.store import Record, RecordStore
 from cab.running.cells import Cell
 from cab.running.execution import RETRIED, Finished, Runner
 from cab.running.executors.local import LocalExecutor
+from cab.wording import counted
 
 WORKERS = 1
 LOOK_AGAIN = 2.0
@@ -51,7 +52,7 @@ class SlurmExecutor:
     @property
     def said(self) -> str:
         """How they run, in words."""
-        each = f"{self.workers or WORKERS} at once, {self.threads} threads each"
+        each = f"{self.workers or WORKERS} at once, {counted(self.threads, 'thread')} each"
         return f"in at most {self.jobs} jobs of {self.cluster}, {each}"
 
     def run(self, cells: Sequence[Cell], runner: Runner) -> Generator[Finished, None, None]:

@@ -184,7 +184,7 @@ def test_a_full_disk_loses_no_result_and_the_sweep_goes_on_when_there_is_room(
     assert "Traceback" not in said
     count = int((tmp_path / "one.count").read_text())
     assert 0 < count < 3
-    assert f"{3 - count} of 3 cells are to run" in (tmp_path / "two.err").read_text()
+    assert f"Running {3 - count} of 3 cells" in (tmp_path / "two.err").read_text()
     assert len(stored(tmp_path / "kept")) == 3
 
 
