@@ -1,8 +1,8 @@
-"""The contract a variant fulfils.
+"""The interface of a variant.
 
-A variant is a token mixer: it owns everything between residual stream in and residual stream out.
-Most subclass `MultiHeadAttention` and write `attend` alone; the harness then owns the query, key,
-value and output projections, the same for every entry.
+A variant is a token mixer: it maps the residual stream to the residual stream. Most variants
+subclass `MultiHeadAttention` and implement `attend` only; the query, key, value and output
+projections are then the same for every entry.
 
 Dimensions: B batch, N query length, M key length, H heads, E head width, D model width = H E.
 """
@@ -18,13 +18,13 @@ from cab.settings import parse_settings
 from cab.taxonomy import Pattern, VariantCard
 
 State = Any
-"""What a decoding variant carries from token to token: any nesting of tensors."""
+"""The state that a variant passes from token to token when it decodes: nested tensors."""
 
 
 class Geometry(TypedDict):
-    """How a slot constructs the variant that fills it.
+    """The arguments with which a network constructs a variant.
 
-    max_length is the longest sequence that the module will meet, as queries or as keys.
+    max_length is the longest sequence that the module will receive, as queries or as keys.
     grid is (height, width) where the tokens are a picture in raster order, else None.
     layer is the place of the slot, counted from 0 at the input, among the `layers` slots of its
     kind (encoder self attention, decoder self attention, cross attention, feature maps): an
@@ -53,9 +53,9 @@ class Attention(nn.Module):
     `cab.conformance.subject.GEOMETRIES`; any other ValueError in `__init__` does the same.
 
     Raises:
-        Unsupported: a pattern or grid that the card does not offer.
-        UnsupportedWidth: a head width that the variant does not take; it is a ValueError too.
-        ValueError: sizes that cannot be, such as heads that do not divide dim.
+        Unsupported: the card does not list the pattern, or a grid is missing.
+        UnsupportedWidth: the variant does not support the head width; also a ValueError.
+        ValueError: impossible sizes, such as a dim that is not divisible by heads.
     """
 
     card: ClassVar[VariantCard]
@@ -77,13 +77,13 @@ class Attention(nn.Module):
         if self.pattern not in self.card.patterns:
             offered = ", ".join(self.card.patterns)
             raise Unsupported(
-                f"{self.card.name} does not offer the pattern {self.pattern} "
-                f"({self.pattern.words}); its card offers {offered}."
+                f"{self.card.name} does not support pattern {self.pattern} "
+                f"({self.pattern.words}), only {offered}."
             )
         if self.card.needs_grid and self.grid is None:
-            raise Unsupported(f"{self.card.name} mixes pictures and needs a grid of tokens.")
+            raise Unsupported(f"{self.card.name} needs a picture: pass grid=(height, width).")
         if self.dim % self.heads:
-            raise ValueError(f"heads = {self.heads} do not divide dim = {self.dim}.")
+            raise ValueError(f"dim = {self.dim} is not divisible by heads = {self.heads}.")
         if not 0 <= self.layer < self.layers:
             raise ValueError(
                 f"layer = {self.layer} is not one of 0 to layers - 1 = {self.layers - 1}."
@@ -96,7 +96,7 @@ class Attention(nn.Module):
         *,
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Mix the stream x, or read the context into it.
+        """Mix the tokens of x, or read the context into them.
 
         Args:
             x: the query stream.
@@ -107,32 +107,32 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return what the last forward pass in training adds to the task's loss, if anything.
+        """Return the term that the last forward pass in training adds to the task's loss, if any.
 
-        Mechanisms that choose tokens or heads train their choice so; the weight is their own.
+        Mechanisms that choose tokens or heads can train the choice with it; they scale it.
         """
         return None
 
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters that take no weight decay, as `self.named_parameters()` does.
+        """Return the names, as in `self.named_parameters()`, of parameters without weight decay.
 
-        Such as the log decay rates of a state space. Each attention of a network is asked, those
-        inside another one too. A name that is no parameter is refused (`CabError`).
+        Examples are the log decay rates of a state space model. The method is called on every
+        attention of a network, also on nested ones. Unknown names raise a `CabError`.
         """
         return set()
 
     def after_step(self) -> None:
-        """Change what the optimiser does not learn; called after each of its steps in training.
+        """Update what the optimiser does not learn; called after each of its steps in training.
 
-        Such as the moving averages of k-means centroids. Called once per step, without gradients,
-        on every attention of a network, those inside another one too (do not call theirs), and on
-        every process of a cell that several train. What it changes must be equal on all of them:
-        each has seen its share of the batch alone, and has the same parameters.
+        An example is the moving average of k-means centroids. The method is called once per step,
+        without gradients, on every attention of a network, also on nested ones (do not call
+        theirs), and in every process that trains the cell. The update must be equal in all
+        processes: each has seen only its share of the batch, but all have the same parameters.
         """
 
     @property
     def decodes(self) -> bool:
-        """Whether this module can answer token by token (`initial_state` and `step`)."""
+        """Whether this module can decode token by token (`initial_state` and `step`)."""
         return self.pattern.causal and type(self).step is not Attention.step
 
     def initial_state(
@@ -143,17 +143,21 @@ class Attention(nn.Module):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> State:
         """Return the state before the first token; in CC it has read the whole context."""
-        raise Unsupported(f"{self.card.name} does not decode token by token.")
+        raise Unsupported(f"{self.card.name} cannot decode token by token.")
 
     def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
-        """Answer one token: what `forward` gives at this position, and the state after it."""
-        raise Unsupported(f"{self.card.name} does not decode token by token.")
+        """Return the output of `forward` at this position, and the state after it."""
+        raise Unsupported(f"{self.card.name} cannot decode token by token.")
 
 
 def build_attention(
     attention: type[Attention], options: dict[str, Any], **geometry: Unpack[Geometry]
 ) -> Attention:
-    """Construct a variant with `options` for its Config; unknown options raise with a hint."""
+    """Construct a variant with `options` for its Config.
+
+    Raises:
+        UnknownName: an option that the Config does not have; the message lists similar ones.
+    """
     config = parse_settings(attention.Config, options, f"variant {attention.card.name}")
     return attention(config, **geometry)
 
@@ -169,7 +173,7 @@ def undecayed(attention: Attention) -> list[nn.Parameter]:
     if unknown:
         raise CabError(
             f"{attention.card.name}: no_weight_decay() returns {', '.join(map(repr, unknown))}, "
-            f"and a set of names of its parameters is needed. They are {', '.join(own) or 'none'}."
+            f"but must return a set of parameter names. They are {', '.join(own) or 'none'}."
         )
     return [own[name] for name in sorted(named)]
 
@@ -204,14 +208,16 @@ def read_decoding_context(
     context: Float[Tensor, "B M D"] | None,
     key_padding_mask: Bool[Tensor, "B M"] | None,
 ) -> Float[Tensor, "B M D"] | None:
-    """Return what a decoder has read before its first token: the context in CC, None in CS.
+    """Return what a decoder reads before its first token: the context in CC, None in CS.
 
     Raises:
         Unsupported: the pattern is not causal.
         ValueError: CC without a context, or CS with one.
     """
     if not pattern.causal:
-        raise Unsupported(f"Pattern {pattern} ({pattern.words}) does not decode.")
+        raise Unsupported(
+            f"Pattern {pattern} ({pattern.words}) is not causal, so it cannot decode."
+        )
     _check_context(pattern, context)
     return None if context is None else zero_padding(context, key_padding_mask)
 
@@ -225,7 +231,7 @@ def _check_context(pattern: Pattern, context: Tensor | None) -> None:
 
 
 class MultiHeadAttention(Attention):
-    """The common case: the harness projects to heads and back, the variant writes `attend`."""
+    """Attention with shared projections to heads and back; subclasses implement `attend`."""
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
@@ -243,7 +249,7 @@ class MultiHeadAttention(Attention):
         *,
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
-        """Mix per head. q is not yet scaled. `self.pattern` says who may see whom."""
+        """Mix the values of each head. q is not scaled; `self.pattern` says what is causal."""
         raise NotImplementedError
 
     def forward(

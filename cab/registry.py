@@ -1,4 +1,4 @@
-"""What exists: variants and tasks, found by reading their files, loaded when they are needed.
+"""Registered variants and tasks: found by reading their files, imported when needed.
 
 A file registers one class with one decorator whose keywords are literals. The card is read from
 the source text, so that listing a hundred variants imports none of them (and not torch); the
@@ -92,7 +92,11 @@ class Registry(Generic[Card]):
         return [self.entries[name].card for name in self.names()]
 
     def entry(self, name: str) -> Entry[Card]:
-        """The entry of a name; an unknown one raises with the nearest names."""
+        """The entry of a name.
+
+        Raises:
+            UnknownName: there is none; the message lists similar names.
+        """
         if name not in self.entries:
             raise UnknownName(self.kind, name, self.entries)
         return self.entries[name]
@@ -113,8 +117,8 @@ class Registry(Generic[Card]):
             if isinstance(value, type) and value.__dict__.get("card") == entry.card:
                 return value
         raise CabError(
-            f"{entry.path} names {name!r} in @{self.decorator}, yet no class of the imported "
-            f"module carries that card. Decorate the class itself, at the top of the module."
+            f"{entry.path} registers {name!r} with @{self.decorator}, but the imported module has "
+            f"no class with that card. Decorate a class at the top level of the module."
         )
 
     def only(self, *names: str) -> "Registry[Card]":
@@ -150,8 +154,8 @@ class Registry(Generic[Card]):
             kinds = kinds_in(path)
             if not kinds:
                 raise CabError(
-                    f"{path} registers nothing; one @register_variant(...) or @register_task(...) "
-                    f"on one class is needed."
+                    f"{path} registers nothing. Decorate one class with @register_variant(...) or "
+                    f"@register_task(...)."
                 )
             if self.kind in kinds:
                 self._add(path.resolve(), _module_of(path.resolve()))
@@ -165,14 +169,16 @@ class Registry(Generic[Card]):
                     raise CabError(f"there is no module {point.module}")
                 self._add(Path(spec.origin), point.module)
             except Exception as error:  # another package's import may raise anything
-                sentence = f"Entry point {point.name} of {group} is left out: {point.module}: "
+                sentence = f"Entry point {point.name} of {group} is skipped: {point.module}: "
                 self.problems.append(f"{sentence}{error}")
 
     def _add(self, path: Path, module: str) -> None:
         card = self.card_class.from_keywords(**read_keywords(path, self.decorator))
         entry = Entry(card, path, module)
         if isinstance(card, VariantCard) and card.role != "entry" and not entry.built_in:
-            raise CabError(f"{path}: role {card.role!r} is CAB's own; other files use 'entry'.")
+            raise CabError(
+                f"{path}: role {card.role!r} is reserved for built-in variants. Use 'entry'."
+            )
         present = self.entries.get(card.name)
         if present is not None and present.path != path:
             raise CabError(
@@ -212,7 +218,9 @@ def _import(name: str, path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:  # the user's own code may raise anything
         sys.modules.pop(name, None)
         line = _line_in(path, error)
-        raise CabError(f"{path}{line} does not import: {type(error).__name__}: {error}") from error
+        raise CabError(
+            f"{path}{line} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _line_in(path: Path, error: BaseException) -> str:

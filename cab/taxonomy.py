@@ -239,17 +239,19 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
     calls = list(_decorator_calls(_parse(path), decorator))
     if len(calls) != 1:
         count = "nothing" if not calls else f"{len(calls)} classes"
-        raise CabError(f"{path} registers {count}; one @{decorator}(...) on one class is needed.")
+        raise CabError(f"{path} registers {count}. Decorate one class with @{decorator}(...).")
     keywords: dict[str, Any] = {}
     for keyword in calls[0].keywords:
         if keyword.arg is None:
-            raise CabError(f"{path}, line {keyword.lineno}: ** is not read in @{decorator}.")
+            raise CabError(
+                f"{path}, line {keyword.lineno}: @{decorator} takes no **; write out its keywords."
+            )
         try:
             keywords[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
             raise CabError(
                 f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator} must be a literal, "
-                f"since the card is read without running the file."
+                f"because the card is read without running the file."
             ) from None
     _check_keywords(path, decorator, keywords)
     return keywords

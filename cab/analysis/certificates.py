@@ -97,7 +97,7 @@ def control_cells(
 def certify(
     task: TaskCard, profile: str, reference: str, records: Iterable[Record]
 ) -> CertificateFile:
-    """Draw up the certificate from the records of `control_cells`.
+    """Compute the certificate from the records of `control_cells`.
 
     Raises:
         CabError: a cell has no result, so there is nothing to compare.
@@ -108,7 +108,7 @@ def certify(
         if record.status != "ok":
             raise CabError(
                 f"{entry_label(record)} on {task.name}, seed {record.seed}, ended as "
-                f"{record.status}: {record.message} Without it there is no certificate."
+                f"{record.status}: {record.message} No certificate is written without it."
             )
         value = record.metrics.test[task.metric].value
         by_entry.setdefault(entry_label(record), {})[record.seed] = value

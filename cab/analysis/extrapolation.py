@@ -32,12 +32,14 @@ def extrapolate(
     """Test a trained cell at other lengths, shortest first, with the loss along the sequence.
 
     Raises:
-        CabError: the task has one length alone.
+        CabError: the task has only one length.
     """
     task, model, profile = trained.task, trained.model, trained.cell.profile
     others = {**task.at_lengths(factors), 1.0: task}
     if len(others) == 1:
-        raise CabError(f"{trained.cell.task.name} has one length alone and cannot be stretched.")
+        raise CabError(
+            f"{trained.cell.task.name} has only one length. Choose a task with several lengths."
+        )
     accelerator = Accelerator(cpu=device == "cpu")
     model.to(accelerator.device)
     test, began = task.examples("test"), time.perf_counter()

@@ -30,4 +30,4 @@ def figure(
             path.parent.mkdir(parents=True, exist_ok=True)
             drawing.savefig(path, format="svg", metadata={"Date": None})
         except OSError as error:
-            raise CabError(f"The drawing {path} cannot be written: {error}.") from None
+            raise CabError(f"The figure {path} cannot be written: {error}.") from None

@@ -58,8 +58,8 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
 
     maps = mixings(model, card.pattern, run)
     left_out = [
-        f"{one.layer} ({one.variant}) has no weights that multiply values; norms of its Jacobian "
-        f"stand in, of one example and as one head."
+        f"{one.layer} ({one.variant}) has no attention weights; the norms of its Jacobian for one "
+        f"example are used instead, as one head."
         for one in maps
         if one.kind == "Jacobian"
     ]
@@ -83,18 +83,23 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
         if (last := whole.shape[-1] - 1) < LONGEST_FLOW:
             (flow,) = probes.flow([one.map[:1] for one in maps], last).tolist()
         else:
-            left_out.append(f"flow is computed of up to {LONGEST_FLOW} tokens.")
+            left_out.append(f"flow is skipped: the sequence has more than {LONGEST_FLOW} tokens.")
     else:
         left_out.append(
-            "distance, low_pass, rollout and flow are of self attention over one sequence."
+            "distance, low_pass, rollout and flow are skipped: they need self-attention over one "
+            "sequence."
         )
     if (found := _retrieval(batch, maps)) is not None:
         heads["retrieval"] = found
     else:
-        left_out.append("retrieval needs a task whose labels are tokens of its input.")
+        left_out.append(
+            "retrieval is skipped: it needs a task whose labels are tokens of its input."
+        )
     importance = _importance(trained)
     if not importance:
-        left_out.append("importance needs heads that are joined by the harness's own projection.")
+        left_out.append(
+            "importance is skipped: it needs the output projection of MultiHeadAttention."
+        )
     return Probed(
         tuple(maps),
         len(next(iter(batch.values()))),

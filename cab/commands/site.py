@@ -22,7 +22,10 @@ DEFAULT_OUT = Path("site/public")
 
 @app.command("build", cls=Command)
 def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = None) -> None:
-    """Write all pages from the published results; equal results give identical files."""
+    """Write all pages from the published results.
+
+    Equal results give identical files.
+    """
     from cab.site.build import build_site
 
     pages = build_site(results, out, tuple(include or ()))

@@ -1,4 +1,4 @@
-"""Budget: a mechanism may not win by being larger than what it is compared with."""
+"""Budget: a mechanism must not score better only because it is larger than softmax."""
 
 from cab.conformance.law import Finding, Law, Measured, Said
 from cab.conformance.subject import LAYERS, Subject

@@ -1,7 +1,7 @@
 """Causality: output t never depends on x[> t], in values and in gradients.
 
-Broken by public code more often than any other law: performers with causal=True that show the
-future, masks built with the wrong operator, chunks whose tail leaks.
+Published code breaks this law more often than any other: implementations with causal=True that
+read the future, masks built with the wrong operator, chunks that leak at their end.
 """
 
 import torch
@@ -11,13 +11,13 @@ from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import Shape, Subject, name_of
 
 LIMITS = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 0.016, torch.float16: 2e-3}
-"""Room for rounding, relative to the largest output; none for a leak."""
+"""Tolerance for rounding errors, relative to the largest output."""
 ROWS_AT_ONCE = 24_000
 """Tokens per batch of cuts, to bound memory."""
 
 
 def run(subject: Subject) -> Said:
-    """Change the future at every cut, leave it away, take the Jacobian's upper triangle."""
+    """Change the future at every cut, remove it, and take the Jacobian's upper triangle."""
     for dtype in subject.dtypes:
         shapes = subject.shapes() if dtype == torch.float64 else subject.typical()
         for shape in shapes:
@@ -72,7 +72,7 @@ def _values(
     if worst > limit:
         cut, t = where
         yield Finding(
-            f"Changing x after position {cut} of {shape} moved output {t} "
+            f"Changing x after position {cut} of {shape} changes output {t} "
             f"({name_of(dtype)}, relative to the largest output)",
             worst,
             limit,
@@ -81,7 +81,7 @@ def _values(
 
 @torch.no_grad()
 def _prefixes(subject: Subject) -> Said:
-    """A prefix alone answers as it does before what follows: not even its length may matter."""
+    """The outputs of a prefix do not depend on later tokens, not even on their number."""
     *shorter, shape = subject.shapes()
     module, limit = subject.build(shape), LIMITS[torch.float64]
     x = subject.draw(2, shape.length, subject.dim, seed="stream")
@@ -92,7 +92,8 @@ def _prefixes(subject: Subject) -> Said:
         moved = largest(alone - whole[:, :cut]) / scale_of(whole)
         if moved > limit:
             yield Finding(
-                f"The first {cut} tokens answer otherwise alone than in {shape} (relative)",
+                f"The first {cut} outputs change when tokens are appended up to {shape} (float64, "
+                f"relative to the largest output)",
                 moved,
                 limit,
             )
@@ -123,8 +124,8 @@ def _gradients(
         worst = int(size.masked_fill(~future, 0.0).nan_to_num(nan=torch.inf).argmax())
         row, s = divmod(worst, length)
         yield Finding(
-            f"The gradient of output {int(asked[row])} reaches x at the later position {s} of "
-            f"{shape} (in {mode}, {name_of(dtype)}, relative to the largest gradient)",
+            f"Output {int(asked[row])} has a gradient for x at the later position {s} of {shape} "
+            f"(in {mode}, {name_of(dtype)}, relative to the largest gradient)",
             moved,
             LIMITS[dtype],
         )
@@ -132,7 +133,7 @@ def _gradients(
 
 LAW = Law(
     "causality",
-    "in CS and CC no output moves when later positions of x change, at any cut",
+    "in CS and CC no output depends on later positions of x",
     run,
     asks=lambda subject: subject.pattern.causal,
 )

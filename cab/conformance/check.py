@@ -1,4 +1,4 @@
-"""Hold a variant against the laws and say what came of it."""
+"""Check a variant against the laws and return the verdicts."""
 
 import dataclasses
 import time
@@ -68,7 +68,7 @@ def subjects(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one law says of a variant in one pattern."""
+    """The result of one law for a variant in one pattern."""
 
     law: str
     pattern: str
@@ -96,7 +96,7 @@ def check(
     laws: Sequence[Law] = LAWS,
     report: Callable[[Subject, Law], None] = lambda subject, law: None,
 ) -> list[Verdict]:
-    """Hold each subject against each law that concerns it."""
+    """Check each subject against each law that applies to it."""
     verdicts = []
     for subject in subjects:
         for law in laws:
@@ -108,10 +108,10 @@ def check(
 
 
 def hold(subject: Subject, law: Law) -> Verdict | None:
-    """Hold one subject against one law; None if the law does not concern it.
+    """Check one subject against one law; return None if the law does not apply to it.
 
-    Whatever the variant raises is a finding: it broke where it was promised to work. A variant
-    that answers differently by its layer is held in the first, the middle and the last one.
+    An exception of the variant is a finding. A variant whose outputs depend on its layer is
+    checked in the first, the middle and the last layer.
     """
     started = time.perf_counter()
     findings: list[Finding] = []
@@ -139,7 +139,7 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
 
 
 def _in_layer(subject: Subject, finding: Finding) -> Finding:
-    """Name the layer of a finding where it is not the middle one, which all are held in."""
+    """Name the layer of a finding if it is not the middle one, where all variants are checked."""
     if subject.layer == LAYER:
         return finding
     message = f"As layer {subject.layer} of {LAYERS}: {finding.message}"

@@ -8,7 +8,7 @@ from cab.conformance.law import Finding, Law, Measured, Said, largest, relative_
 from cab.conformance.subject import Subject
 
 NEAR = 0.1
-"""What bfloat16 products may do to an answer, as a relative error in norm."""
+"""Allowed error of bfloat16 products, as a relative error in norm."""
 
 
 def run(subject: Subject) -> Said:
@@ -26,12 +26,16 @@ def run(subject: Subject) -> Said:
     moved = relative_error(out.float(), expected)
     yield Measured("error under autocast", f"{moved:.1e}")
     if not out.isfinite().all() or (moved > NEAR and subject.card.sees != "chosen"):
-        yield Finding("Under autocast to bfloat16 the output is far from float32", moved, NEAR)
+        yield Finding(
+            "The output under autocast to bfloat16 differs from float32 (relative error)",
+            moved,
+            NEAR,
+        )
 
     again = checkpoint(module, x, context, use_reentrant=False)
     if not again.equal(expected):
         yield Finding(
-            "Under activation checkpointing the output differs", largest(again - expected)
+            "The output changes under activation checkpointing", largest(again - expected)
         )
     if expected.requires_grad:
         plain, recomputed = (
@@ -40,13 +44,13 @@ def run(subject: Subject) -> Said:
         )
         moved = largest(plain - recomputed) / scale_of(plain)
         if moved > 1e-5:
-            yield Finding("Under activation checkpointing the gradient differs", moved, 1e-5)
+            yield Finding("The gradient changes under activation checkpointing", moved, 1e-5)
     yield Measured("torch.compile", _compiles(module, x.detach(), context))
     _step(subject.build(shape, dtype=torch.float32).train(), x.detach(), context)
 
 
 def _step(module: Attention, x: torch.Tensor, context: torch.Tensor | None) -> None:
-    """Do what training does around a step of the optimiser; what it raises is a finding."""
+    """Call the hooks of a training step; an exception is a finding."""
     undecayed(module)
     module(x, context)
     with torch.no_grad():
@@ -65,6 +69,6 @@ def _compiles(module: Attention, x: torch.Tensor, context: torch.Tensor | None) 
 
 LAW = Law(
     "composition",
-    "the same answer under autocast and activation checkpointing, and what training calls works",
+    "equal outputs under autocast and activation checkpointing; the training hooks work",
     run,
 )

@@ -34,35 +34,35 @@ def run(subject: Subject) -> Said:
     for what in ("time", "memory"):
         formula = getattr(subject.card, what)
         if not formula:
-            yield Finding(f"The card claims nothing of its {what} ({what}=...)")
+            yield Finding(f"The card gives no formula for {what}; add {what}=... to it")
             continue
         if what == "time":
             values = [one.operations for one in unfolded]
         else:
             values = [_count(subject, shape).peak_bytes for shape in shapes]
         growth = _growth(subject, shapes, formula, values)
-        yield Measured(f"{what} exponent", f"{growth.slope:.2f} (claimed {formula})")
+        yield Measured(f"{what} exponent", f"{growth.slope:.2f} (card: {formula})")
         if not growth.agrees:
             yield Finding(
                 f"Counted {what} grows as N^{growth.slope:.2f} from {growth.lengths[0]} to "
-                f"{growth.lengths[1]} tokens ({growth.values[0]:,} to {growth.values[1]:,}); the "
-                f"card's {formula} grows as N^{growth.claimed:.2f}"
+                f"{growth.lengths[1]} tokens ({growth.values[0]:,} to {growth.values[1]:,}), but "
+                f"the card's formula {formula} grows as N^{growth.claimed:.2f}"
             )
     yield from _otherwise(subject, shapes[0], unfolded[0])
 
 
 def _otherwise(subject: Subject, shape: Shape, plain: Counted) -> Said:
-    """Training, and a mask, may not be another mechanism with another cost."""
+    """Training or a padding mask must not switch to a mechanism with another cost."""
     masked = _count(subject, shape, unfold=True, masked=True)
     training = _count(subject, shape, unfold=True, training=True)
     for said, one in (("With a padding mask", masked), ("In training", training)):
         if one.operations > OTHERWISE * plain.operations:
             yield Finding(
-                f"{said} {one.operations:,} operations are counted at {shape.length} tokens, "
-                f"without {plain.operations:,}"
+                f"{said} a forward and backward pass needs {one.operations:,} operations at "
+                f"{shape.length} tokens, otherwise {plain.operations:,}"
             )
     if not plain.finite:
-        yield Finding(f"At {shape}, in float32, outputs are not finite")
+        yield Finding(f"Outputs are not finite at {shape} (float32)")
 
 
 @dataclass(frozen=True)
@@ -128,4 +128,4 @@ def _claim(subject: Subject, formula: str, length: int) -> float:
     return float(evaluate(formula, names))
 
 
-LAW = Law("cost", "counted operations and bytes grow with the length as the card claims", run)
+LAW = Law("cost", "counted operations and bytes grow with the length as the card says", run)

@@ -1,4 +1,4 @@
-"""What a law says of a variant that raised: where, with what sizes, and if wider heads help."""
+"""The finding for a variant that raised: where, with what sizes, and if wider heads help."""
 
 import dataclasses
 import inspect
@@ -22,10 +22,10 @@ WORDS = 300
 
 
 def explain_crash(error: Exception, subject: Subject, law: Law) -> str:
-    """Say what a variant raised under a law, where, and with what sizes.
+    """Describe an exception that a variant raised under a law: where, and with what sizes.
 
     If the heads were narrow, the law is run once more with heads of width 16. Most mechanisms that
-    fail on odd or narrow heads work there, and only have to refuse the widths they do not take.
+    fail with odd or narrow heads work with them and only need to reject the other widths.
     """
     if type(error) is CabError:  # CAB's own sentence on what the variant offers it
         return str(error).rstrip(".")
@@ -39,7 +39,7 @@ def explain_crash(error: Exception, subject: Subject, law: Law) -> str:
     if other is None:
         return (
             f"{said}. It fails with {sizes} and works with {wider}: raise UnsupportedWidth (from "
-            f"cab.errors) in __init__ for the head widths that it does not take"
+            f"cab.errors) in __init__ for unsupported head widths"
         )
     if _line(other, subject) == _line(error, subject):
         return f"{said}, with {sizes}, and with {wider}"

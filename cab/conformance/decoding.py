@@ -1,4 +1,4 @@
-"""Decoding: stepping equals the parallel form at every position; the state is as stated."""
+"""Decoding: `step` equals `forward` at every position; the state has the stated size."""
 
 import torch
 from torch import Tensor
@@ -21,9 +21,9 @@ def run(subject: Subject) -> Said:
     decodes = subject.build(Shape(4)).decodes
     if decodes != bool(subject.card.state):
         yield Finding(
-            "The card gives the size of a decode state and the variant does not decode"
+            "The card gives the size of a decode state (state=...), but the variant has no step"
             if subject.card.state
-            else "The variant decodes and its card gives no formula (state=...) for the state"
+            else "The variant has a step, but its card does not give its size (state=...)"
         )
     if not decodes:
         return
@@ -67,10 +67,10 @@ def _equal(subject: Subject, shape: Shape, dtype: torch.dtype) -> Said:
         moved = largest(difference) / scale_of(expected)
         if moved > LIMITS[dtype]:
             first = int((~(difference <= LIMITS[dtype] * scale_of(expected))).nonzero()[0])
-            padded = "" if mask is None else " beside a padded context"
+            padded = "" if mask is None else " with a padded context"
             yield Finding(
-                f"Stepping differs from the whole sequence from position {first} of {shape} on"
-                f"{padded} ({name_of(dtype)}, relative)",
+                f"Decoding by step differs from forward from position {first} of {shape} "
+                f"on{padded} ({name_of(dtype)}, relative)",
                 moved,
                 LIMITS[dtype],
             )
@@ -95,16 +95,16 @@ def _size(subject: Subject, shape: Shape) -> Said:
         "d": subject.dim,
     }
     stated = float(evaluate(subject.card.state, names))
-    yield Measured("state", f"{bytes_:,} bytes a row at {shape} in float64")
+    yield Measured("state", f"{bytes_:,} bytes per row at {shape} in float64")
     if abs(counted - stated) > 1e-6 * max(1.0, stated):
         yield Finding(
-            f"After {shape} the state holds {counted:g} elements per head, and the card's "
-            f"{subject.card.state} is {stated:g}"
+            f"After {shape} the decode state has {counted:g} elements per head, but the card's "
+            f"formula {subject.card.state} gives {stated:g}"
         )
 
 
 def _pure(subject: Subject) -> Said:
-    """A step must leave the state that it was given, so that a beam may share it."""
+    """`step` must not modify its state, so that the beams of a search can share it."""
     module = subject.build(Shape(5))
     x, context = subject.draw(4, 5, subject.dim, seed="stream"), subject.context(4)
     _, state = decode(module, x[:, :3], context)
@@ -117,11 +117,11 @@ def _pure(subject: Subject) -> Said:
         if isinstance(a, Tensor)
     )
     if changed or not first.equal(second):
-        yield Finding("A step changes the state that it was given")
+        yield Finding("step modifies the state that it is given; it must return a new one")
 
 
 def _elsewhere(subject: Subject) -> Said:
-    """The state is all there is: others may decode between, another module go on with it."""
+    """The state is complete: another module with equal weights can continue from it."""
     first, second = (subject.build(Shape(12)) for _ in range(2))
     streams = [subject.draw(1, 12, subject.dim, seed=("stream", i)) for i in range(2)]
     context = subject.context(1)
@@ -135,22 +135,22 @@ def _elsewhere(subject: Subject) -> Said:
     moved = largest(torch.cat(outputs, dim=1) - expected) / scale_of(expected)
     if moved > LIMITS[torch.float64]:
         yield Finding(
-            "A state that another module of equal weights goes on with, after another decoding, "
-            "gives other answers: something is kept outside the state",
+            "Continuing from a state in another module with equal weights gives different "
+            "outputs: the module keeps something outside the state",
             moved,
             LIMITS[torch.float64],
         )
     strange = {type(leaf).__name__ for leaf in tree_leaves(state)} - {*PLAIN}
     if strange:
         yield Finding(
-            f"The state holds {', '.join(sorted(strange))}: only tensors, in tuples, lists and "
-            f"dictionaries, can be counted and shared"
+            f"The decode state contains {', '.join(sorted(strange))}; use only tensors, in "
+            f"tuples, lists and dictionaries"
         )
 
 
 LAW = Law(
     "decoding",
-    "stepping equals the parallel form at every position; the state is as large as the card says",
+    "step equals forward at every position; the state is as large as the card says",
     run,
     asks=lambda s: s.pattern.causal and (bool(s.card.state) or s.build(s.shapes()[0]).decodes),
 )

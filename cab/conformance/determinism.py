@@ -1,4 +1,4 @@
-"""Determinism and state: equal inputs give equal outputs, and a state dict carries everything."""
+"""Determinism: equal inputs give equal outputs, and the state dict is complete."""
 
 import ast
 import inspect
@@ -13,13 +13,13 @@ from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import Shape, Subject, name_of, right_padding
 
 SAME = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""What may lie between training and evaluation, relative."""
+"""Tolerance between training and evaluation, relative."""
 
 
 IMPORTED = {"ctypes", "gc", "importlib", "inspect", "sys", "traceback"}
 CALLED = {"__import__", "eval", "exec", "globals"}
 LOOKED_AT = {"_getframe", "currentframe", "f_back", "f_locals"}
-"""With these a mechanism could see who asks it."""
+"""With these a mechanism could detect its caller."""
 
 
 def run(subject: Subject) -> Said:
@@ -33,9 +33,10 @@ def run(subject: Subject) -> Said:
 
 
 def _looks_about(subject: Subject) -> Said:
-    """A mechanism answers by its input: who asks, a law or a training, is none.
+    """Outputs depend on the inputs only, not on who calls: a law or a training run.
 
-    No test can see what hides from tests, so the source is read. It is a tripwire, not a proof.
+    A test cannot detect code that behaves differently under test, so the source is searched for
+    suspicious names. This catches accidents and simple cheating, not every case.
     """
     file = inspect.getsourcefile(subject.attention)
     if file is None:
@@ -44,8 +45,8 @@ def _looks_about(subject: Subject) -> Said:
         line = getattr(node, "lineno", 0)
         for name in _means(node):
             yield Finding(
-                f"Line {line} of {Path(file).name} uses {name}, with which a mechanism could see "
-                f"who calls it: its answer may depend on its input alone"
+                f"Line {line} of {Path(file).name} uses {name}, which can reveal the caller: "
+                f"outputs may depend on the inputs only"
             )
             return
 
@@ -71,9 +72,9 @@ def _unregistered(subject: Subject) -> Said:
         for attribute, value in vars(part).items():
             if any(id(one) not in known for one in _within(value)):
                 yield Finding(
-                    f"{'.'.join(filter(None, (name, attribute)))} holds a tensor or a module that "
-                    f"PyTorch does not know of, so that it is not moved, saved or counted: make "
-                    f"it a buffer or a parameter, or put it into a ModuleList or ParameterList"
+                    f"{'.'.join(filter(None, (name, attribute)))} holds a tensor or module that "
+                    f"PyTorch does not track, so it is not moved, saved or counted: make it a "
+                    f"buffer or parameter, or use a ModuleList or ParameterList"
                 )
                 return
 
@@ -107,17 +108,20 @@ def _evaluation(subject: Subject) -> Said:
     first = answer(1)
     if not first.equal(again := answer(1)):
         yield Finding(
-            "The same input gives another output the second time", largest(again - first)
+            "A second call with the same input gives another output", largest(again - first)
         )
     elif not first.equal(again := answer(2)):
         yield Finding(
-            "The output in evaluation moves with the global random state", largest(again - first)
+            "The output in evaluation depends on PyTorch's global random state",
+            largest(again - first),
         )
     module(subject.draw(3, shape.length, subject.dim, seed="another"), context)
     if not first.equal(again := answer(1)):
-        yield Finding("What was computed in between moves the output", largest(again - first))
+        yield Finding(
+            "A call with another input changes the output of later calls", largest(again - first)
+        )
     if not all(map(torch.equal, (x, context)[: len(kept)], kept)):  # type: ignore[arg-type]
-        yield Finding("forward writes into its inputs")
+        yield Finding("forward modifies its inputs in place")
 
     yield from _round_trip(subject, first, x, context)
 
@@ -150,7 +154,10 @@ def _training(subject: Subject, dtype: torch.dtype) -> Said:
 
     expected = answer()
     module.train()
-    for said in ("Training and evaluation differ", "A batch in training moves the next one"):
+    for said in (
+        "Outputs in training and evaluation differ",
+        "A training batch changes the outputs of the next one",
+    ):
         for place, (one, other) in enumerate(zip(expected, answer(), strict=True)):
             moved = largest(other - one) / max(scale_of(one), 1e-6)
             if moved > SAME[dtype]:
@@ -164,7 +171,7 @@ def _training(subject: Subject, dtype: torch.dtype) -> Said:
         answer(1)
         module.load_state_dict(saved)
     if drawn:
-        yield Finding("forward draws from PyTorch's global generator, or seeds it")
+        yield Finding("forward uses or seeds PyTorch's global random generator")
 
 
 def _round_trip(subject: Subject, first: Tensor, x: Tensor, context: Tensor | None) -> Said:
@@ -179,14 +186,14 @@ def _round_trip(subject: Subject, first: Tensor, x: Tensor, context: Tensor | No
     out = restored(x, context)
     if not first.equal(out):
         yield Finding(
-            "A module restored from the state dict answers differently: something drawn at "
-            "construction is no parameter and no buffer",
+            "A module restored from its state dict gives different outputs: something drawn at "
+            "construction is neither a parameter nor a buffer",
             largest(out - first),
         )
 
 
 LAW = Law(
     "determinism",
-    "evaluation repeats itself, a state dict carries everything, training differs by dropout only",
+    "evaluation is repeatable, the state dict is complete, training differs by dropout only",
     run,
 )

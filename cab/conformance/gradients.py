@@ -1,4 +1,4 @@
-"""Gradients: the derivative that autograd gives is the derivative, and every parameter has one."""
+"""Gradients: autograd's derivative is correct, and every parameter receives one."""
 
 from typing import Any
 
@@ -96,14 +96,15 @@ def _along(subject: Subject) -> Said:
         stated = float(sum(parts))
         if abs(measured - stated) <= 1e-3 * max(size, 1e-9):
             return
-        problem = f"{stated:.6g}, measured {measured:.6g}"
+        problem = f"{stated:.6g} instead of {measured:.6g}"
     yield Finding(
-        f"In training the derivative along a random direction is stated as {problem} ({shape})"
+        f"In training, autograd's derivative along a random direction differs from a central "
+        f"difference at {shape}: {problem}"
     )
 
 
 def _trained(subject: Subject, shape: Shape) -> Said:
-    """A parameter without a gradient in every draw is dead: it is counted and never learns.
+    """A parameter that never receives a gradient is dead: it is counted but does not learn.
 
     So is a part of a projection: an input of it that is never read, or an output of it that
     nothing uses, such as half of a head.
@@ -132,7 +133,7 @@ def _trained(subject: Subject, shape: Shape) -> Said:
                 if asleep := int((~slope.any(dim=along)).sum()):
                     dead.append(f"{asleep} of the {slope.shape[1 - along]} {part} of {name}")
     if dead:
-        yield Finding(f"No gradient ever reaches {', '.join(dead)}")
+        yield Finding(f"No gradient reaches {', '.join(dead)}")
 
 
 def _finite(subject: Subject, shape: Shape, dtype: torch.dtype, scale: float) -> Said:
@@ -142,7 +143,7 @@ def _finite(subject: Subject, shape: Shape, dtype: torch.dtype, scale: float) ->
     context = subject.context(2)
     context = None if context is None else (scale * context).to(dtype)
     out = module(x, context)
-    said = f"inputs times {scale:g}, {shape}, {name_of(dtype)}"
+    said = f"inputs scaled by {scale:g}, {shape}, {name_of(dtype)}"
     if not out.isfinite().all():
         yield Finding(f"Outputs are not finite ({said})")
         return

@@ -1,7 +1,7 @@
-"""Liveness: outputs read exactly the tokens that the card says they read.
+"""Liveness: outputs depend on exactly the tokens that the card says they read.
 
-A module that returns its input, or a constant, passes every law that only says what must not
-move. Public test suites have let the identity through.
+A module that returns its input or a constant passes every law that only forbids dependence.
+Published test suites have accepted such modules.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from cab.attention import Attention
 from cab.conformance.law import Finding, Law, Measured, Said, scale_of
 from cab.conformance.subject import CONTEXT, Shape, Subject
 from cab.formula import evaluate
+from cab.wording import counted
 
 DRAWS = 4
 """Draws of input and parameters whose reach is joined: a product of features may be 0 once."""
@@ -44,9 +45,9 @@ def run(subject: Subject) -> Said:
 
 @torch.no_grad()
 def _edge(subject: Subject) -> Said:
-    """Far away influence may fade; where it ends at once, or reaches too far, the card is wrong.
+    """Check the reach in a long sequence, where a window shows that a short one hides.
 
-    Such is a window that a short sequence does not show.
+    Influence may fade with distance; if it ends abruptly or reaches too far, the card is wrong.
     """
     shape = subject.far[0]
     n, cross = shape.length, subject.pattern.cross
@@ -67,13 +68,13 @@ def _edge(subject: Subject) -> Said:
     silent = silent.unfold(0, RUN, 1)[:n].all(dim=2) & (torch.arange(n)[:, None] <= n - RUN)
     before = torch.cat((torch.zeros(1, len(at)), moved[:-1]))
     for wrong, said in (
-        (~expected & (moved > MOVES), "and the card says that it does not read it"),
-        (silent & (before > SHARP), "and the output before it does"),
+        (~expected & (moved > MOVES), "but the card says that it does not read it"),
+        (silent & (before > SHARP), "but the output before it does"),
     ):
         if wrong.any():
             t, s = (int(i) for i in wrong.nonzero()[0])
-            verb = "moves" if moved[t, s] > MOVES else "never moves"
-            yield Finding(f"At {shape}, output {t} {verb} with position {int(at[s])}, {said}")
+            verb = "depends" if moved[t, s] > MOVES else "does not depend"
+            yield Finding(f"At {shape}, output {t} {verb} on position {int(at[s])}, {said}")
 
 
 def declared(
@@ -158,17 +159,18 @@ def _moves(
 
 
 def _compare(subject: Subject, shape: Shape, seen: Tensor, expected: Tensor) -> Said:
-    named = "the context's position" if subject.pattern.cross else "position"
+    named = "context position" if subject.pattern.cross else "position"
     for wrong, said in (
-        (expected & ~seen, "never moves with"),
-        (seen & ~expected, "moves with"),
+        (expected & ~seen, "does not depend on"),
+        (seen & ~expected, "depends on"),
     ):
         if wrong.any():
             t, s = (int(i) for i in wrong.nonzero()[0])
-            claim = "reads it" if said.startswith("never") else "does not read it"
+            claim = "reads it" if said.startswith("does") else "does not read it"
             yield Finding(
-                f"At {shape}, output {t} {said} {named} {s}, and the card (sees: "
-                f"{subject.card.sees}) says that it {claim}; {int(wrong.sum())} such pairs"
+                f"At {shape}, output {t} {said} {named} {s}, but the card "
+                f"(sees={subject.card.sees!r}) says that it {claim} "
+                f"({counted(int(wrong.sum()), 'such pair')})"
             )
 
 
@@ -177,15 +179,15 @@ def _alive(subject: Subject, shape: Shape, seen: Tensor, asked: Tensor) -> Said:
         return
     if subject.pattern.cross:
         if not seen.any():
-            yield Finding(f"At {shape}, no output moves with any token of the context")
+            yield Finding(f"At {shape}, no output depends on any token of the context")
         if not asked.any():
-            yield Finding(f"At {shape}, no output moves with its own query")
+            yield Finding(f"At {shape}, no output depends on its own query")
         return
     t, s = torch.arange(seen.shape[0])[:, None], torch.arange(seen.shape[1])
     if shape.length > 1 and not (seen & (s < t)).any():
-        yield Finding(f"At {shape}, no output moves with an earlier token")
+        yield Finding(f"At {shape}, no output depends on an earlier token")
     if shape.length > 1 and not subject.pattern.causal and not (seen & (s > t)).any():
-        yield Finding(f"At {shape}, no output moves with a later token")
+        yield Finding(f"At {shape}, no output depends on a later token")
 
 
-LAW = Law("liveness", "outputs move with exactly the tokens that the card says they read", run)
+LAW = Law("liveness", "outputs depend on exactly the tokens that the card says they read", run)

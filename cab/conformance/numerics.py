@@ -1,4 +1,4 @@
-"""Numerics: exact variants are exact, approximations come nearer as their budget grows."""
+"""Numerics: exact variants are exact, and approximations improve as their budget grows."""
 
 import torch
 from torch import Tensor
@@ -50,8 +50,8 @@ def _exact(subject: Subject, shape: Shape) -> Said:
         limit = TIMES * errors[1] + 8 * torch.finfo(dtype).eps
         if errors[0] > limit:
             yield Finding(
-                f"At {shape}, {name_of(dtype)}, the error against {reference.card.name} in "
-                f"float64, relative to the largest output",
+                f"At {shape} in {name_of(dtype)}, the error against {reference.card.name} in "
+                f"float64 is too large (relative to the largest output)",
                 errors[0],
                 limit,
             )
@@ -85,7 +85,9 @@ def _rounding(subject: Subject, shape: Shape) -> Said:
         yield Measured(f"error in {name_of(dtype)}", f"{moved:.1e}")
         # A choice between near equals may fall otherwise after rounding: measured, not judged.
         if moved > NEAR[dtype] and subject.card.sees != "chosen":
-            yield Finding(f"At {shape}, {name_of(dtype)} is far from float64", moved, NEAR[dtype])
+            yield Finding(
+                f"At {shape}, {name_of(dtype)} differs from float64 (relative)", moved, NEAR[dtype]
+            )
 
 
 @torch.enable_grad()
@@ -107,7 +109,9 @@ def _beside_padding(subject: Subject) -> Said:
         if (moved := relative_error(got, expected)) > limit and expected.norm() > 1e-9:
             what = "a gradient" if place else "the output"
             yield Finding(
-                f"Beside padding, {what} in float32 is far from float64 ({shape})", moved, limit
+                f"With padding, {what} in float32 differs from float64 ({shape}, relative)",
+                moved,
+                limit,
             )
             return
 
@@ -129,7 +133,7 @@ def _curve(subject: Subject) -> Said:
     yield Measured("error over budget", {f"{name} {b}": round(e, 4) for b, e in curve.items()})
     budgets = sorted(curve)
     if len(budgets) < 2:
-        yield Finding(f"No two values of {name} could be built, so there is no error curve")
+        yield Finding(f"Fewer than two values of {name} can be built, so there is no error curve")
     elif curve[budgets[-1]] > 1.05 * curve[budgets[0]] + 1e-9:
         yield Finding(
             f"The error against softmax grows with {name}: {curve[budgets[0]]:.3g} at "
@@ -150,6 +154,6 @@ def _error(subject: Subject, shape: Shape, options: dict[str, int], draw: int) -
 
 LAW = Law(
     "numerics",
-    "exact variants err at most twice as much as the reference; budget brings the others near",
+    "exact variants err at most twice as much as softmax; others improve with their budget",
     run,
 )

@@ -1,6 +1,7 @@
-"""Padding: it is ignored whatever it holds, and rows of a batch never meet.
+"""Padding: its content is ignored, and rows of a batch do not affect each other.
 
-Six of ten public variants got the padding mask wrong: the shape of a batch then moves the score.
+Six of ten published variants handled the padding mask wrongly, so their scores depended on the
+shape of a batch.
 """
 
 import torch
@@ -48,8 +49,8 @@ def _rows_alone(subject: Subject, lengths: list[int], fill: float) -> Said:
     out = _call(module, queries if cross else padded, padded if cross else None, mask)
     if not out.isfinite().all():
         yield Finding(
-            f"Rows of lengths {lengths}, padding filled with {fill}: the padding spreads, "
-            f"{int((~out.isfinite()).sum())} outputs are not finite"
+            f"Padding filled with {fill} reaches the outputs: {int((~out.isfinite()).sum())} are "
+            f"not finite (rows of lengths {lengths})"
         )
         return
     worst, where = 0.0, 0
@@ -109,12 +110,14 @@ def _anywhere(subject: Subject) -> Said:
     for said, mask in (("left", left), ("right", right)):
         beside = moved(mask)
         if beside == float("inf"):
-            yield Finding(f"Padding on the {said}, or between tokens, gives outputs not finite")
+            yield Finding(
+                f"Padding on the {said} or between tokens gives outputs that are not finite"
+            )
         elif free < LIMIT < beside and not (causal and said == "right"):
             yield Finding(
-                f"Without a mask the order of keys does not matter; with {QUERIES} of {length} "
-                f"padded, on the {said} or anywhere, it does: a mask is read by its shape, kept "
-                f"from an earlier call or ignored",
+                f"The order of keys matters only with a padding mask ({QUERIES} of {length} keys "
+                f"padded, on the {said} or anywhere): the mask is ignored, kept from an earlier "
+                f"call, or only its shape is used",
                 beside,
                 LIMIT,
             )
@@ -122,7 +125,7 @@ def _anywhere(subject: Subject) -> Said:
 
 
 def _nothing_hidden(subject: Subject) -> Said:
-    """A mask that hides nothing changes nothing, in values and in gradients."""
+    """A mask that is False everywhere changes neither values nor gradients."""
     shape = subject.typical(70)[-1]
     module = _module(subject, shape)
     keys = subject.draw(2, shape.length, subject.dim, seed="keys")
@@ -133,7 +136,11 @@ def _nothing_hidden(subject: Subject) -> Said:
         moved = largest(masked - plain) / scale_of(plain)
         if moved > LIMIT:
             what = "gradient" if place else "output"
-            yield Finding(f"A mask that hides nothing moves the {what} ({shape})", moved, LIMIT)
+            yield Finding(
+                f"A padding mask that is False everywhere changes the {what} ({shape})",
+                moved,
+                LIMIT,
+            )
             return
 
 
@@ -153,7 +160,10 @@ def _content_of_pictures(subject: Subject) -> Said:
         for out in outs:
             moved = largest((out - outs[0]).masked_fill(mask[:, :, None], 0.0))
             if not out.isfinite().all() or moved > LIMIT:
-                yield Finding(f"What the padded places of a picture ({shape}) hold matters", moved)
+                yield Finding(
+                    f"The content of padded positions of a picture changes the output ({shape})",
+                    moved,
+                )
                 return
 
 
@@ -171,7 +181,7 @@ def _batch_mates(subject: Subject) -> Said:
         before, after = module(x, contexts[0])[1], module(other, contexts[1])[1]
         moved = largest(after - before) / scale_of(before)
         if moved > LIMIT:
-            said = f"A row of {shape} moves when other rows of its batch change"
+            said = f"A row of {shape} changes when other rows of its batch change"
             yield Finding(said, moved, LIMIT)
 
 
@@ -187,7 +197,7 @@ def _nothing_but_padding(subject: Subject) -> Said:
     queries = subject.draw(2, QUERIES, subject.dim, seed="queries")
     out = _call(module, queries if cross else hollow, hollow if cross else None, mask)
     if not out.isfinite().all():
-        yield Finding(f"A batch of padding alone ({shape}) gives outputs that are not finite")
+        yield Finding(f"A batch that is all padding gives outputs that are not finite ({shape})")
 
 
 def _gradients(subject: Subject, dtype: torch.dtype) -> Said:
@@ -205,7 +215,7 @@ def _gradients(subject: Subject, dtype: torch.dtype) -> Said:
     if not out.requires_grad:
         return
     if not out.isfinite().all():
-        yield Finding(f"Beside padding, outputs are not finite ({shape}, {name_of(dtype)})")
+        yield Finding(f"With padding, outputs are not finite ({shape}, {name_of(dtype)})")
         return
     # An upstream gradient of ordinary size meets denominators that padding may have emptied.
     out.backward(subject.draw(*out.shape, seed="from above", dtype=dtype))
@@ -217,7 +227,7 @@ def _gradients(subject: Subject, dtype: torch.dtype) -> Said:
     ]
     if bad:
         yield Finding(
-            f"Beside padding that holds NaN, gradients of {', '.join(bad)} are not finite "
+            f"With padding that holds NaN, gradients of {', '.join(bad)} are not finite "
             f"({shape}, {name_of(dtype)})"
         )
     elif source.grad is not None and source.grad[mask].any():
@@ -237,6 +247,6 @@ def _call(module: Attention, x: Tensor, context: Tensor | None, mask: Tensor | N
 
 LAW = Law(
     "padding",
-    "a padded row equals the row alone; padding may hold NaN; rows of a batch never meet",
+    "a padded row equals the row alone; padding may hold NaN; rows do not affect each other",
     run,
 )

@@ -61,8 +61,8 @@ def evaluate_tasks(
         manager = TaskManager(include_path=folders, metadata=metadata)
     if unknown := [name for name in tasks if name not in manager.all_tasks]:
         raise CabError(
-            f"lm-eval knows no task {', '.join(unknown)}. CAB's own are {', '.join(own_tasks())}; "
-            f"`lm_eval ls tasks` lists its own."
+            f"lm-eval has no task {', '.join(unknown)}. CAB adds {', '.join(own_tasks())}; "
+            f"`lm_eval ls tasks` lists the others."
         )
     try:
         with _quietly():
@@ -84,8 +84,8 @@ def evaluate_tasks(
         raise
     except (OSError, ImportError, ValueError, KeyError, RuntimeError) as error:
         raise CabError(
-            f"lm-eval could not run {', '.join(tasks)}: {type(error).__name__}: {error} Tasks of "
-            f"the hub need a network; CAB's own, {', '.join(own_tasks())}, do not."
+            f"lm-eval failed on {', '.join(tasks)}: {type(error).__name__}: {error} Tasks from "
+            f"the Hugging Face hub need a network; CAB's {', '.join(own_tasks())} do not."
         ) from error
     settings = {
         "max_length": model.max_length,

@@ -87,8 +87,7 @@ class HubTokenizer:
         ends = [end for end in known if end is not None]
         if not ends:
             raise CabError(
-                f"--tokenizer {name} has none of the tokens that end a text "
-                f"({', '.join(self.ENDS)})."
+                f"--tokenizer {name} has no end-of-text token (one of {', '.join(self.ENDS)})."
             )
         self.name, self.vocabulary = name, self._fast.get_vocab_size()
         self.prefix = self.end = ends[0]
@@ -133,12 +132,12 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
         probe = trained.task.draw("valid", 1, generator("length"))
         vocabulary = getattr(getattr(model, "head", None), "out_features", None)
         if cell.task.backbone != "decoder" or vocabulary is None or probe["inputs"].dim() != 2:
-            raise CabError(f"{cell.title} is no language model: it has no decoder over tokens.")
+            raise CabError(f"{cell.title} is not a language model: it has no decoder over tokens.")
         if vocabulary != tokenizer.vocabulary:
             raise CabError(
-                f"The model of {cell.title} has {vocabulary} tokens, and the tokenizer "
-                f"{tokenizer.name} {tokenizer.vocabulary}; name the one it was trained with "
-                f"(--tokenizer), or another --task."
+                f"The model of {cell.title} has a vocabulary of {vocabulary} tokens, but the "
+                f"tokenizer {tokenizer.name} has {tokenizer.vocabulary}. Choose the tokenizer of "
+                f"its training with --tokenizer, or another --task."
             )
         self.model = model.to(device).eval()
         self.codec, self.batch_size, self._device = tokenizer, batch_size, device
@@ -189,8 +188,8 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
     def _cut(self, context: list[int], continuation: list[int]) -> list[int]:
         if len(continuation) > self.max_length:
             raise CabError(
-                f"A continuation of {len(continuation)} tokens is to be scored, and the model "
-                f"takes {self.max_length} at once. --max-length N says otherwise."
+                f"A continuation has {len(continuation)} tokens, but the model takes at most "
+                f"{self.max_length}. Increase it with --max-length."
             )
         return (context + continuation)[-self.max_length - 1 :]
 
@@ -241,12 +240,14 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
     def _generation(self, options: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
         """Read a task's settings: tokens at most, and the texts that end an answer."""
         if options.get("do_sample") or options.get("temperature"):
-            raise CabError("The task samples its answers; `cab lm-eval` decodes greedily alone.")
+            raise CabError(
+                "The task samples its answers, but `cab lm-eval` only decodes greedily."
+            )
         most = int(options.get("max_gen_toks", max(1, self.max_length // 2)))
         if most >= self.max_length:
             raise CabError(
-                f"The task asks for up to {most} tokens, and the model takes {self.max_length}, "
-                f"prompt and all. --max-length N says otherwise."
+                f"The task generates up to {most} tokens, but the model takes at most "
+                f"{self.max_length} with the prompt. Increase it with --max-length."
             )
         until = options.get("until") or ()
         return most, (until,) if isinstance(until, str) else tuple(until)

@@ -1,4 +1,4 @@
-"""Files that come into their place whole or not at all, and that one process writes at a time."""
+"""Atomic writing of files, and locks that let one process write at a time."""
 
 import os
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def alone(path: Path, command: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise CabError(
-            f"Another {command} writes to {path}. Wait until it is done, or name another file."
+            f"Another {command} is writing to {path}. Wait until it ends, or choose another file."
         ) from None
     except OSError as error:
         raise CabError(f"{path} cannot be written: {error}.") from None

@@ -160,6 +160,6 @@ def refuse_package(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.resolve().is_relative_to(package):
             raise CabError(
-                f"{path} lies inside the installed package, whose results are read-only. Copy the "
-                f"file to a folder of your own, results/<profile>/<variant>.jsonl."
+                f"{path} is inside the installed package, whose results are read-only. Copy the "
+                f"file to results/<profile>/<variant>.jsonl in a folder of your own."
             )

@@ -103,14 +103,14 @@ def results_file(folder: Path, profile: str, variant: str) -> Path:
     """
     if not NAME.fullmatch(variant):
         raise CabError(
-            f"{variant!r} cannot name a file of results: use lower-case letters, digits and "
-            f"single hyphens."
+            f"{variant!r} is not a valid name of a variant, so it has no results file. Use "
+            f"lower-case letters, digits and single hyphens."
         )
     return folder / profile / f"{variant}.jsonl"
 
 
 def publishable(record: Record) -> str:
-    """Say why a record is not to be published; nothing if it is."""
+    """Say why a record cannot be published; an empty string if it can."""
     if not PROFILES[record.task.profile].scored:
         return f"profile {record.task.profile} is never scored"
     if record.variant.unchecked:
@@ -119,7 +119,7 @@ def publishable(record: Record) -> str:
         return "it ended in error"
     tuned = {TUNED} if record.task.profile in TUNED_PROFILES else set()
     if set(record.settings.changed) - tuned:
-        return "its training was changed, so it compares with nothing"
+        return "its recipe was changed with --set, so it cannot be compared"
     return ""
 
 
@@ -199,7 +199,7 @@ def _refuse_copies(placed: Iterable[tuple[object, Record]]) -> None:
 
 
 def read_verifications(path: Path) -> list[Verification]:
-    """Read a file of reruns; none if there is no file.
+    """Read a file of reruns; an empty list if there is no file.
 
     Raises:
         CabError: as `read_file`.
@@ -271,7 +271,7 @@ Item = TypeVar("Item", Record, Verification)
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def _parse(kind: type[Item], line: str, path: Path, number: int) -> Item:

@@ -28,13 +28,13 @@ HYBRID = MODEL_PREFIX + "hybrid"
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing to run. Its key hashes all that changes its result.
+    """One training run. Its key hashes everything that changes its result.
 
     unchecked: the laws were not checked first, so the result is never published.
-    checkpoints: the folder that keeps the trained weights, if they are wanted; processes: how many
-    train it together. Neither is a part of the key, for neither changes the result.
-    task_source: the source hash of a task that is not CAB's own, whose version says no more than
-    its author remembered; task_file: where that is a file of no package, the file.
+    checkpoints: the folder for the trained weights, or None; processes: how many processes train
+    it together. Neither changes the result, so neither is part of the key.
+    task_source: the source hash of a task that is not built in, whose version its author may
+    forget to raise; task_file: its file, if it belongs to no package.
     """
 
     variant: VariantCard
@@ -123,11 +123,11 @@ def _unpickled(task_file: Path | None, fields: bytes) -> Cell:
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked to run; empty selections mean everything that the variant supports.
+    """What the user requested; empty selections mean everything that the variant supports.
 
     tasks: by default those that are scored in the profile (in quick, where nothing is scored), and
     those for gates of feature maps; with `diagnostic` all that have a recipe there.
-    every: what a variant does not offer is left out, even if it was asked for by name.
+    every: tasks that a variant does not support are skipped, even if they were named.
     """
 
     variants: Sequence[str]
@@ -147,7 +147,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells to run, task by task, and a sentence for each task that was left out."""
+    """The cells to run, task by task, and a sentence for each skipped task."""
 
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...]
@@ -210,8 +210,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
             recipe, changed = _recipe(task, request.profile, request.options)
             if recipe.train.batch_size < request.processes:
                 raise CabError(
-                    f"{card.name} trains on batches of {recipe.train.batch_size}, too few for "
-                    f"{request.processes} processes."
+                    f"{card.name} has a batch size of {recipe.train.batch_size}, too small for "
+                    f"--processes {request.processes}."
                 )
             cells.extend(
                 Cell(**shared, **sources[card.name], recipe=recipe, changed=changed, seed=seed)
@@ -241,7 +241,7 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
     if not chosen:
         those = "; ".join(f"{c.name} is {c.pattern}, {c.domain}" for c in named if request.tasks)
         raise CabError(
-            f"No task fits the selection{those and ': ' + those}. Widen --task, --pattern or "
+            f"No task matches the selection{those and ': ' + those}. Change --task, --pattern or "
             "--domain, or add --diagnostic."
         )
     return chosen

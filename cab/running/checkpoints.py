@@ -1,7 +1,7 @@
-"""Trained weights, kept as two files: <folder>/<key>.safetensors and <key>.json.
+"""Trained weights, stored as two files: <folder>/<key>.safetensors and <key>.json.
 
-The JSON file says which cell the weights are of, and their checksum. Neither is ever unpickled:
-safetensors holds numbers and names alone, so a stranger's checkpoint can be wrong, but cannot run.
+The JSON file names the cell of the weights and holds their checksum. Neither file is unpickled:
+safetensors holds only numbers and names, so a downloaded checkpoint cannot run code.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ def save(model: nn.Module, cell: Cell, folder: Path) -> Path:
         with whole(manifest) as beside:
             beside.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise CabError(f"The weights could not be kept in {folder}: {error}.") from None
+        raise CabError(f"The weights cannot be saved in {folder}: {error}.") from None
     return manifest
 
 
@@ -114,13 +114,15 @@ def find(path: Path, variant: str, task: str | None = None) -> Path:
         return fitting[0][0]
     wanted = variant if task is None else f"{variant} on {task}"
     if not fitting:
-        there = "; ".join(kept.title for _, kept in all_) or "none at all"
+        there = "; ".join(kept.title for _, kept in all_) or "none"
         raise CabError(
-            f"{path} holds no checkpoint of {wanted}. There is: {there}. "
-            f"`cab run --checkpoints {path}` keeps weights."
+            f"{path} has no checkpoint of {wanted}. It has: {there}. "
+            f"`cab run --checkpoints {path}` saves weights there."
         )
     there = "; ".join(f"{file.name}: {kept.title}" for file, kept in fitting)
-    raise CabError(f"{path} holds {len(fitting)} checkpoints of {wanted}; name one. {there}.")
+    raise CabError(
+        f"{path} has {len(fitting)} checkpoints of {wanted}; give one of the files: {there}."
+    )
 
 
 def _scan(folder: Path) -> Iterator[tuple[Path, Checkpoint]]:
@@ -139,8 +141,8 @@ def read(manifest: Path) -> Checkpoint:
         return Checkpoint.model_validate_json(manifest.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CabError(
-            f"There is no {manifest}: a checkpoint is a file KEY{SUFFIX} and a file KEY.json "
-            f"beside it, as `cab run --checkpoints` writes them."
+            f"There is no file {manifest}. A checkpoint consists of KEY{SUFFIX} and KEY.json in "
+            f"one folder, as `cab run --checkpoints` writes them."
         ) from None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
@@ -159,14 +161,14 @@ def load(manifest: Path, model: nn.Module, cell: Cell) -> None:
     kept, weights = read(manifest), manifest.with_suffix(SUFFIX)
     if kept.key != cell.key:
         raise CabError(
-            f"{manifest} holds the weights of {kept.title} (key {kept.key}), and the model is of "
+            f"{manifest} holds the weights of {kept.title} (key {kept.key}), but the model is of "
             f"{cell.title} (key {cell.key}): {_difference(kept, cell)}."
         )
     try:
         if _checksum(weights) != kept.sha256:
             raise CabError(
-                f"{weights} is not the file that {manifest.name} describes: its checksum differs. "
-                f"It was altered or copied in part."
+                f"{weights} does not have the checksum in {manifest.name}. It was changed or "
+                f"copied incompletely; copy it again."
             )
         load_model(model, weights)
     except OSError as error:

@@ -28,17 +28,17 @@ from cab.running.jobs import Device, Ended, Jobs, Places, stopping
 from cab.running.processes import Processes
 
 RETRIED = ("error",)
-"""Outcomes that say more of the circumstances than of the variant: such cells run again."""
+"""Outcomes that depend on the circumstances more than on the variant; such cells are rerun."""
 
 RECORD_SPACE = 1 << 18
-"""Bytes that are kept free for the record of each cell that runs; they take a tenth of it."""
+"""Bytes reserved on the disk for the record of each running cell, about ten times its size."""
 
 State = Literal["ran", "already done", "blocked"]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A cell that needs nothing more: its record, or why there is none (blocked)."""
+    """A cell that has ended or was skipped: its record, or why there is none (blocked)."""
 
     cell: Cell
     state: State
@@ -47,7 +47,7 @@ class Finished:
 
 
 def is_done(store: RecordStore, cell: Cell) -> bool:
-    """Whether a cell needs no run; a file that is no record counts as done, it is not replaced."""
+    """Whether a cell has finished; a corrupt record counts too, because it is not replaced."""
     try:
         record = store.read(cell.key)
     except CabError:
@@ -56,7 +56,7 @@ def is_done(store: RecordStore, cell: Cell) -> bool:
 
 
 class Reporter(Protocol):
-    """Hears how a run goes."""
+    """Receives the progress of a run."""
 
     def cell_started(self, cell: Cell) -> None:
         """A cell's process is about to start."""
@@ -68,7 +68,7 @@ class Reporter(Protocol):
         """A cell is being run by another process on the same store."""
 
     def cell_finished(self, finished: Finished) -> None:
-        """A cell needs nothing more."""
+        """A cell has ended or was skipped."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Runner:
     def run(self, cells: Sequence[Cell]) -> list[Finished]:
         """Run the cells that have no record yet (all of them with force); return them in order.
 
-        A failing cell never stops the others. Records of status `error` are tried again.
+        A failing cell does not stop the others. Cells whose record has status `error` are rerun.
         """
         with closing(self.each(cells)) as each:
             finished = {one.cell.key: one for one in each}
@@ -148,7 +148,7 @@ class Runner:
             places.start(jobs.of(claim.cell))
         except (CabError, OSError, EOFError) as error:
             claims.pop(claim.cell.key).give_up()
-            problem = str(error) or f"no process could be started for it: {type(error).__name__}"
+            problem = str(error) or f"Its process cannot be started: {type(error).__name__}."
             return Finished(claim.cell, "blocked", None, problem)
         return None
 
@@ -254,8 +254,8 @@ def _reserve(path: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, RECORD_SPACE)
     except OSError as error:
         raise CabError(
-            f"{path.parent.parent} has no room for a record: {error}. The cell was not started; "
-            f"make room and say the same command again."
+            f"There is no space for a record in {path.parent.parent}: {error}. The cell was not "
+            f"started. Free some space and rerun the same command."
         ) from None
 
 

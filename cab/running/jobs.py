@@ -1,4 +1,4 @@
-"""What goes to the process or machine that runs a cell, and what comes back from it."""
+"""What is sent to the process or machine that runs a cell, and what it returns."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,8 +75,8 @@ def check_source(
         if sources.hash(entry.path) != source:
             raise CabError(
                 f"The source of {entry.card.name} ({entry.path}) has changed since the run was "
-                f"planned. If you edited it, run the command again; otherwise install the same "
-                f"version everywhere."
+                f"planned. If you edited it, rerun the command; otherwise install the same "
+                f"version on all machines."
             )
 
 

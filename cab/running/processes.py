@@ -122,7 +122,7 @@ def placed(job: Job, slot: int, count: int, threads: int | None, gpus: Sequence[
 def _out_of_time(job: Job) -> Outcome:
     profile = job.cell.profile
     message = (
-        f"not finished after {profile.time_limit:g} s, the limit of the profile {profile.name}"
+        f"not finished within {profile.time_limit:g} s, the time limit of profile {profile.name}"
     )
     return Outcome(status="timeout", message=message)
 
@@ -130,7 +130,7 @@ def _out_of_time(job: Job) -> Outcome:
 def _death(code: int | None) -> str:
     if code is not None and code < 0:
         return (
-            f"the cell's process was killed by signal {-code}; signal 9 often comes from the "
-            f"kernel when the machine is out of memory"
+            f"the cell's process was killed by signal {-code}; signal 9 often means that the "
+            f"machine ran out of memory"
         )
-    return f"the cell's process ended with status {code} before it gave a result"
+    return f"the cell's process ended with exit code {code} before it returned a result"

@@ -83,7 +83,7 @@ def group(size: int, device: str, assist: Callable[[Any, Rank], None], job: Any)
         return
     if device == "cuda" and size > torch.cuda.device_count():
         raise Unsupported(
-            f"{size} processes need a GPU each, and PyTorch sees {torch.cuda.device_count()}."
+            f"--processes {size} needs {size} GPUs, but PyTorch finds {torch.cuda.device_count()}."
         )
     threads = torch.get_num_threads()
     context = multiprocessing.get_context("spawn")  # a fork would inherit OpenMP's threads, dead

@@ -51,8 +51,8 @@ def cell_of(
         elif cell.task_source != task.source_hash:
             reason = "the task's source is"
         raise CabError(
-            f"{record.key} ({cell.title}) is not the cell that would run today, {cell.key}: "
-            f"{reason} not what was recorded. Run it again."
+            f"{record.key} ({cell.title}) does not match the installed version ({cell.key}): "
+            f"{reason} not what was recorded. Rerun the cell."
         )
     return cell
 

@@ -119,7 +119,7 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     ):
         return (
             "oom",
-            f"more memory was asked for than there is (limit {memory_limit:g} GiB): {text}",
+            f"out of memory (limit {memory_limit:g} GiB): {text}",
         )
     own = [
         f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename
@@ -223,7 +223,9 @@ def length_curve(
         try:
             # Twice the length may take four times as long, in an evaluation of as many tokens.
             if started - began + 4 * last > profile.time_limit:
-                raise TimeoutError(f"not started so near to the limit of {profile.time_limit:g} s")
+                raise TimeoutError(
+                    f"not started: too little of the {profile.time_limit:g} s time limit was left"
+                )
             found = measured if factor == 1 else evaluate(other, model, examples, accelerator)
             curve.append(AtLength(**point, estimate=found[metric]))
         except TimeoutError as error:

@@ -234,7 +234,7 @@ def test_a_flow_through_too_many_tokens_is_left_out_and_said(monkeypatch):
     found = probe(trained("softmax"), 2)
     assert found.flow == []
     assert found.rollout is not None
-    assert "flow is computed of up to 10 tokens." in found.left_out
+    assert "flow is skipped: the sequence has more than 10 tokens." in found.left_out
 
 
 @pytest.mark.slow

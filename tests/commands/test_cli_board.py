@@ -83,7 +83,7 @@ def test_what_is_not_fit_is_left_out_and_said(tmp_path: Path) -> None:
     said = cab_here("publish", "--store", tmp_path, "--results", tmp_path / "r")
     assert said.code == 0
     assert "1 of linear left out: it ended in error" in said.err
-    assert "its training was changed" in said.err
+    assert "its recipe was changed with --set" in said.err
     assert {r.status for r in read_file(tmp_path / "r/quick/linear.jsonl")} == {"ok", "oom"}
 
 
@@ -201,7 +201,7 @@ def test_a_name_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
         store.write(record)
     said = cab_here("publish", "--store", store.root, "--results", tmp_path / "a/b/results")
     assert said.code == 2
-    assert "cannot name a file" in said.err
+    assert "is not a valid name of a variant" in said.err
     assert {path.name for path in tmp_path.iterdir()} == {"store"}
 
 

@@ -32,11 +32,11 @@ MISTAKES = {
     "a pattern that is not there": ([*RUN, "--pattern", "cs,zz"], ["'zz'", "ns, cs, nc, cc"]),
     "a pattern that the variant lacks": (
         ["run", "--variant", "window", "--pattern", "nc"],
-        ["window does not offer nc (noncausal cross)", "ns, cs"],
+        ["window does not support nc (noncausal cross)", "ns, cs"],
     ),
     "a task that the variant cannot do": (
         ["run", "--variant", "window", "--task", "regress"],
-        ["window does not offer nc (noncausal cross)", "regress"],
+        ["window does not support nc (noncausal cross)", "regress"],
     ),
     "a domain that is not there": ([*RUN, "--domain", "sound"], ["sound", "speech"]),
     "a selection that leaves nothing": ([*RUN, "--pattern", "ns"], ["No task fits", "mqar is cs"]),

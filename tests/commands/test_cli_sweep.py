@@ -82,7 +82,7 @@ def test_all_variants_are_swept_where_they_can_be(tmp_path: Path) -> None:
     assert set(counts.values()) == {2}
     assert {"softmax", "none"} <= counts.keys()
     assert "window" not in counts
-    assert any("window does not offer" in text for text in said.document["left_out"])
+    assert any("window does not support" in text for text in said.document["left_out"])
     assert cab_here("sweep", "--variant", "window", "--task", "mqar-cross", *PLAN).code == 2
 
 
@@ -116,7 +116,7 @@ def test_a_shard_that_cannot_be_is_refused(text: str) -> None:
 
 BROKEN = {
     "unread": ("def (:\n", "unread.py, line 1 is not valid Python"),
-    "unloaded": (None, "unloaded.py, line 1, does not import: ZeroDivisionError"),
+    "unloaded": (None, "unloaded.py, line 1, cannot be imported: ZeroDivisionError"),
 }
 
 

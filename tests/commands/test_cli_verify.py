@@ -103,11 +103,11 @@ def test_a_number_that_was_not_measured_is_not_reproduced(error: float, publishe
 
 
 FAULTS: dict[str, tuple[Edit, str]] = {
-    "NaN": (lambda d: d["cost"].update(seconds=float("nan")), "NaN is no number"),
+    "NaN": (lambda d: d["cost"].update(seconds=float("nan")), "NaN is not a number"),
     "unknown field": (lambda d: d.update(evil=1), "evil"),
     "another variant": (lambda d: d["variant"].update(name="performer"), "record of 'performer'"),
     "another profile": (lambda d: d["task"].update(profile="quick"), "record of profile 'quick'"),
-    "a forged key": (lambda d: d.update(key="0" * 32), "not the cell that would run today"),
+    "a forged key": (lambda d: d.update(key="0" * 32), "does not match the installed version"),
     "another source": (lambda d: d["variant"].update(source_hash="b" * 64), "the source is"),
     "unchecked": (lambda d: d["variant"].update(unchecked=True), "without checking the laws"),
     "a turned metric": (
@@ -129,7 +129,7 @@ FAULTS: dict[str, tuple[Edit, str]] = {
     ),
     "a changed recipe": (
         lambda d: d["settings"]["changed"].update({"train.steps": 9}),
-        "its training was changed",
+        "its recipe was changed with --set",
     ),
 }
 

@@ -25,10 +25,7 @@ toy = partial(
     time="N^2 d",
     memory="N^2",
 )
-HELP = (
-    "raise UnsupportedWidth (from cab.errors) in __init__ for the head widths that it does "
-    "not take"
-)
+HELP = "raise UnsupportedWidth (from cab.errors) in __init__ for unsupported head widths"
 
 
 def finding(attention, law="numerics", pattern=Pattern.NS):
@@ -224,7 +221,7 @@ class StepFails(Softmax):
 
 
 NAMES = (
-    "and a set of names of its parameters is needed. They are query.weight, key.weight, "
+    "but must return a set of parameter names. They are query.weight, key.weight, "
     "value.weight, output.weight"
 )
 

@@ -57,12 +57,12 @@ def test_a_file_that_is_not_text_is_named(refuse, text):
     ],
 )
 def test_a_file_that_registers_nothing_is_told_what_to_register(refuse, text, count):
-    said = f"registers {count}; one @register_variant(...) or @register_task(...) on one class"
+    said = f"registers {count}. Decorate one class with @register_variant(...) or"
     assert said in refuse(text)
 
 
 def test_a_file_registers_one_class_of_a_kind(refuse):
-    said = "registers 2 classes; one @register_variant(...) on one class is needed"
+    said = "registers 2 classes. Decorate one class with @register_variant(...)."
     assert said in refuse(source() + source(CARD.replace("mine", "other")))
 
 
@@ -236,5 +236,5 @@ def test_a_broken_entry_point_is_noted_and_the_rest_is_listed(offer, point, file
     registry = discover_variants()
     assert registry.names() == VARIANTS.names()
     assert len(registry.problems) == 1
-    assert "Entry point offered of cab.variants is left out: " in registry.problems[0]
+    assert "Entry point offered of cab.variants is skipped: " in registry.problems[0]
     assert why in registry.problems[0]

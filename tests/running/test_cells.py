@@ -175,8 +175,8 @@ def test_tasks_that_a_variant_does_not_support_are_left_out_with_a_sentence() ->
     assert {cell.task.name for cell in made.cells} == offered
     (sentence,) = made.left_out
     others = ", ".join(card.name for card in row if card.name not in offered)
-    assert sentence.startswith("window does not offer ")
-    assert sentence.endswith(f"; its card offers ns, cs. Left out: {others}.")
+    assert sentence.startswith("window does not support ")
+    assert sentence.endswith(f", only ns, cs. Skipped: {others}.")
 
 
 def test_a_row_is_what_is_scored_and_more_on_request() -> None:
@@ -200,7 +200,7 @@ def test_gates_of_feature_maps_have_tasks_of_their_own() -> None:
 
 def test_a_pattern_asked_for_by_name_and_not_offered_is_an_error() -> None:
     for asked in ({"tasks": ["regress"]}, {"tasks": [], "patterns": [Pattern.NC]}):
-        with pytest.raises(CabError, match=r"window does not offer nc \(noncausal cross\)"):
+        with pytest.raises(CabError, match=r"window does not support nc \(noncausal cross\)"):
             planned(**asked)
 
 

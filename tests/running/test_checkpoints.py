@@ -216,7 +216,7 @@ def test_a_folder_is_searched_by_variant_and_task(kept, tmp_path):
 def test_a_folder_that_cannot_be_written_is_said(kept, tmp_path):
     (tmp_path / "file").write_text("")
     cell = kept[0]
-    with pytest.raises(CabError, match="could not be kept"):
+    with pytest.raises(CabError, match="cannot be saved"):
         checkpoints.save(build_model(cell, task_of(cell)), cell, tmp_path / "file")
 
 

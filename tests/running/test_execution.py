@@ -230,7 +230,7 @@ def test_ctrl_c_in_a_cell_ends_its_process_and_leaves_no_record(tmp_path: Path) 
 
 def test_an_unsupported_pattern_is_refused_before_anything_runs(tmp_path: Path) -> None:
     path = write(tmp_path, "narrow", patterns="ns")
-    with pytest.raises(CabError, match="narrow does not offer cs"):
+    with pytest.raises(CabError, match="narrow does not support cs"):
         cells_of(["narrow"], include=[path])
 
 

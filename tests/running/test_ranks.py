@@ -53,7 +53,7 @@ def test_labels_that_are_not_asked_are_no_terms():
 
 
 def test_more_processes_than_examples_are_refused():
-    with pytest.raises(CabError, match="batches of 16, too few for 17 processes"):
+    with pytest.raises(CabError, match="a batch size of 16, too small for --processes 17"):
         cells_of(["softmax"], processes=17)
 
 

@@ -153,8 +153,8 @@ def test_a_name_that_is_no_parameter_is_refused():
     with pytest.raises(CabError) as refusal:
         parameter_groups(model)
     assert str(refusal.value) == (
-        "idle-wrong: no_weight_decay() returns 'rates', and a set of names of its parameters is "
-        "needed. They are rate, other, query.weight, key.weight, value.weight, output.weight."
+        "idle-wrong: no_weight_decay() returns 'rates', but must return a set of parameter names. "
+        "They are rate, other, query.weight, key.weight, value.weight, output.weight."
     )
 
 

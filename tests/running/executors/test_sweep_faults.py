@@ -33,7 +33,7 @@ NAN_AT = "self.calls = getattr(self, 'calls', 0) + self.training\n        "
 NAN_AT += "return q * (float('nan') if self.training and self.calls == {call} else 1)"
 # Counting the operations is the first call of all, so training's three are the next.
 ENDS = {
-    "hangs": ("time.sleep(600)", "timeout", "not finished after 20 s"),
+    "hangs": ("time.sleep(600)", "timeout", "not finished within 20 s"),
     "huge": ("return q + torch.ones(1 << 31).sum()", "oom", "limit 4 GiB"),
     "nan_first": (NAN_AT.format(call=2), "diverged", "not finite by step 1"),
     "nan_last": (NAN_AT.format(call=4), "diverged", "not finite by step 3"),
@@ -179,7 +179,7 @@ def test_a_full_disk_loses_no_result_and_the_sweep_goes_on_when_there_is_room(
     assert done.returncode == 0, done.stderr + (tmp_path / "one.err").read_text()
     assert (tmp_path / "one.code").read_text() == "1\n"
     said = (tmp_path / "one.err").read_text()
-    assert "has no room for a record" in said
+    assert "There is no space for a record in" in said
     assert "No space left on device" in said
     assert "Traceback" not in said
     count = int((tmp_path / "one.count").read_text())
