@@ -17,6 +17,6 @@ class Executor(Protocol):
     def run(self, cells: Sequence[Cell], runner: Runner) -> Generator[Finished, None, None]:
         """Run cells as the runner says; yield each once, as soon as it needs nothing more.
 
-        The records are in the runner's store by then. A cell that was done is not run again, and
-        one that another run is at is waited for.
+        The records are in the runner's store by then. Finished cells are skipped, and a cell
+        that another run holds is waited for.
         """

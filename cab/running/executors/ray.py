@@ -97,10 +97,11 @@ class _Tasks:
         nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
         if any(n.get("CPU", 0) >= wanted.threads and n.get("GPU", 0) >= gpus for n in nodes):
             return
-        asked = f"{wanted.threads} CPUs" + (f" and {math.ceil(gpus)} GPUs" if gpus else "")
+        asked = counted(wanted.threads, "CPU")
+        asked += f" and {counted(math.ceil(gpus), 'GPU')}" if gpus else ""
         raise CabError(
-            f"No node of the Ray cluster has {asked}, as each cell asks for. Give fewer "
-            f"--threads, or --device cpu, or start such a node first."
+            f"No node of the Ray cluster has {asked}, which each cell needs. Use fewer "
+            f"--threads or --device cpu, or start such a node."
         )
 
     def _room(self) -> int:
@@ -133,7 +134,9 @@ class _Tasks:
             outcome, seconds = ray.get(reference)
         except ray.exceptions.RayTaskError as error:  # the node is there, and CAB failed on it
             last = str(error).strip().splitlines()[-1]
-            return Ended(key, Outcome(message=f"It could not be started on its node: {last}"), 0.0)
+            return Ended(
+                key, Outcome(message=f"The cell could not be started on its node: {last}"), 0.0
+            )
         except ray.exceptions.RayError as error:
             first = str(error).strip().splitlines()[0]
             message = f"Ray lost the cell's worker {RETRIES + 1} times: {first}"

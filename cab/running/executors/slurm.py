@@ -92,7 +92,7 @@ class SlurmExecutor:
             with executor.batch():
                 return [executor.submit(share) for share in shares]
         except (OSError, RuntimeError) as error:  # submitit's own are among the latter
-            raise CabError(f"Slurm takes no jobs: {_last_line(error)}") from None
+            raise CabError(f"Slurm did not accept the jobs: {_last_line(error)}") from None
 
     def _executor(self, folder: Path) -> Any:
         try:
@@ -114,7 +114,7 @@ class SlurmExecutor:
             executor = submitit.AutoExecutor(folder / "%j", cluster=self.cluster)
             executor.update_parameters(**settings | {k: _read(v) for k, v in self.options.items()})
         except (RuntimeError, ValueError, NameError, TypeError) as error:
-            raise CabError(f"Slurm takes no jobs: {error}") from None
+            raise CabError(f"Slurm did not accept the jobs: {error}") from None
         return executor
 
     def _watch(
@@ -185,7 +185,8 @@ class _Jobs:
                 said = _last_line(problem)
                 return f"Its job {job.job_id} ended without a record: {said}. {where}"
         return (
-            "Its job ended without a record, since another run was at it. Say the command again."
+            "Its job ended without a record, because another run holds the cell. Rerun the "
+            "command."
         )
 
     def _lost(self, job: Any) -> bool:
@@ -237,7 +238,7 @@ class Share:
         cuda = self.how.device != "cpu" and torch.cuda.is_available()
         if self.how.device == "cuda" and not cuda:
             raise CabError(
-                "This node has no CUDA device; ask for one with --slurm gpus_per_node=1."
+                "This node has no CUDA device. Request one with --slurm gpus_per_node=1."
             )
         device: Literal["cpu", "cuda"] = "cuda" if cuda else "cpu"
         workers = self.how.workers or (None if cuda else WORKERS)

@@ -94,7 +94,7 @@ def test_what_no_node_has_room_for_is_said_and_what_fits_runs(tmp_path: Path) ->
     assert len(stored(tmp_path / "store")) == 1
     said = cab(*ours, "--device", "cuda", "--force", cwd=tmp_path, timeout=120, **plugged)
     assert said.code == 2
-    assert "No node of the Ray cluster has 1 CPUs and 1 GPUs" in said.err
+    assert "No node of the Ray cluster has 1 CPU and 1 GPU, which each cell needs." in said.err
 
 
 def test_what_fails_on_a_node_that_is_there_is_no_lost_worker(
@@ -110,7 +110,7 @@ def test_what_fails_on_a_node_that_is_there_is_no_lost_worker(
     monkeypatch.setattr(ray, "get", fails)
     tasks = _Tasks(RayExecutor(), {"task": "a", "lost": "b"})
     assert tasks._ended("task").outcome.message == (
-        "It could not be started on its node: OSError: no pipe"
+        "The cell could not be started on its node: OSError: no pipe"
     )
     assert "Ray lost the cell's worker 4 times" in tasks._ended("lost").outcome.message
 

@@ -127,7 +127,7 @@ def test_jobs_that_slurm_refuses_are_a_sentence(
     where = ("--executor", "slurm", "--tracking", "none", "--store", tmp_path / "store")
     said = cab_here(*SWEEP, *where)
     assert said.code == 2
-    assert "Slurm takes no jobs" in said.err
+    assert "Slurm did not accept the jobs" in said.err
     assert "invalid partition" in said.err
     assert "Traceback" not in said.err
 
