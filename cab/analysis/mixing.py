@@ -63,7 +63,7 @@ def mixings(model: nn.Module, pattern: Pattern, run: Callable[[], object]) -> li
     """Return the map of every attention of a pattern in the first pass of `run`.
 
     The model is in evaluation mode. Where `attend` is linear in the values of each head alone,
-    weights are what it answers to the columns of an identity in place of the values; this is
+    weights are its outputs for the columns of an identity matrix in place of the values; this is
     tried on the true values, and where they do not agree the Jacobian stands in.
     """
     found = []

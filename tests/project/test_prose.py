@@ -39,20 +39,37 @@ PRIVATE = (
 """Words that a reader of another project does not know, or knows in another sense."""
 
 
-COMMANDS = ("bench", "crossover", "data")
-"""Commands whose help is read, with their subcommands."""
-FOLDERS = ("cab/measure", "cab/data", "cab/backbones", "kernels", "variants", "tasks")
+UNREAD = ("publish", "verify")
+"""Commands whose help and modules are not read."""
+FOLDERS = (
+    *(f"cab/{name}" for name in ("measure", "data", "backbones", "commands", "running")),
+    *(f"cab/{name}" for name in ("analysis", "language_models")),
+    *("kernels", "variants", "tasks"),
+)
 MODULES = (
-    *(f"cab/{name}.py" for name in ("formula", "task", "taxonomy")),
     *(
-        f"cab/commands/{name}.py"
-        for name in ("bench", "bench_run", "bench_table", "crossover", "data", "measuring")
+        f"cab/{name}.py"
+        for name in (
+            "formula",
+            "task",
+            "taxonomy",
+            "attention",
+            "registry",
+            "settings",
+            "profiles",
+            "wording",
+        )
     ),
 )
 """Folders and files whose texts are read: docstrings, cards and messages."""
 SOURCES = sorted(
     {
-        *(path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")),
+        *(
+            path
+            for folder in FOLDERS
+            for path in (REPOSITORY / folder).rglob("*.py")
+            if folder != "cab/commands" or path.stem not in UNREAD
+        ),
         *(REPOSITORY / name for name in MODULES),
     }
 )
@@ -70,7 +87,7 @@ def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
 HELP = [
     one
     for name, command in typer.main.get_command(app).commands.items()
-    if name in COMMANDS
+    if name not in UNREAD
     for one in helps(command, name)
 ]
 
