@@ -223,8 +223,8 @@ def parse_record(text: str, path: Path) -> Record:
         data = json.loads(text)
     except ValueError:
         raise CabError(
-            f"{path} is not a whole JSON document; it was skipped and left as it is. If a run "
-            f"was cut off, delete it and run again."
+            f"{path} is not a whole JSON document; it was skipped and left unchanged. If a run "
+            f"was interrupted, delete the file and rerun the command."
         ) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:

@@ -157,8 +157,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
     """Expand a request into cells.
 
     Raises:
-        CabError: an unknown name or setting, or a pattern, asked for by name, that the variant
-            does not offer.
+        CabError: an unknown name or setting, or a named pattern or task that the variant does not
+            support.
     """
     chosen = _choose_tasks(request, tasks)
     sources = {card.name: _source(tasks.entry(card.name)) for card in chosen}

@@ -39,7 +39,10 @@ MISTAKES = {
         ["window does not support nc (noncausal cross)", "regress"],
     ),
     "a domain that is not there": ([*RUN, "--domain", "sound"], ["sound", "speech"]),
-    "a selection that leaves nothing": ([*RUN, "--pattern", "ns"], ["No task fits", "mqar is cs"]),
+    "a selection that leaves nothing": (
+        [*RUN, "--pattern", "ns"],
+        ["No task matches the selection: mqar is cs"],
+    ),
     "a setting that is not there": (
         [*RUN, "--set", "windw=8"],
         ["no setting of variant window called 'windw'", "Did you mean window?"],

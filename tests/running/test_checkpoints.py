@@ -204,7 +204,7 @@ def test_a_folder_is_searched_by_variant_and_task(kept, tmp_path):
         checkpoints.find(folder, "softmax")
     with pytest.raises(CabError, match="not of linear on digits"):
         checkpoints.find(found, "linear", "digits")
-    with pytest.raises(CabError, match="none at all"):
+    with pytest.raises(CabError, match="It has: none"):
         checkpoints.find(tmp_path, "linear")
     altered(tmp_path, kept)
     other = replace(cell, seed=7)
@@ -231,7 +231,7 @@ def test_run_keeps_weights_and_says_which_it_did_not(tmp_path):
     assert not weights.exists()
     said = cab_here(*arguments, "--checkpoints", weights, "--force")
     assert said.code == 0, said.err
-    assert "without weights" not in said.err
+    assert "No weights are saved" not in said.err
     manifest = checkpoints.find(weights, "none")
     assert checkpoints.read(manifest).title == "none on mqar (smoke), seed 0"
     assert restore(manifest, VARIANTS, TASKS, NOWHERE).cell.unchecked

@@ -167,7 +167,7 @@ def test_a_cell_with_a_wrong_name_ends_in_a_sentence(tmp_path):
     path = write_variant(tmp_path, "misnamed", top=WRONG)
     (finished,), _ = run_cells(tmp_path, cells_of(["misnamed"], include=[path]))
     assert finished.record.status == "error"
-    assert finished.record.message.startswith("misnamed: no_weight_decay() returns 'rates', and ")
+    assert finished.record.message.startswith("misnamed: no_weight_decay() returns 'rates', but ")
 
 
 NOTES = """    def after_step(self):
