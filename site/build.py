@@ -32,7 +32,7 @@ MARK = ".cab-site"
 
 @dataclass(frozen=True)
 class Written:
-    """The files that were written, by name, and what was wrong with the results.
+    """The files that were written, by name, and the problems in the results.
 
     notes says which published results were replaced by the user's, missing which references the
     boards lack.
@@ -47,14 +47,14 @@ class Written:
 def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) -> Written:
     """Write the site of a results folder; None stands for those that `results_folders` finds.
 
-    The pages are made beside their place and put there when all are whole.
+    The pages are written to a temporary folder, which replaces `out` when all are complete.
 
     Raises:
-        CabError: out is a folder with something else in it, or cannot be written.
+        CabError: out contains other files, or cannot be written.
     """
     if out.exists() and not (out / MARK).exists() and (not out.is_dir() or any(out.iterdir())):
         raise CabError(
-            f"{out} holds something else than these pages and was left as it is. Choose another "
+            f"{out} contains files that are not pages of this site, so it was not changed. Choose another "
             f"--out, or empty it."
         )
     content = gather(results, include)
@@ -170,7 +170,7 @@ def _two_decimals(value: float) -> str:
 
 
 def half_width(drawn: Drawn, digits: int = 2) -> str:
-    """The interval from its lower to its upper end; one seed has none, and is said."""
+    """The interval as text, from lower to upper end; `one seed` if there is none."""
     interval = drawn.interval()
     if interval is None:
         return "one seed"

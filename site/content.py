@@ -59,7 +59,7 @@ class ProfileContent:
 
     @cached_property
     def counting(self) -> pd.DataFrame:
-        """The board's cells on the tasks that count."""
+        """The board's cells on the scored tasks."""
         return self.cells[self.cells["task"].isin(list(self.board.scales))]
 
     def rows_of(self, variant: str) -> list[BoardRow]:
@@ -161,8 +161,8 @@ def _kernels(
         found[path.stem], stale = part_by_source(rows, variants)
         if names := sorted({row.name for row in stale}):
             problems.append(
-                f"{path}: what was measured of {', '.join(names)} is not shown, since the source "
-                f"has changed; measure it again."
+                f"{path}: measurements of {', '.join(names)} are not shown, because their source "
+                f"code has changed; measure them again."
             )
     return found
 
@@ -210,7 +210,7 @@ def _certificates(files: Iterable[Path], problems: list[str]) -> dict[str, Mappi
         try:
             found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            problems.append(f"{path} is no certificate: {error}.")
+            problems.append(f"{path} is not a certificate: {error}.")
     return found
 
 

@@ -15,9 +15,9 @@ from cab.site.content import Content, ProfileContent, decode_state
 
 STATE_LENGTH = 1024
 
-FLOPS = "floating-point operations of training, over those of the reference"
-MEMORY = "peak memory of the process, over that of the reference on the same hardware"
-"""Wall times are not drawn: cells share machines, and time is what `cab bench` measures."""
+FLOPS = "floating-point operations of training, relative to softmax"
+MEMORY = "peak memory of the process, relative to softmax on the same hardware"
+"""Training times are not drawn: cells share machines. `cab bench` measures times."""
 
 
 def of_records(records: list[Record]) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ def _figure(
     costs: Mapping[str, float],
 ) -> dict[str, Any]:
     rows = [row for row in one.board.rows if row.entry in costs and row.score is not None]
-    # A front compares like with like: rows of the coverage that is the widest drawn.
+    # The front compares rows with equal coverage: the widest that is drawn.
     widest = max((row.coverage.tasks for row in rows), key=len, default=())
     alike = [row for row in rows if row.coverage.tasks == widest]
     best = plots.front([(r.entry, costs[r.entry], r.score.point) for r in alike if r.score])

@@ -36,7 +36,7 @@ class KernelTable:
 
     variants names the variant, or the operator, that a subject is. baselines are what all was
     compared with, the reference first. crossings holds, per subject
-    and baseline, from which length on the subject costs less.
+    and baseline, from which length the subject costs less.
     """
 
     title: str
@@ -199,7 +199,7 @@ def _drawing(name: str, table: KernelTable, family: Callable[[str], str]) -> Mar
     crossed = (table.crossings.get(subject, {}) for subject in named)
     firsts = (one[first] for first in table.baselines[:1] for one in crossed if first in one)
     marked = sorted({one.length for one in firsts if one.verdict == "from" and one.length})
-    left_out = f" {below} is far below it." if below else ""
+    left_out = f" {below} is far cheaper than the others and is not drawn." if below else ""
     words = (table.title, "The values are in the table below the figure." + left_out)
     labels = ("length, tokens", table.measure)
     families = {subject: family(table.variants[subject]) for subject in series}
@@ -223,7 +223,7 @@ def _far_below(series: Mapping[str, Mapping[float, float]]) -> str | None:
 def efficiency_lengths(
     machines: Sequence[Machine], subject: str
 ) -> list[tuple[str, KernelTable, str, Crossover]]:
-    """Where a variant was measured beside a baseline, and from which length it is cheaper."""
+    """Each measurement of a variant beside a baseline, with its crossover length."""
     return [
         (machine.host, table, baseline, found)
         for machine in machines

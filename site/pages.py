@@ -108,7 +108,7 @@ def _tasks_by_pattern(content: Content) -> list[tuple[Pattern, list[Any]]]:
 
 
 def _counting(content: Content, one: ProfileContent) -> list[Any]:
-    """The cards of the tasks that count, by pattern."""
+    """The cards of the scored tasks, by pattern."""
     cards = [content.tasks[name] for name in one.board.scales]
     return sorted(cards, key=lambda card: (list(Pattern).index(card.pattern), card.name))
 
@@ -177,7 +177,7 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
 def variant(
     content: Content, one: ProfileContent, name: str, measured: list[kernels.Machine]
 ) -> dict[str, Any]:
-    """A variant: card, capability, scores, curves, costs, efficiency lengths, records."""
+    """A variant: card, capability, scores, curves, costs, crossover lengths, records."""
     records = one.records_of(name)
     card = content.variants.get(name)
     counted = [record for record in records if record.key in one.on_board]

@@ -20,7 +20,7 @@ from cab.taxonomy import Family
 DASHES: Sequence[tuple[float, ...]] = (
     (), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (9, 3), (6, 2, 1.5, 2, 1.5, 2), (3, 3), (9, 2, 3, 2),
 )  # fmt: skip
-"""What tells the lines of one family apart in a figure: first unbroken, then broken ones."""
+"""The dashes of the lines of one family in a figure: the first line is unbroken."""
 
 MARKERS: Mapping[str, str] = {
     Family.CONTROL: "x",
@@ -33,7 +33,7 @@ MARKERS: Mapping[str, str] = {
     Family.FEATURE_MAP: "*",
     UNKNOWN: "o",
 }
-"""A family has its sign and its colour, the same on every page and in every figure."""
+"""Each family has the same marker and colour on every page and in every figure."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def lines(
         name: a prefix for ids.
         series: values by length.
         families: of each entry its family, whose colour and sign it has; entries of one family
-            are told apart by their dashes and by the name at the end of the line.
+            differ in their dashes and in the name at the end of the line.
         labels: of the axes.
         words: title and description, for those who do not see it.
         named: the entries that have a colour and a name (all by default); the others are thin.

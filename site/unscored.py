@@ -29,8 +29,8 @@ def _reason(content: Content, one: ProfileContent, row: BoardRow) -> str:
         )
     scored = {name for name, card in content.tasks.items() if card.scored_in(one.profile)}
     if any(task in scored and result.mean is None for task, result in results):
-        return "No seed ended well on a task that counts"
-    return "Results only on tasks that do not count"
+        return "No seed finished on a scored task"
+    return "Results only on tasks that are not scored"
 
 
 def missing_of(one: ProfileContent, tasks: Iterable[str]) -> list[Missing]:

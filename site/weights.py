@@ -95,7 +95,7 @@ def along_the_sequence(content: Content, one: ProfileContent, name: str) -> list
             series[content.reference] = beside[1]
         title = f"{entry} on {task}: loss by position at {factor:g} times the training length"
         words = (title, "The values are in the records.")
-        labels = ("position, tokens", "loss, nats per token asked")
+        labels = ("position, tokens", "loss, nats per predicted token")
         trained = max(nats) / factor
         families = dict.fromkeys(series, content.family(content.reference))
         families[entry] = content.family(name)

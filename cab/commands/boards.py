@@ -1,4 +1,4 @@
-"""What the leaderboard commands share: options, reading results, hints on missing ones."""
+"""What the commands about boards share: reading results, and messages about them."""
 
 import shlex
 from collections.abc import Collection
@@ -24,8 +24,8 @@ Results = Annotated[
     Path | None,
     typer.Option(
         "--results",
-        help="Folder of published results. Default: results/ of the checkout; outside a checkout "
-        "./results and the results installed with CAB.",
+        help="Folder of published results [default: that of the checkout; elsewhere ./results, "
+        "together with the results that CAB includes].",
         envvar="CAB_RESULTS",
         show_default=False,
     ),
@@ -83,7 +83,10 @@ def read_records(
     for problem in (*problems, *published.notes):
         output.warn(problem)
     if strict and problems:
-        raise CabError(f"{counted(len(problems), 'results file')} cannot be read; see above.")
+        raise CabError(
+            f"{len(problems)} result file{'' if len(problems) == 1 else 's'} cannot be read; correct "
+            f"those named above."
+        )
     return records
 
 
@@ -121,14 +124,14 @@ def load_board(
     )
     if not board.rows:
         where = " and ".join(map(str, (folders, *([store] if store else []))))
-        # In a profile in which no task is scored yet, the whole row stands for its tasks.
+        # In a profile without scored tasks, the command names all tasks.
         whole = Missing(references, tuple(tasks.names()), profile)
         needed = " ".join(missing_text(one, results) for one in board.missing) or (
             f"Scores need {' and '.join(references)}. {how_to_add(whole, results)}"
         )
         raise CabError(
-            f"There are no scored {profile} results in {where}. Add --store runs to include your "
-            f"own runs. {needed}"
+            f"There are no scored {profile} results in {where}. `--store runs` shows your own "
+            f"runs; `cab publish` publishes them. {needed}"
         )
     for missing in board.missing:
         output.warn(missing_text(missing, results))
@@ -139,7 +142,7 @@ def load_board(
 
 
 def missing_text(missing: "Missing", results: Path | None) -> str:
-    """Say which references a board lacks, and which commands add them."""
+    """Which references a board of a results folder lacks, and how to add them."""
     return f"{missing.sentence} {how_to_add(missing, results)}"
 
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def compare(
-    one: Annotated[str, typer.Argument(help="An entry, as `cab leaderboard` names it.")],
-    other: Annotated[str, typer.Argument(help="Another entry.")],
+    one: Annotated[str, typer.Argument(help="An entry, as named by `cab leaderboard`.")],
+    other: Annotated[str, typer.Argument(help="The entry to compare it with.")],
     profile: ScoredProfile = "quick",
     results: Results = None,
     store: FromStore = None,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Compare two entries of the leaderboard, seed by seed.
+    """Compare two entries, seed by seed.
 
-    Runs of equal seeds share data, initialisation and batches. A difference of scores of 1 is the
-    distance from no attention to softmax.
+    Two runs with the same seed use the same data, initialisation and batches. Differences are in
+    scores: 1 is the distance from no attention to softmax.
     """
     board, _, tasks = load_board(results, store, profile, tuple(include or ()))
     entries = [row.entry for row in board.rows]
@@ -52,7 +52,7 @@ def compare(
         ],
     )
     if found.difference is None or found.p_value is None:
-        sentence = f"{one} and {other} share no seed on a scored task, so there is no comparison."
+        sentence = f"{one} and {other} have no scored task with a common seed, so they cannot be compared."
     else:
         sentence = (
             f"Overall {found.difference:+.3f} {_text(found.interval)}, p = {found.p_value:.3g} "
@@ -61,11 +61,11 @@ def compare(
     output.out.print(sentence, markup=False, soft_wrap=True)
     for row in filter(None, map(board.row, (one, other))):
         if row.size_mark:
-            text = f"{row.entry} is marked {row.size_mark}: its parameters compared with softmax."
+            text = f"{row.entry}: {row.size_mark} (parameters, compared with softmax)."
             output.out.print(text, markup=False, soft_wrap=True)
     if found.only_one:
         only = ", ".join(found.only_one)
-        text = f"Left out, because only one of the two has results: {only}."
+        text = f"Only one of the two has a result on {only}. These tasks are left out."
         output.out.print(text, markup=False, soft_wrap=True)
 
 

@@ -25,15 +25,15 @@ def leaderboard(
     results: Results = None,
     store: FromStore = None,
     together: Annotated[
-        bool, typer.Option("--together", help="Rank entries of different coverage in one list.")
+        bool, typer.Option("--together", help="Rank entries with different coverage together.")
     ] = False,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Print the leaderboard: scores with 95 % confidence intervals, ranks and coverage.
+    """Print the board: scores with 95 % confidence intervals, ranks and coverage.
 
-    A score of 0 is the better of no attention and a guess; 1 is softmax. With one --pattern the
-    ranks are those of that pattern.
+    Score 0 is the better of no attention and an untrained guess; score 1 is softmax. With a
+    single --pattern the ranks are those of that pattern.
     """
     asked = read_patterns(pattern or [])
     board, _, _ = load_board(results, store, profile, tuple(include or ()), together)
@@ -63,16 +63,17 @@ def leaderboard(
             markup=False,
         )
     output.out.print(
-        "Intervals are over seeds and tasks. Entries that share a rank (=) are not significantly "
-        "different from the first in their group. Only entries with equal coverage and at least "
-        "3 seeds are ranked together; groups depend on which entries are in the list.",
+        "Intervals are over seeds and tasks. Ranks compare entries on these tasks, over seeds. "
+        "Entries that share a rank (=) are not significantly different from the first in their "
+        "group; which entries share a rank depends on the entries that are ranked together. Only "
+        "entries with equal coverage and at least 3 seeds on each task are ranked together.",
         markup=False,
         soft_wrap=True,
     )
     if any(row.size_mark for row in rows):
         output.out.print(
-            "Entries with over 10 % more parameters than softmax are ranked and marked with their "
-            "size.",
+            "An entry with over 10 % more parameters than softmax is marked with its size, and "
+            "is ranked.",
             markup=False,
             soft_wrap=True,
         )
@@ -87,7 +88,7 @@ def _cells(
     if len(asked) == 1:
         rank = str(row.places.get(asked[0], ""))
     elif row.place is None and row.role != "entry":
-        rank = row.role
+        rank = row.role_words
     patterns = [interval_text(row.patterns.get(pattern)) for pattern in shown]
     return (
         rank,

@@ -1,4 +1,4 @@
-"""`cab report`: write the leaderboard as a table for a paper, a page or a program."""
+"""`cab report`: the board as a table for a paper, a web page or a program."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ from cab.errors import CabError
 
 
 class Format(StrEnum):
-    """What the table is written as."""
+    """The formats of the table."""
 
     CSV = "csv"
     JSON = "json"
@@ -27,9 +27,11 @@ class Format(StrEnum):
 
 
 def report(
-    format_: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.MARKDOWN,
+    format_: Annotated[
+        Format, typer.Option("--format", help="The format of the table.")
+    ] = Format.MARKDOWN,
     profile: ScoredProfile = "quick",
-    rows: Annotated[int | None, typer.Option(min=1, help="Only the first N rows.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Write only this many rows.")] = None,
     results: Results = None,
     store: FromStore = None,
     include: Include = None,
@@ -40,7 +42,10 @@ def report(
         Path | None, typer.Option("--output", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Write the leaderboard: csv and json with every task, latex and md one line per entry."""
+    """Write the board as a table.
+
+    csv and json contain every task; latex and md have one line per entry.
+    """
     board, _, _ = load_board(results, store, profile, tuple(include or ()), strict=strict)
     from cab.scores import report as reports
 

@@ -12,10 +12,11 @@ from cab.commands.options import Include
 from cab.errors import CabError
 from cab.wording import counted
 
-app = typer.Typer(help="Build or serve the leaderboard's pages.", no_args_is_help=True)
+app = typer.Typer(help="Build the pages of the leaderboard, or view them.", no_args_is_help=True)
 
 Out = Annotated[
-    Path, typer.Option("--out", help="Folder of the pages; existing content is replaced.")
+    Path,
+    typer.Option("--out", help="The folder to write the pages to; its contents are replaced."),
 ]
 DEFAULT_OUT = Path("site/public")
 
@@ -24,7 +25,7 @@ DEFAULT_OUT = Path("site/public")
 def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = None) -> None:
     """Write all pages from the published results.
 
-    Equal results give identical files.
+    The same results give the same bytes.
     """
     from cab.site.build import build_site
 
@@ -44,10 +45,10 @@ def serve(
     out: Out = DEFAULT_OUT,
     include: Include = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")
+        int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")
     ] = 8000,
 ) -> None:
-    """Build the pages and serve them on this machine until Ctrl-C."""
+    """Build the pages and serve them on this machine, until Ctrl-C."""
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 

@@ -17,9 +17,9 @@ from cab.taxonomy import Pattern
 
 @dataclass(frozen=True)
 class Consistency:
-    """How far an entry's pattern scores lie apart: best minus worst, with its interval.
+    """The best pattern score of an entry minus its worst, with its interval.
 
-    real says that the best and the worst pattern can be told apart at all.
+    real says whether the best and the worst score are significantly different.
     """
 
     best: Pattern
@@ -36,12 +36,12 @@ def consistency(row: BoardRow) -> Consistency | None:
     order = sorted(row.patterns, key=lambda pattern: (-row.patterns[pattern].point, pattern))
     best, worst = order[0], order[-1]
     gap = row.patterns[best].minus(row.patterns[worst])
-    # Two patterns have other tasks: what parts them may be the choice of tasks.
+    # Patterns have different tasks, so the choice of tasks is part of the interval.
     return Consistency(best, worst, gap.point, gap.interval(), gap.told_from_zero())
 
 
 def pattern_correlations(board: Board) -> dict[tuple[Pattern, Pattern], Correlation]:
-    """Each two patterns' scores over the ranked entries; see `correlate`."""
+    """The scores of each two patterns over the entries; see `correlate`."""
     columns = {
         pattern: {
             row.entry: row.patterns[pattern].point
@@ -54,7 +54,7 @@ def pattern_correlations(board: Board) -> dict[tuple[Pattern, Pattern], Correlat
 
 
 def task_correlations(board: Board) -> dict[tuple[str, str], Correlation]:
-    """Each two counting tasks' scores over the entries; see `correlate`."""
+    """The scores of each two scored tasks over the entries; see `correlate`."""
     columns: dict[str, dict[str, float]] = {task: {} for task in board.scales}
     for row in board.rows:
         for task, result in row.results.items():
@@ -67,7 +67,7 @@ def task_correlations(board: Board) -> dict[tuple[str, str], Correlation]:
 class Benefit:
     """What attention is worth on a task: reference minus no mixing, in the metric's unit.
 
-    Oriented so that more is better. helps is None where they cannot be told apart.
+    Oriented so that more is better. helps is None where they are not significantly different.
     """
 
     task: str

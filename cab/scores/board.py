@@ -1,9 +1,9 @@
 """The board: every entry's score per task, per pattern and over all, with coverage and ranks.
 
-A task counts if its card is scored in the profile and its scale exists (see
-`cab.scores.normalise`). A pattern's score is the mean over its counting tasks that the entry has
-results on, the CAB score the mean over those patterns; a task without a result is missing, which
-is not zero, and is counted by the coverage. Ranks compare rows of equal coverage only.
+A task is scored if its card is scored in the profile and its scale exists (see
+`cab.scores.normalise`). The score of a pattern is the mean over its scored tasks on which the entry
+has results; the CAB score is the mean over those patterns. A task without a result is missing: it
+is never taken as zero, and the coverage shows it. Ranks compare only rows with equal coverage.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 class Board:
     """A profile's rows, best first within equal coverage, wider coverage first.
 
-    scales holds the counting tasks. left_out says of each other task of the profile why it does
-    not count, missing of which tasks, on which entries ran, the references have no result (of a
-    board without rows: all tasks of the score). band is the hull of the reimplementation rows'
+    scales holds the scored tasks. left_out says of each other task of the profile why it is not
+    scored, missing of which tasks, on which entries ran, the references have no result (of a
+    board without rows: all scored tasks). band is the hull of the reimplementation rows'
     intervals and of 1: what one and the same function scores, by other code and other seeds;
     pattern_bands is the same of each pattern.
     """
@@ -63,7 +63,7 @@ def make_board(
 ) -> Board:
     """Make a profile's board from a records table (`cab.scores.table.records_table`).
 
-    together ranks rows of different coverage with one another, which the reader must ask for.
+    together ranks rows with different coverage together, which the reader must ask for.
     """
     table = current(table, tasks, profile)
     reference = next(name for name, card in variants.items() if card.role == "reference")
@@ -138,9 +138,14 @@ def _scales(
         else:
             scale = scale_of(ends[0].point, ends[1].point, card.chance, card.higher_is_better)
             if scale is None:
-                left_out[task] = f"{reference} is not above the controls, so there is no scale"
+                left_out[task] = (
+                    f"{reference} is not better than the controls, so there is no scale"
+                )
             elif _blurred(ends[0], constant(scale.floor) if scale.guessed else ends[1]):
-                left_out[task] = f"{reference} cannot be told from the controls: there is no scale"
+                left_out[task] = (
+                    f"{reference} is not significantly better than the controls, so there is no "
+                    f"scale"
+                )
             else:
                 scales[task] = scale
     return scales, left_out
@@ -154,7 +159,7 @@ def _absent(
 
 
 def _blurred(top: Drawn, floor: Drawn) -> bool:
-    """Whether the ends of a scale are known with their spread, and cannot be told apart."""
+    """Whether the ends of a scale have intervals and are not significantly different."""
     gap = top.minus(floor)
     return gap.interval() is not None and not gap.told_from_zero()
 
@@ -231,7 +236,7 @@ def _score(mean: Drawn, scale: Scale, reference: Drawn, zero: Drawn) -> Drawn:
 
 
 def _band(scores: Iterable[Drawn | None]) -> Interval | None:
-    """What the reference's own function scores by other code: the noise of the benchmark."""
+    """The scores of other implementations of the reference: the noise of the benchmark."""
     found = [score.interval(tasks=False) for score in scores if score is not None]
     intervals = [interval for interval in found if interval is not None]
     if not intervals:

@@ -1,4 +1,4 @@
-"""Correlations between patterns or tasks, with their n and an interval, or not at all."""
+"""Correlations between patterns or tasks, with n and an interval, for enough entries."""
 
 import math
 import statistics
@@ -12,7 +12,7 @@ SMALLEST_N = 5
 
 @dataclass(frozen=True)
 class Correlation:
-    """Pearson's r over n entries; r and interval are None where it is refused."""
+    """Pearson's r over n entries; r and interval are None where `refused` says why."""
 
     n: int
     r: float | None
@@ -23,8 +23,8 @@ class Correlation:
 def correlate(one: Mapping[str, float], other: Mapping[str, float]) -> Correlation:
     r"""Correlate two columns over the entries that both have.
 
-    The 95 % interval is Fisher's: atanh r ± 1.96 / sqrt(n - 3). Below n = 5 the value is refused:
-    two entries always correlate by ±1, and CAB's published ±1.00 between patterns is that.
+    The 95 % interval is Fisher's: atanh r ± 1.96 / sqrt(n - 3). Below n = 5 no value is
+    given: two entries always correlate by ±1, as CAB's published ±1.00 between patterns.
     """
     shared = sorted(one.keys() & other.keys())
     n = len(shared)

@@ -100,7 +100,7 @@ class Drawn:
         return Interval(float(low), float(high)).cut(self.reach, self.point)
 
     def told_from_zero(self, tasks: bool = True) -> bool:
-        """Whether its 95 % interval leaves out 0: of a difference, whether both are told apart."""
+        """Whether its 95 % interval leaves out 0: whether a difference is significant."""
         interval = self.interval(tasks)
         return interval is not None and interval.leaves_out(0)
 

@@ -1,4 +1,4 @@
-"""Efficiency length as CAB defined it: from which length on two fitted curves say `cheaper`."""
+"""The efficiency length of the CAB paper: the length at which two fitted curves cross."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Fit:
-    """CAB's efficiency length with the quality of both fits (R^2 of baseline and mechanism)."""
+    """The paper's efficiency length, and R^2 of the fits of baseline and mechanism."""
 
     length: float | None
     baseline_r2: float
@@ -23,8 +23,8 @@ def fitted_efficiency_length(baseline: Mapping[int, float], mechanism: Mapping[i
     .. math:: a N^2 + b N + c = m N + k
 
     The baseline's cost is fitted by a parabola in the length N, the mechanism's by a line, and the
-    larger root is the efficiency length; None where they do not cross above 0. It extrapolates,
-    so it stands beside the measured crossing and does not replace it.
+    larger root is the efficiency length; None where they do not cross above 0. It may
+    extrapolate, so it is shown beside the measured crossover length and does not replace it.
     """
     parabola = np.polyfit(*_columns(baseline), 2)
     line = np.polyfit(*_columns(mechanism), 1)

@@ -1,4 +1,4 @@
-"""References without results: without softmax and none on a task nothing there has a score."""
+"""References without results: a task has no scores without results of softmax and none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Missing:
 
     @property
     def sentence(self) -> str:
-        """Which scores there are not, and why."""
+        """Which tasks have no score, and why."""
         verb = "has" if len(self.references) == 1 else "have"
         names = " and ".join(self.references)
         return f"There is no score on {', '.join(self.tasks)}: {names} {verb} no result there."

@@ -33,12 +33,12 @@ class TaskDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A minus B over the counting tasks that both have results on.
+    """A minus B over the scored tasks on which both have results.
 
     difference is the mean over patterns of the mean over tasks of the mean over pairs; p_value
     the share of sign assignments that move it at least as far from 0 (two-sided): if A and B
     were exchangeable, each pair's difference could as well have had the other sign. only_one
-    names the counting tasks that one of both lacks.
+    names the scored tasks on which only one of the two has results.
     """
 
     one: str

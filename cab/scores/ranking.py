@@ -19,8 +19,8 @@ def rank(
 ) -> tuple[BoardRow, ...]:
     """Rows in the board's order, with ranks within equal coverage and within each pattern.
 
-    A pattern ranks the entries that have results on all of its tasks. Nothing is ranked on a
-    scale whose own ends have too few seeds, and nobody who has nobody to be compared with.
+    A pattern ranks the entries that have results on all of its tasks. No entry is ranked
+    if the reference or `none` has too few seeds, or if there is no other entry to compare with.
     """
     ends = [row for row in rows if row.role in ("reference", "no_attention")]
     entries = [row for row in rows if row.role == "entry" and row.score is not None]
@@ -61,7 +61,7 @@ def rank(
 
 
 def _obstacle(row: BoardRow, needed: Collection[str], ends: Iterable[BoardRow]) -> str:
-    """What keeps an entry from a rank on some tasks; empty if nothing does."""
+    """Why an entry has no rank on some tasks; empty if it has one."""
     have = len(set(row.coverage.tasks) & set(needed))
     if have < len(needed):
         return f"results on {have} of {len(needed)} tasks"

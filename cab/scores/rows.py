@@ -1,4 +1,4 @@
-"""What a board holds of an entry: its results, its scores, and which tasks they cover."""
+"""An entry's row on a board: its results, its scores and its coverage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ has more is marked with its size wherever it stands, and ranked like the others.
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which counting tasks an entry has results on, of which there are."""
+    """The scored tasks and patterns on which an entry has results, and how many there are."""
 
     tasks: tuple[str, ...]
     patterns: tuple[Pattern, ...]
@@ -47,9 +47,9 @@ class Result:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """An entry. score is None without a result on any counting task.
+    """An entry. score is None without a result on any scored task.
 
-    seeds is the least number of seeds on a task that counts; where it has no score, on the tasks
+    seeds is the least number of seeds on a scored task; where it has no score, on the tasks
     whose references are missing, else on all that it ran. place is its place among rows of the
     same coverage, places the one within each pattern; there is none for what is not ranked:
     controls, the reference, entries with too few seeds or alone in their coverage. unranked and
@@ -73,6 +73,11 @@ class BoardRow:
     unranked: str = ""
     unranked_in: Mapping[Pattern, str] = field(default_factory=dict)
     size: float | None = None
+
+    @property
+    def role_words(self) -> str:
+        """Its role, in words for readers."""
+        return self.role.replace("_", " ")
 
     @property
     def size_mark(self) -> str:

@@ -27,7 +27,7 @@ class Row:
     with one seed, 1.96 standard errors over the test examples (which leaves out what another
     seed would change). Both are None when no seed ended well; outcomes counts how all ended.
 
-    lengths, for a task that can be stretched, holds the mean at each multiple of the training
+    lengths, for a task with tests at other lengths, holds the mean at each multiple of the training
     length, or, where a seed has none there, how it ended. evaluations holds what the trained
     weights scored elsewhere, by task and metric.
     """
@@ -61,7 +61,7 @@ class Score:
 
 
 def entry_label(record: Record) -> str:
-    """The variant's name, with what was set off its defaults or the recipe, or unchecked."""
+    """The variant's name, the settings that differ from the defaults, and `unchecked`."""
     changed = {**record.variant.options, **record.settings.changed}
     said = [f"{key}={value}" for key, value in sorted(changed.items())]
     if record.variant.unchecked:

@@ -29,8 +29,8 @@ def records_table(
     value and standard_error are those of the scored metric on test, valid its mean on validation;
     they are missing (NaN) where the cell did not end well.
     installed: of the variant's installed source, which the argument gives by variant.
-    comparable: checked, and run by the task's own recipe (but for a learning rate, where the
-    profile has it chosen on validation).
+    comparable: checked by the laws, and trained by the task's own recipe (except for a learning
+    rate, where the profile chooses it on validation).
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Ranks as tie groups: who cannot be told from the best of a group shares its place."""
+"""Ranks as tie groups: entries not significantly worse than the first of a group share its rank."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cab.scores.drawn import Drawn
 
 RESOLUTION = 0.005
-"""Scores that are printed alike share a rank: seeds that agree leave no interval to part them."""
+"""Scores that look equal when printed share a rank, even if no interval separates them."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,10 @@ class Place:
 def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, Place]:
     """Give each entry its place.
 
-    The best entry opens a group, and takes in every entry, in order of scores, up to the first
-    that it can be told from on these tasks: one whose difference from it has a 95 % interval, over
-    seeds, without 0, and is seen in two decimals. That one opens the next group. A group's rank is
-    one more than the number of entries before it. The intervals are not corrected for the number
-    of comparisons.
+    A group starts at the best remaining entry and includes the following ones until the first that
+    is significantly worse on these tasks: the 95 % interval of the difference over seeds leaves out
+    0, and the difference is visible in two decimals. A group's rank is one more than the number of
+    entries before it. The intervals are not corrected for the number of comparisons.
     """
     order = sorted(scores, key=lambda entry: (-scores[entry].point, entry))
     found: dict[str, Place] = {}

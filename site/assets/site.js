@@ -1,5 +1,5 @@
-// Everything that a page does beyond being read: theme, sorting, filters, comparison.
-// The state of a page is its address, so that it can be sent on and the back button works.
+// What the pages do with a script: theme, sorting, filters, comparison.
+// The address holds the state of a page, so that a reader can share it and the back button works.
 "use strict";
 
 (function () {
@@ -31,7 +31,7 @@
     });
   }
 
-  // Sorting. Rows stay within their group; what has no value stands last, whichever the direction.
+  // Sorting. Rows stay within their group; rows without a value come last in both directions.
   const place = (row, column) => {
     const value = row.cells[column].dataset.v ?? row.cells[column].textContent.trim();
     return value === "" ? null : Number.isNaN(Number(value)) ? value : Number(value);
@@ -90,7 +90,7 @@
     };
   }
 
-  // Filters. Each row carries what is asked for; groups without a row are hidden with them.
+  // Filters. The data attributes of a row say what it matches; a group without visible rows is hidden.
   function filters(form, table) {
     form.hidden = false;
     const tools = form.closest("details");
@@ -219,7 +219,7 @@
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = entry + " \u00d7";
-        button.setAttribute("aria-label", `Take ${entry} out`);
+        button.setAttribute("aria-label", `Remove ${entry}`);
         button.addEventListener("click", () => choose(chosen().filter((one) => one !== entry)));
         return button;
       }));
@@ -254,7 +254,7 @@
   let parts = [];
   const apply = () => parts.forEach((part) => part());
 
-  // What is folded on the screen is printed: values of figures, above all.
+  // Folded parts, such as the values of figures, are opened for printing.
   addEventListener("beforeprint", () => $$("details:not([open])").forEach((one) => { one.open = true; one.dataset.printed = ""; }));
   addEventListener("afterprint", () => $$("details[data-printed]").forEach((one) => { one.open = false; delete one.dataset.printed; }));
 

@@ -1,0 +1,132 @@
+"""The pages and the tables of the terminal use plain words: none that only CAB's authors know."""
+
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from support import REPOSITORY
+
+from cab.site.build import build_site
+
+PRIVATE = re.compile(
+    r"\b(?:"
+    r"proofs?|proved|standings?|identity(?! matri)|providers?|subjects?|necessity|surely|dearer|"
+    r"stretched|told (?:from|apart)|re-runs?|re-run|run again|counting tasks?|counts?|counting|"
+    r"joins? the record|efficiency lengths?|embedded default|causal rectangles?"
+    r")\b",
+    re.IGNORECASE,
+)
+"""Words that a reader of another project does not know, or knows in another sense."""
+ROLES = re.compile(r"\b(?:zero|identity)\b", re.IGNORECASE)
+PAPER = "published.html"
+"""Its tables are those of the CAB paper, which defined an efficiency length."""
+
+
+class Visible(HTMLParser):
+    """What a reader of a page sees or hears, text by text; code is left out.
+
+    Descriptions from cards are texts of a task's or a variant's author.
+    """
+
+    SILENT = ("code", "pre", "script", "style", "cite")
+    SPOKEN = ("title", "aria-label", "alt", "placeholder", "content")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.silent = 0
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.silent += tag in self.SILENT
+        if dict(attrs).get("http-equiv") is None:
+            self.texts += [value for name, value in attrs if name in self.SPOKEN and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.silent -= tag in self.SILENT
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent and data.strip():
+            self.texts.append(" ".join(data.split()))
+
+
+def private_words(page: str, paper: bool = False) -> list[str]:
+    """The texts of a page that have a private word, or are the name of a role."""
+    return [
+        text
+        for text in Visible(page).texts
+        if PRIVATE.search(text.replace("efficiency length", "") if paper else text)
+        or ROLES.fullmatch(text)
+    ]
+
+
+def pages_of(site: Path) -> Iterator[tuple[str, str]]:
+    paths = sorted(site.rglob("*.html"))
+    assert len(paths) > 200
+    for path in paths:
+        yield path.relative_to(site).as_posix(), path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def published_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages of the results that the repository publishes, measurements of kernels too."""
+    out = tmp_path_factory.mktemp("published-words") / "site"
+    build_site(REPOSITORY / "results", out)
+    return out
+
+
+@pytest.mark.parametrize("built", ["site", "published_site"])
+def test_no_page_has_a_private_word(built: str, request: pytest.FixtureRequest) -> None:
+    found = {
+        name: words
+        for name, page in pages_of(request.getfixturevalue(built))
+        if (words := private_words(page, paper=name == PAPER))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["leaderboard"],
+        ["leaderboard", "--pattern", "cs"],
+        ["leaderboard", "--together"],
+        ["leaderboard", "--json"],
+        ["compare", "linear", "performer"],
+        ["compare", "linear", "nystrom"],
+        ["report"],
+        ["report", "--format", "latex"],
+        ["report", "--format", "csv"],
+        ["report", "--format", "json"],
+        *([name, "--help"] for name in ("leaderboard", "compare", "report", "site")),
+    ],
+    ids=" ".join,
+)
+def test_no_output_has_a_private_word(
+    line: list[str], results: Path, cab: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAB_RESULTS", str(results))
+    text = " ".join(cab(*line).split())
+    assert PRIVATE.findall(text) == []
+    assert ROLES.findall(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<p>They cannot be told from softmax.</p>",
+        '<td title="a task that counts">1</td>',
+        '<svg role="img" aria-label="Efficiency lengths"></svg>',
+        "<small>zero</small>",
+        "<p><code>code</code> It was proved.</p>",
+    ],
+)
+def test_a_private_word_is_found_wherever_a_reader_meets_it(text: str) -> None:
+    assert len(private_words(text)) == 1
+
+
+def test_code_and_ordinary_senses_are_not_private() -> None:
+    fine = "<p>Run <code>cab necessity</code>. A missing value is never counted as zero.</p>"
+    assert private_words(fine) == []
