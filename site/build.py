@@ -54,8 +54,8 @@ def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) 
     """
     if out.exists() and not (out / MARK).exists() and (not out.is_dir() or any(out.iterdir())):
         raise CabError(
-            f"{out} contains files that are not pages of this site, so it was not changed. Choose another "
-            f"--out, or empty it."
+            f"{out} contains files that are not pages of this site, so it was not changed. "
+            f"Choose another --out, or empty it."
         )
     content = gather(results, include)
     try:

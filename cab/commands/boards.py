@@ -84,8 +84,7 @@ def read_records(
         output.warn(problem)
     if strict and problems:
         raise CabError(
-            f"{len(problems)} result file{'' if len(problems) == 1 else 's'} cannot be read; correct "
-            f"those named above."
+            f"{len(problems)} files or lines of results cannot be read; correct those named above."
         )
     return records
 

@@ -52,7 +52,10 @@ def compare(
         ],
     )
     if found.difference is None or found.p_value is None:
-        sentence = f"{one} and {other} have no scored task with a common seed, so they cannot be compared."
+        sentence = (
+            f"{one} and {other} have no scored task with a common seed, so they cannot be "
+            f"compared."
+        )
     else:
         sentence = (
             f"Overall {found.difference:+.3f} {_text(found.interval)}, p = {found.p_value:.3g} "

@@ -1,9 +1,10 @@
 """The board: every entry's score per task, per pattern and over all, with coverage and ranks.
 
 A task is scored if its card is scored in the profile and its scale exists (see
-`cab.scores.normalise`). The score of a pattern is the mean over its scored tasks on which the entry
-has results; the CAB score is the mean over those patterns. A task without a result is missing: it
-is never taken as zero, and the coverage shows it. Ranks compare only rows with equal coverage.
+`cab.scores.normalise`). The score of a pattern is the mean over its scored tasks on which the
+entry has results; the CAB score is the mean over those patterns. A task without a result is
+missing: it is never taken as zero, and the coverage shows it. Ranks compare only rows with equal
+coverage.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -138,9 +139,7 @@ def _scales(
         else:
             scale = scale_of(ends[0].point, ends[1].point, card.chance, card.higher_is_better)
             if scale is None:
-                left_out[task] = (
-                    f"{reference} is not better than the controls, so there is no scale"
-                )
+                left_out[task] = f"{reference} is not above the controls, so there is no scale"
             elif _blurred(ends[0], constant(scale.floor) if scale.guessed else ends[1]):
                 left_out[task] = (
                     f"{reference} is not significantly better than the controls, so there is no "

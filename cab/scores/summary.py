@@ -27,9 +27,9 @@ class Row:
     with one seed, 1.96 standard errors over the test examples (which leaves out what another
     seed would change). Both are None when no seed ended well; outcomes counts how all ended.
 
-    lengths, for a task with tests at other lengths, holds the mean at each multiple of the training
-    length, or, where a seed has none there, how it ended. evaluations holds what the trained
-    weights scored elsewhere, by task and metric.
+    lengths, for a task with tests at other lengths, holds the mean at each multiple of the
+    training length, or, where a seed has none there, how it ended. evaluations holds what the
+    trained weights scored elsewhere, by task and metric.
     """
 
     entry: str

@@ -1,4 +1,4 @@
-"""Ranks as tie groups: entries not significantly worse than the first of a group share its rank."""
+"""Ranks as tie groups: who is not significantly worse than a group's first shares its rank."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,10 +29,11 @@ class Place:
 def rank_ties(scores: Mapping[str, Drawn]) -> dict[str, Place]:
     """Give each entry its place.
 
-    A group starts at the best remaining entry and includes the following ones until the first that
-    is significantly worse on these tasks: the 95 % interval of the difference over seeds leaves out
-    0, and the difference is visible in two decimals. A group's rank is one more than the number of
-    entries before it. The intervals are not corrected for the number of comparisons.
+    A group starts at the best remaining entry and includes the following ones until the first
+    that is significantly worse on these tasks: the 95 % interval of the difference over seeds
+    leaves out 0, and the difference is visible in two decimals. A group's rank is one
+    more than the number of entries before it. The intervals are not corrected for the number of
+    comparisons.
     """
     order = sorted(scores, key=lambda entry: (-scores[entry].point, entry))
     found: dict[str, Place] = {}

@@ -208,7 +208,7 @@ def test_a_name_that_leads_elsewhere_is_not_written(tmp_path: Path) -> None:
 def test_the_board_is_printed_with_intervals_ranks_and_coverage(results: Path) -> None:
     said = cab_here("leaderboard", "--results", results)
     assert said.code == 0
-    assert "Noise band: other implementations of softmax score" in said.out
+    assert "Noise band: other implementations of softmax" in said.out
     document = cab_here("leaderboard", "--results", results, "--json").document
     rows = {row["entry"]: row for row in document["rows"]}
     assert rows["gqa"]["rank"] == 1

@@ -206,7 +206,7 @@ def test_a_scale_whose_ends_cannot_be_told_apart_is_none():
         *made("linear", "mirror", (0.6, 0.6, 0.6)),
     ])  # fmt: skip
     assert set(board.scales) == {"mirror"}
-    assert "cannot be told from the controls" in board.left_out["mqar"]
+    assert "is not significantly better than the controls" in board.left_out["mqar"]
     assert board.row("linear").score.point == pytest.approx(0.25)
 
 

@@ -161,7 +161,7 @@ def test_different_coverage_is_ranked_together_only_when_asked(
     assert "11 tasks" in page.locator('tr[data-entry="cosformer"] th').inner_text()
     page.go_back()
     assert page.locator("#board tbody").count() == apart
-    assert "Only rows of equal coverage" in said.inner_text()
+    assert "Only rows with equal coverage" in said.inner_text()
     assert "compared" not in said.inner_text()
 
 
@@ -191,7 +191,7 @@ def test_two_entries_are_compared_as_the_program_does_it(open_page: Any, results
         assert float(mean) == pytest.approx(found[task].mean, abs=5.1e-4)
         interval = found[task].interval
         assert float(half) == pytest.approx((interval.high - interval.low) / 2, abs=1.1e-3)
-    page.get_by_label("Take linear out").click()
+    page.get_by_label("Remove linear").click()
     assert entries(page, "#compare") == ["performer"]
     page.get_by_label("Add").fill("gqa")
     assert entries(page, "#compare") == ["performer", "gqa"]
@@ -218,7 +218,7 @@ def test_all_can_be_done_with_the_keyboard(open_page: Any) -> None:
 
 def test_light_and_dark_can_be_chosen_and_are_kept(open_page: Any) -> None:
     page = open_page("index.html")
-    page.get_by_label("Change between light and dark").click()
+    page.get_by_label("Switch between light and dark").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page = open_page("method.html")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -108,7 +108,7 @@ def test_what_does_next_to_nothing_is_left_to_the_table(measured: Path) -> None:
     (table, _, drawing), _ = drawn([machine], (), lambda name: "unknown")[0]["figures"]
     assert "nothing" in table.series
     assert ">nothing</text>" not in drawing
-    assert "nothing is far below it." in drawing
+    assert "nothing is far cheaper than the others and is not drawn." in drawing
 
 
 def test_rows_that_were_disturbed_are_not_shown(measured: Path) -> None:
@@ -161,7 +161,7 @@ def test_times_of_a_source_that_has_changed_are_not_shown_and_said(measured: Pat
     assert "linear" not in machine.tables[0].series
     assert len(machine.tables[0].series) == 22
     (problem,) = content.problems
-    assert problem.startswith(f"{path}: what was measured of linear is not shown")
+    assert problem.startswith(f"{path}: measurements of linear are not shown")
 
 
 def test_what_is_cheap_stands_beside_what_it_scores(tmp_path: Path) -> None:

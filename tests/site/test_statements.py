@@ -126,20 +126,27 @@ def test_the_budget_is_one_rule_everywhere(pages: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", ["mqar", "mirror", "digits-residual", "read-digits"])
 def test_a_list_names_those_that_could_be_in_it(pages: dict[str, str], name: str) -> None:
     page = prose(pages[f"tasks/{name}.html"])
-    found = re.search(r"Could run on this task, not run yet: ([^.]*) \.", page)
+    found = re.search(
+        r"Variants that can run on this task but have not been run yet: ([^.]*) \.", page
+    )
     named = found.group(1).replace(" ,", ",").split(", ")
     ran = {"mqar": {"softmax", "none", "gla", "mamba2", "linear", "abc", "performer"},
            "mirror": {"softmax", "none", "linear", "luna"}}.get(name, set())  # fmt: skip
     offer = {v for v, card in VARIANTS.items() if not refusal_of(card, REGISTERED[name])}
     assert set(named) == offer - ran
-    old = "Have results of an older source or task version only: performer" in page
+    old = (
+        "Variants that have results only for older source code or an older version of the task: "
+        "performer" in page
+    )
     assert old == (name == "mqar")
 
 
 def test_a_pattern_names_those_that_failed_and_those_that_never_ran(pages: dict[str, str]) -> None:
     page = prose(pages["patterns/ns.html"])
-    assert "These ran on its tasks, and have no score: luna 2 oom ." in page
-    found = re.search(r"Offer this pattern, not run yet: ([^.]*) \.", page).group(1)
+    assert "These entries ran on the pattern's tasks but have no score: luna 2 oom ." in page
+    found = re.search(
+        r"Variants that support this pattern but have not been run yet: ([^.]*) \.", page
+    ).group(1)
     never = set(found.replace(" ,", ",").split(", "))
     offer = {name for name, card in VARIANTS.items() if Pattern.NS in card.patterns}
     assert "performer" in never
@@ -150,8 +157,8 @@ def test_a_result_that_failed_is_not_said_to_be_on_a_task_that_does_not_count(
     pages: dict[str, str],
 ) -> None:
     page = prose(pages["index.html"])
-    assert "none of them on a task that counts" not in page
-    assert "No seed ended well on a task that counts: luna 2 oom" in page
+    assert "Results only on tasks that are not scored: luna" not in page
+    assert "No seed finished on a scored task: luna 2 oom" in page
 
 
 def test_no_page_counts_one_tasks_or_shows_raw_markup(pages: dict[str, str], site: Path) -> None:

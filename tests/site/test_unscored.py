@@ -25,7 +25,7 @@ def test_a_board_without_references_says_so_and_nothing_false(tmp_path: Path) ->
         for path in (tmp_path / "site").rglob("*.html")
     }
     for name, text in texts.items():
-        for false in ("0/0", "Tasks that count: .", "none of them on a task", "0 of them ranked"):
+        for false in ("0/0", "Scored tasks: .", "none of them on a task", "0 of them ranked"):
             assert false not in text, name
         assert "on 0 task" not in text, name
     command = "<code>cab run --variant softmax --variant none --task mirror --task mqar --seeds 3"
@@ -33,8 +33,8 @@ def test_a_board_without_references_says_so_and_nothing_false(tmp_path: Path) ->
     assert command in texts["compare.html"]
     for reason, entry in (
         ("No score, because softmax or none has no result on the same tasks", "linear"),
-        ("No seed ended well on a task that counts", "window"),
-        ("Results only on tasks that do not count", "luna"),
+        ("No seed finished on a scored task", "window"),
+        ("Results only on tasks that are not scored", "luna"),
     ):
         (line,) = (x for x in texts["index.html"].splitlines() if x.startswith(f"<p>{reason}: "))
         assert f">{entry}</a>" in line
@@ -44,7 +44,7 @@ def test_a_board_without_references_says_so_and_nothing_false(tmp_path: Path) ->
     own = command.replace(" --task mirror", "")
     assert own in texts["variants/linear.html"]
     assert own in texts["patterns/cs.html"]
-    assert "These entries have results in this pattern, and no score" in texts["patterns/cs.html"]
+    assert "These entries have results in this pattern but no score" in texts["patterns/cs.html"]
     assert "No results are published for this pattern yet" in texts["patterns/cc.html"]
     assert "softmax and none have no result yet" in texts["tasks/mqar.html"]
 

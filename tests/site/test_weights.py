@@ -94,7 +94,7 @@ def test_the_loss_by_position_is_of_the_longest_test_beside_the_reference(result
 def test_both_stand_on_the_page(results: Path, tmp_path: Path):
     build_site(results, tmp_path / "site")
     page = (tmp_path / "site" / "variants" / "linear.html").read_text()
-    assert "The trained weights elsewhere" in page
+    assert "Tests of the trained weights" in page
     assert "0.55 <small>" in page
     assert "Loss along the sequence</h2>" in page
     other = (tmp_path / "site" / "variants" / "window.html").read_text()
