@@ -17,6 +17,14 @@ from cab.taxonomy import Pattern
 
 NAMED_LINES = 6
 """How many of the cheapest at the longest length a figure names, besides the baselines."""
+PASSES: Mapping[str, str] = {
+    "fwd_no_grad": "forward pass without gradients",
+    "fwd": "forward pass",
+    "bwd": "backward pass",
+    "fwd_bwd": "forward and backward pass",
+    "decode": "decoding",
+}
+"""The passes of `cab bench` in words; one that is not here has its own name."""
 FAR_BELOW = 8.0
 """A subject that is so many times cheaper than every other would take most of a figure's height:
 it does next to nothing."""
@@ -106,7 +114,7 @@ def _kernel_table(
     }
     pattern, passage, setting = names
     return KernelTable(
-        f"{pattern}, {passage}: {measure}, {setting}",
+        f"{pattern}, {PASSES.get(passage, passage)}: {measure}, {setting}",
         Pattern(pattern),
         measure,
         {row.subject: row.operator or row.name for row in rows},

@@ -83,8 +83,10 @@ def read_records(
     for problem in (*problems, *published.notes):
         output.warn(problem)
     if strict and problems:
+        ending = "" if len(problems) == 1 else "s"
         raise CabError(
-            f"{len(problems)} files or lines of results cannot be read; correct those named above."
+            f"Some results cannot be read; correct the {len(problems)} problem{ending} named "
+            f"above."
         )
     return records
 

@@ -288,4 +288,4 @@ def test_a_file_that_cannot_be_read_is_left_out_unless_the_report_is_strict(resu
     strict = cab_here("report", "--results", results, "--strict")
     assert (strict.code, strict.out) == (2, "")
     assert "broken.jsonl, line 1" in strict.err
-    assert "1 results file cannot be read; see above." in strict.err
+    assert "Some results cannot be read; correct the 1 problem named above." in strict.err

@@ -131,7 +131,7 @@ def test_the_board_of_a_broken_row_or_by_broken_code_is_a_failure(tree: Path) ->
     merge(tree)
     done = run_step("contribution", REBUILD, tree)
     assert done.returncode == 2
-    assert "1 results file cannot be read" in done.stderr
+    assert "Some results cannot be read; correct the 1 problem named above." in done.stderr
     write(tree, ROW, whole)
     assert contribution(tree, REBUILD) == [0]
     page = next((tree / "site" / "templates").glob("board*.html"))

@@ -161,7 +161,7 @@ def test_a_board_without_results_says_so(tmp_path: Path) -> None:
 def test_a_folder_of_the_user_s_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(CabError, match="left as it is"):
+    with pytest.raises(CabError, match="was not changed"):
         build_site(tmp_path, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 

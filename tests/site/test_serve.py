@@ -28,5 +28,5 @@ def test_a_folder_with_something_else_in_it_is_a_sentence(results: Path, tmp_pat
     (tmp_path / "notes.txt").write_text("mine")
     said = cab_here("site", "build", "--results", results, "--out", tmp_path)
     assert said.code == 2
-    assert "holds something else" in " ".join(said.err.split())
+    assert "contains files that are not pages of this site" in " ".join(said.err.split())
     assert (tmp_path / "notes.txt").read_text() == "mine"
