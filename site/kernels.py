@@ -26,7 +26,7 @@ PASSES: Mapping[str, str] = {
 }
 """The passes of `cab bench` in words; one that is not here has its own name."""
 FAR_BELOW = 8.0
-"""A subject that is so many times cheaper than every other would take most of a figure's height:
+"""A mechanism that is so many times cheaper than every other would take most of a figure's height:
 it does next to nothing."""
 
 
@@ -40,11 +40,11 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class KernelTable:
-    """One measure against length, of what differs in nothing but its subject and length.
+    """One measure against length, for measurements that differ only in mechanism and length.
 
-    variants names the variant, or the operator, that a subject is. baselines are what all was
-    compared with, the reference first. crossings holds, per subject
-    and baseline, from which length the subject costs less.
+    variants gives the variant or the operator of each mechanism. baselines are what all were
+    compared with, the reference first. crossings gives, for each mechanism and baseline, the
+    length from which the mechanism costs less.
     """
 
     title: str
@@ -150,7 +150,7 @@ def _ratios(
     baselines: Iterable[str],
     quantity: Quantity,
 ) -> Mapping[int, Ratio]:
-    """How many times a baseline's cost a subject has, at each length.
+    """The cost of a mechanism over that of a baseline, at each length.
 
     Where they were not measured side by side, both were beside a third: the ratio of both ratios
     leaves out what the machine did between the cells, as no ratio of two times would.
@@ -215,7 +215,7 @@ def _drawing(name: str, table: KernelTable, family: Callable[[str], str]) -> Mar
 
 
 def _far_below(series: Mapping[str, Mapping[float, float]]) -> str | None:
-    """The subject that is far cheaper than all others at each of its lengths, if there is one."""
+    """The mechanism that is far cheaper than all others at each of its lengths, if any."""
     if len(series) < 2:
         return None
     lowest = min(series, key=lambda subject: min(series[subject].values()))

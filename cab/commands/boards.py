@@ -12,7 +12,6 @@ from cab.errors import CabError
 from cab.profiles import DEFAULT_PROFILE, PROFILES, get_profile
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
-from cab.wording import counted
 
 if TYPE_CHECKING:
     from cab.records.folders import ResultsFolders

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Fit:
-    """The paper's efficiency length, and R^2 of the fits of baseline and mechanism."""
+    """The efficiency length of the CAB paper, and R^2 of the fits of baseline and mechanism."""
 
     length: float | None
     baseline_r2: float
@@ -23,7 +23,7 @@ def fitted_efficiency_length(baseline: Mapping[int, float], mechanism: Mapping[i
     .. math:: a N^2 + b N + c = m N + k
 
     The baseline's cost is fitted by a parabola in the length N, the mechanism's by a line, and the
-    larger root is the efficiency length; None where they do not cross above 0. It may
+    larger root is the length; None where they do not cross above 0. It may
     extrapolate, so it is shown beside the measured crossover length and does not replace it.
     """
     parabola = np.polyfit(*_columns(baseline), 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 import typer
+from private_words import PRIVATE
 from support import REPOSITORY
 
 from cab.commands.app import app
@@ -16,35 +17,12 @@ PROSE = [
     *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-PRIVATE = (
-    r"proofs?",
-    r"proved",
-    r"standings?",
-    r"identity(?! matri)",
-    r"providers?",
-    r"subjects?",
-    r"counting tasks?",
-    r"necessity",
-    r"joins? the record",
-    r"surely",
-    r"dearer",
-    r"stretched",
-    r"embedded default",
-    r"causal rectangles?",
-    r"told from",
-    r"re-runs?",
-    r"run again",
-    r"efficiency lengths?(?!\s+(?:\(CAB paper\)|of\s+the\s+CAB\s+paper))",
-)
-"""Words that a reader of another project does not know, or knows in another sense."""
-
-
 UNREAD = ("publish", "verify")
 """Commands whose help and modules are not read."""
 FOLDERS = (
-    *(f"cab/{name}" for name in ("measure", "data", "backbones", "commands", "running")),
+    *(f"cab/{name}" for name in ("measure", "data", "backbones", "commands", "running", "scores")),
     *(f"cab/{name}" for name in ("analysis", "language_models")),
-    *("kernels", "variants", "tasks"),
+    *("kernels", "site", "variants", "tasks"),
 )
 MODULES = (
     *(
@@ -57,7 +35,7 @@ MODULES = (
             "registry",
             "settings",
             "profiles",
-            "wording",
+            "errors",
         )
     ),
 )
