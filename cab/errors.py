@@ -46,3 +46,8 @@ class UnsupportedWidth(Unsupported, ValueError):
 
 class Interrupted(BaseException):
     """Ctrl-C or a request to end. Not a KeyboardInterrupt, which the command-line library eats."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun in the right form, for a message: "1 cell", "2 cells"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

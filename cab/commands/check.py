@@ -9,11 +9,10 @@ import typer
 
 from cab.commands import output
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
-from cab.errors import CabError, UnknownName, Unsupported
+from cab.errors import CabError, UnknownName, Unsupported, counted
 from cab.registry import Registry, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard, kinds_in
-from cab.wording import counted
 
 if TYPE_CHECKING:
     from cab.conformance.check import Verdict

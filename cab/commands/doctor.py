@@ -12,10 +12,9 @@ import typer
 from cab.commands import output
 from cab.commands.options import DEFAULT_STORE, DataDir, Json, Store
 from cab.data import DATA_SETS, data_directory, inspect
-from cab.errors import CabError
+from cab.errors import CabError, counted
 from cab.registry import discover_tasks, discover_variants
 from cab.running.environment import cpu_model, installed_version, usable_cores
-from cab.wording import counted
 
 REQUIRED = ("torch", "numpy", "pydantic", "accelerate", "jaxtyping", "scikit-learn", "filelock")
 WANTED = ("triton", "mlflow", "datasets", "soundfile", "pandas", "lm-eval")

@@ -7,13 +7,13 @@ from typing import Any
 
 from cab.commands import output
 from cab.commands.show import print_lines, table
+from cab.errors import counted
 from cab.records.copies import without_copies
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry
 from cab.running.cells import Cell, Plan
 from cab.running.execution import Finished
 from cab.taxonomy import TaskCard, VariantCard
-from cab.wording import counted
 
 
 class Tally:

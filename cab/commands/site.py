@@ -9,8 +9,7 @@ from cab.commands import output
 from cab.commands.boards import Results, missing_text
 from cab.commands.help import Command
 from cab.commands.options import Include
-from cab.errors import CabError
-from cab.wording import counted
+from cab.errors import CabError, counted
 
 app = typer.Typer(help="Build the pages of the leaderboard, or view them.", no_args_is_help=True)
 

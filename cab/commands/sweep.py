@@ -46,11 +46,10 @@ from cab.commands.work import (
     prepare,
     report,
 )
-from cab.errors import CabError, UnknownName
+from cab.errors import CabError, UnknownName, counted
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard
-from cab.wording import counted
 
 if TYPE_CHECKING:
     from cab.running.executors import Executor

@@ -12,8 +12,8 @@ from torch import Tensor
 from cab.attention import Attention
 from cab.conformance.law import Finding, Law, Measured, Said, scale_of
 from cab.conformance.subject import CONTEXT, Shape, Subject
+from cab.errors import counted
 from cab.formula import evaluate
-from cab.wording import counted
 
 DRAWS = 4
 """Draws of input and parameters whose reach is joined: a product of features may be 0 once."""

@@ -4,12 +4,12 @@ import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
+from cab.errors import counted
 from cab.running.cells import Cell
 from cab.running.environment import usable_cores
 from cab.running.execution import Finished, Runner
 from cab.running.jobs import Device
 from cab.running.processes import Processes
-from cab.wording import counted
 
 
 @dataclass(frozen=True)

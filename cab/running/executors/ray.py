@@ -15,14 +15,13 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from cab.errors import CabError
+from cab.errors import CabError, counted
 from cab.records.sources import Sources
 from cab.registry import discover_tasks, discover_variants
 from cab.running.cells import Cell
 from cab.running.execution import Finished, Runner
 from cab.running.jobs import Device, Ended, Job, Outcome, Progressed, check_source
 from cab.running.processes import Processes
-from cab.wording import counted
 
 RETRIES = 3
 """How often a task is tried again whose worker was lost: a cell may be what kills its node."""

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cab.errors import CabError
+from cab.errors import CabError, counted
 from cab.records.store import Record, RecordStore
 from cab.running.cells import Cell
 from cab.running.execution import RETRIED, Finished, Runner
 from cab.running.executors.local import LocalExecutor
-from cab.wording import counted
 
 WORKERS = 1
 LOOK_AGAIN = 2.0
