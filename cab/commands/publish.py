@@ -67,8 +67,8 @@ def publish(
         f"{count} of {name} left out: {reason}." for (name, reason), count in left_out.items()
     ]
     sentences += [
-        f"Evaluations by other programs, in {count} records of {name}, are not published: they "
-        f"cannot be checked."
+        f"Evaluations of the trained weights, in {count} records of {name}, are not published: no "
+        f"rerun repeats them."
         for name, own in by_variant.items()
         if (count := sum(bool(one.evaluations) for one in own))
     ]

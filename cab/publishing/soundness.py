@@ -62,8 +62,8 @@ class Soundness:
         if record.evaluations:
             yield (
                 "error",
-                "it holds evaluations by other programs, which nobody can check: `cab publish` "
-                "leaves them out",
+                "it holds evaluations of the trained weights (`cab lm-eval`, `cab probe`), which "
+                "no rerun repeats: `cab publish` leaves them out",
             )
         for text in cost_problems(record, cell):
             yield "error", text

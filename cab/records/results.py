@@ -61,8 +61,8 @@ def canonical_line(item: Record | Verification) -> str:
 def for_publication(record: Record) -> Record:
     """Thin the curve, cut absolute paths in the command short, and drop evaluations.
 
-    Of a path the last part stays. Evaluations are measured by other programs on tasks that are not
-    CAB's: nobody can check them against the cell, so they stay in the author's store.
+    Of a path the last part stays. Evaluations (`cab lm-eval`, `cab probe`) need the trained
+    weights, and no rerun of the cell repeats them, so they stay in the author's store.
     """
     words = [
         Path(word).name if Path(word).is_absolute() else word

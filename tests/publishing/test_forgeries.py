@@ -206,7 +206,7 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
         "shortcut last value is 0.5",
     ),
     "no shortcuts": (lambda d: d.update(shortcuts={}), "its shortcuts are none"),
-    "evaluations": (evaluation, "evaluations by other programs"),
+    "evaluations": (evaluation, "it holds evaluations of the trained weights"),
     "a message": (lambda d: d.update(message="best ever"), "has a message all the same"),
     "a length's value": (
         lambda d: d["metrics"]["lengths"][0]["estimate"].update(value=1.2),
