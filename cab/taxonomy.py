@@ -243,9 +243,7 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
     keywords: dict[str, Any] = {}
     for keyword in calls[0].keywords:
         if keyword.arg is None:
-            raise CabError(
-                f"{path}, line {keyword.lineno}: @{decorator} takes no **; write out its keywords."
-            )
+            raise CabError(f"{path}, line {keyword.lineno}: @{decorator} takes no **.")
         try:
             keywords[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):

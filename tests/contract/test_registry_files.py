@@ -107,9 +107,7 @@ def test_a_value_that_is_not_a_literal_is_named_with_its_line(refuse, value):
 
 
 def test_unpacked_keywords_are_refused_with_their_line(refuse):
-    assert "mine.py, line 4: @register_variant takes no **; write out its keywords." in refuse(
-        source("**card")
-    )
+    assert "mine.py, line 4: @register_variant takes no **." in refuse(source("**card"))
 
 
 def test_an_unknown_card_field_is_answered_with_the_nearest(tmp_path):
