@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 import cab
 from cab.errors import CabError
 from cab.records.results import canonical_line
+from cab.records.text import tidy
 from cab.scores import report
 from cab.scores.drawn import Drawn
 from cab.scores.missing import Missing
@@ -66,7 +67,7 @@ def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) 
             for name, text in sorted(files(content).items()):
                 path = made / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8", newline="\n")
+                path.write_text(tidy(text), encoding="utf-8", newline="\n")
             (made / MARK).write_text("Written by `cab site build`, and replaced by it.\n")
             if out.exists():
                 shutil.rmtree(out)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 import cab
+from cab.scores.report import tex
 from cab.site.content import slug
 from cab.taxonomy import VariantCard
 
@@ -41,8 +42,8 @@ def bibtex(card: VariantCard) -> str:
         return ""
     title, authors = _parts(card.paper)
     fields = {
-        "title": _tex(title),
-        "author": _tex(" and ".join(authors)),
+        "title": tex(title),
+        "author": tex(" and ".join(authors)),
         "year": "" if card.year is None else str(card.year),
         "eprint": card.arxiv,
     }
@@ -72,9 +73,3 @@ def _arxiv(fields: Mapping[str, str]) -> dict[str, str]:
 def _entry(key: str, fields: Mapping[str, str]) -> str:
     lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
     return f"@misc{{{key},\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _tex(text: str) -> str:
-    """Characters that TeX reads as its own, as text."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(one, "\\" + one if one in "&%$#_{}" else one) for one in text)

@@ -1,6 +1,6 @@
 """What the pages show: published results and cards, gathered once."""
 
-import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
 from cab.publishing.status import Rerun, Status, compare, status_of
+from cab.records.certificates import read_certificate
 from cab.records.folders import Published, results_folders
 from cab.records.sources import installed_sources, other_source
 from cab.records.store import Record
@@ -139,7 +140,7 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         variants,
         tasks,
         *reference_names(registry),
-        tuple(read_tables(files("reference", "*.json"))),
+        tuple(read_tables(files("reference", "*.json"), problems)),
         texts,
         _kernels(files("kernels", "*.jsonl"), registry, problems),
         problems,
@@ -208,9 +209,9 @@ def _certificates(files: Iterable[Path], problems: list[str]) -> dict[str, Mappi
     found = {}
     for path in files:
         try:
-            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            problems.append(f"{path} is not a certificate: {error}.")
+            found[path.stem] = read_certificate(path)
+        except CabError as error:
+            problems.append(str(error))
     return found
 
 
@@ -242,8 +243,6 @@ def complexity(card: VariantCard) -> str:
 
 
 def _exponent(formula: str, causal: bool) -> float | None:
-    import math
-
     words = set(re.findall(r"[A-Za-z_]\w*", formula))
     names: dict[str, float] = dict.fromkeys(words, 8.0)
     names |= {"d": 64.0, "E": 16.0, "H": 4.0, "causal": float(causal), "cross": 0.0}
@@ -267,7 +266,10 @@ def decode_state(card: VariantCard, config: Mapping[str, Any], length: int) -> f
     if not card.state:
         return None
     names = {"N": length, "M": length, "H": 4, "E": 16, "d": 64, "causal": True, "cross": False}
+    # As floats, so that a power of large settings overflows at once.
+    own = {k: float(v) if isinstance(v, int | float) else v for k, v in config.items()}
     try:
-        return float(evaluate(card.state, {**config, **names}))
-    except ValueError:
+        found = float(evaluate(card.state, {**own, **names}))
+    except (ValueError, TypeError, ArithmeticError):
         return None
+    return found if math.isfinite(found) else None

@@ -49,7 +49,7 @@ def ratios(cells: pd.DataFrame, column: str, reference: str) -> dict[str, float]
 
     An entry is left out unless the reference ran every one of these tasks.
     """
-    own = cells[cells["status"] == "ok"].dropna(subset=[column])
+    own = cells[(cells["status"] == "ok") & (cells[column] > 0)]
     means = own.groupby(["entry", "task"])[column].mean()
     if means.empty or reference not in means.index.get_level_values("entry"):
         return {}
@@ -77,7 +77,7 @@ def pareto(content: Content, one: ProfileContent) -> dict[str, Any]:
         record = next((r for r in one.records_of(row.variant)), None)
         if card is not None and record is not None:
             state = decode_state(card, record.variant.config, STATE_LENGTH)
-            if state:
+            if state is not None and state > 0:
                 states[row.entry] = 4 * state
     label = f"bytes of decode state per head after {STATE_LENGTH:,} tokens, float32"
     figures.append(_figure(content, one, "state", label, "", states))
@@ -125,7 +125,7 @@ def published(content: Content) -> dict[str, Any]:
     """A drawing of what CAB published on lengths beyond that of training."""
     for tables in content.published:
         for table in tables.tables:
-            if table.title.startswith("Interpolation"):
+            if table.over_lengths:
                 series = {
                     entry: {
                         float(length): value

@@ -160,6 +160,7 @@ def _ratios(
     for third in baselines:
         ours = side_by_side(rows[subject], subject, third, quantity)
         theirs = side_by_side(rows[baseline], baseline, third, quantity)
+        theirs = {length: ratio for length, ratio in theirs.items() if ratio.low > 0}
         if both := sorted(ours.keys() & theirs.keys()):
             return {length: _over(ours[length], theirs[length]) for length in both}
     return {}

@@ -75,7 +75,7 @@ def spark(curve: Sequence[CurvePoint], top: float, width: float = 90, height: fl
     last = curve[-1].step
     points = " ".join(
         f"{1 + (width - 2) * point.step / last:.1f},"
-        f"{1 + (height - 2) * (1 - min(point.loss / top, 1.0)):.1f}"
+        f"{1 + (height - 2) * (1 - min(max(point.loss / top, 0.0), 1.0)):.1f}"
         for point in curve
     )
     return Spark(points, f"training loss from {curve[0].loss:.2f} to {curve[-1].loss:.2f}")

@@ -75,7 +75,8 @@ def _evaluated(names: tuple[str, ...], group: list[tuple[Record, Evaluation]]) -
 def along_the_sequence(content: Content, one: ProfileContent, name: str) -> list[dict[str, Any]]:
     """Per entry of a variant and task the loss by position, beside the reference's.
 
-    It is of the longest test with positions, a mean over the seeds that have one.
+    It is of the longest test with positions, a mean over the seeds that have one; there is none of
+    seeds whose positions differ.
     """
     records = [*one.records_of(name)]
     if name != content.reference:
@@ -121,7 +122,7 @@ def _mean_line(records: Sequence[Record]) -> tuple[float, Mapping[float, float]]
         / len(seeds)
         for place in sorted(places)
     }
-    return factor, nats
+    return (factor, nats) if nats else None
 
 
 def _longest(record: Record) -> AtLength | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cab.analysis.figures import figure
 from cab.errors import CabError
+from cab.records.fields import LARGEST
 from cab.records.store import AtLength, Positions, Record, RecordStore
 from cab.running.trained import TrainedCell
 from cab.running.training import evaluate
@@ -84,7 +85,7 @@ def loss_along(task: Task, model: nn.Module, parts: int = PARTS) -> tuple[Positi
     for part in range(min(parts, length)):
         first, stop = (length * (part + more) // min(parts, length) for more in (0, 1))
         nats_here, asked = total[:, first:stop].sum(dim=1).tolist()
-        if asked and math.isfinite(nats_here):
+        if asked and abs(nats_here) <= LARGEST * asked:
             found.append(
                 Positions(first=first, last=stop - 1, nats=nats_here / asked, n=int(asked))
             )

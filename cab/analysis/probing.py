@@ -213,7 +213,7 @@ def evaluations(trained: TrainedCell, found: Probed) -> tuple[Evaluation, ...]:
     if found.importance:
         numbers["largest importance"] = [max(v for h in found.importance.values() for v in h)]
     return tuple(
-        Evaluation(
+        Evaluation.of(
             harness="cab probe",
             harness_version=cab.__version__,
             task=trained.cell.task.name,

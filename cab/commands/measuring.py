@@ -43,7 +43,9 @@ TimeLimit = Annotated[
     typer.Option(min=1.0, help="Seconds per point; mechanisms that need more are not timed."),
 ]
 MemoryLimit = Annotated[float, typer.Option(min=0.1, help="GiB of memory per point, on a CPU.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of inputs and of the order of cells.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31 - 1, help="Seed of inputs and of the order of cells.")
+]
 Unchecked = Annotated[
     bool,
     typer.Option(

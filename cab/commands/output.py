@@ -11,8 +11,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+from cab.records.text import tidy
+
+
+class SafeConsole(Console):
+    """Prints texts, whatever they come from, without their control characters."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; texts are made safe first."""
+        super().print(*(tidy(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+out = SafeConsole(highlight=False, soft_wrap=False)
+err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -28,6 +39,11 @@ def fail(text: str) -> None:
 def warn(text: str) -> None:
     """Write a warning to stderr."""
     err.print(f"[yellow]Note:[/] {escape(text)}")
+
+
+def write_text(text: str) -> None:
+    """Write a text to stdout as it is, but for characters that are not safe to print."""
+    out.file.write(tidy(text))
 
 
 def print_json(value: Any) -> None:
@@ -51,11 +67,13 @@ def plain(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a table to stdout. Piped into a file it is as wide as it needs to be."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=escape(tidy(title)), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for column in columns:
-        table.add_column(escape(column), overflow="fold")
+        table.add_column(escape(tidy(column)), overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(tidy(cell)) for cell in row))
     if out.is_terminal:
         out.print(table)
     else:

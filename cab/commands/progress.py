@@ -17,6 +17,7 @@ from rich.progress import (
 )
 
 from cab.commands import output
+from cab.records.text import tidy
 from cab.running.cells import Cell
 from cab.running.execution import Finished
 
@@ -78,7 +79,7 @@ class RunProgress:
         """A cell's process is about to start."""
         self._seen[cell.key] = 0
         self._current[cell.key] = self._bars.add_task(
-            escape(cell.title), total=cell.recipe.train.steps
+            escape(tidy(cell.title)), total=cell.recipe.train.steps
         )
         if not self._live:
             number = self._finished + len(self._current)

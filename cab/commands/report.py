@@ -15,6 +15,7 @@ from cab.commands.boards import (
 )
 from cab.commands.options import Include
 from cab.errors import CabError
+from cab.records.text import tidy
 
 
 class Format(StrEnum):
@@ -57,10 +58,10 @@ def report(
     }[format_]
     text = write(board, rows)
     if file is None:
-        output.out.file.write(text)
+        output.write_text(text)
         return
     try:
-        file.write_text(text, encoding="utf-8")
+        file.write_text(tidy(text), encoding="utf-8")
     except OSError as error:
         raise CabError(f"The report cannot be written to {file}: {error}.") from None
     output.say(f"Wrote {file}.")

@@ -28,7 +28,16 @@ def inspect(data_set: DataSet | HubSet, directory: Path) -> tuple[State, str]:
             f"in {where}. Run `cab data fetch {data_set.name}`, or set CAB_DATA to the "
             f"folder of a copy."
         )
-    found = checksum(files)
+    found, problem = "", _not_files(files)
+    try:
+        found = "" if problem else checksum(files)
+    except OSError as error:
+        problem = f"it cannot be read ({error})"
+    if problem:
+        return "wrong", (
+            f"Data set {data_set.name} in {where} is not the published one: {problem}. Nothing "
+            f"was deleted; move it away and run `cab data fetch {data_set.name}`."
+        )
     if found != data_set.sha256:
         return "wrong", (
             f"Data set {data_set.name} in {where} ({data_set.files}) differs from the published "
@@ -86,9 +95,16 @@ def _inspect_parts(data_set: HubSet, directory: Path, where: Path) -> tuple[Stat
     )
 
 
+def _not_files(files: Iterable[Path]) -> str:
+    """Say which of these is a folder, a pipe or a device: such a thing is never opened."""
+    return next((f"{path.name} in it is no file" for path in files if not path.is_file()), "")
+
+
 def _problem(data_set: HubSet, part: str, files: list[Path]) -> str:
     """Return what is wrong with a part, or an empty text."""
     published = data_set.parts[part]
+    if problem := _not_files(files):
+        return problem
     if published.sha256 and (digest := checksum(files)) != published.sha256:
         return f"the sha256 of {published.files} is {digest} instead of {published.sha256}"
     rows = len(files)

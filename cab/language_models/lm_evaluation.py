@@ -128,7 +128,7 @@ def _evaluations(found: Any, settings: dict[str, Any]) -> Iterator[Evaluation]:
             if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
             error = results.get(f"{metric}_stderr,{chain}")
-            yield Evaluation(
+            yield Evaluation.of(
                 harness="lm-eval",
                 harness_version=lm_eval.__version__,
                 task=task,

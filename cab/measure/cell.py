@@ -31,6 +31,8 @@ from cab.measure.statistics import noise_floor, paired_ratio, summarise
 from cab.measure.telemetry import device_state
 from cab.measure.timers import Timer, choose_timer, load_average
 from cab.measure.waits import Waits
+from cab.records.fields import WRITTEN_TEXT
+from cab.records.text import clean
 from cab.running.environment import describe
 from cab.running.worker import classify, follow_parent, limit_memory
 
@@ -172,7 +174,7 @@ def _row(
     return BenchRow(
         **row_key(cell, course.name),
         status=status,
-        message=message,
+        message=clean(message, WRITTEN_TEXT),
         timing=timing,
         memory=None
         if memory is None or timing is None

@@ -15,7 +15,9 @@ from cab.measure.cell import row_key, work
 from cab.measure.operators import choose, get_operator, make_case
 from cab.measure.points import Cell, Limits, MechanismName, Pass, Point, sizes
 from cab.measure.record import BenchRow, Status
+from cab.records.fields import WRITTEN_TEXT
 from cab.records.sources import source_hash
+from cab.records.text import clean
 from cab.registry import Registry
 from cab.running.environment import git_state
 from cab.taxonomy import Pattern, VariantCard
@@ -233,5 +235,6 @@ class Runner:
 
 def _lost(cell: Cell, status: Status, message: str) -> list[BenchRow]:
     return [
-        BenchRow(**row_key(cell, name), status=status, message=message) for name in cell.mechanisms
+        BenchRow(**row_key(cell, name), status=status, message=clean(message, WRITTEN_TEXT))
+        for name in cell.mechanisms
     ]

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,11 +9,32 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cab.errors import CabError
 from cab.measure.waits import MOST
-from cab.records.files import whole
+from cab.records.fields import (
+    LARGEST,
+    Count,
+    Finite,
+    Line,
+    Moment,
+    Name,
+    NonNegative,
+    Options,
+    PositiveCount,
+    Seed,
+    Text,
+    first_fault,
+)
+from cab.records.files import parse_json, read_text, whole
 from cab.records.store import Environment
+from cab.records.text import one_line
+from cab.taxonomy import Pattern
 
 Status = Literal["ok", "oom", "timeout", "unsupported", "refused", "impossible", "error"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Time = Annotated[float, Field(ge=1e-15, le=LARGEST, allow_inf_nan=False)]
+"""Seconds, or a ratio of two times: above 0, so that it can be divided by and drawn."""
+Samples = Annotated[tuple[NonNegative, ...], Field(max_length=100_000)]
+Rates = Annotated[Mapping[Name, Finite], Field(max_length=100)]
+LARGEST_FILE = 200_000_000
+"""Bytes of a file of measurements that are read."""
 FAILURES: tuple[Status, ...] = ("refused", "impossible", "error")
 """Statuses that make `cab bench` exit with 1."""
 
@@ -26,105 +46,105 @@ class _Part(BaseModel):
 class Timing(_Part):
     """Times in seconds. samples are cold; low and high bound the median's 95 % interval."""
 
-    timer: str
-    samples: tuple[Finite, ...]
-    host_samples: tuple[Finite, ...]
-    warm_samples: tuple[Finite, ...]
-    median: Finite
-    low: Finite
-    high: Finite
-    p20: Finite
-    p80: Finite
-    warm_median: Finite | None
-    tokens_per_second: Finite
-    prepare_seconds: Finite
+    timer: Line
+    samples: Samples
+    host_samples: Samples
+    warm_samples: Samples
+    median: Time
+    low: Time
+    high: Time
+    p20: Time
+    p80: Time
+    warm_median: Time | None
+    tokens_per_second: NonNegative
+    prepare_seconds: NonNegative
     launch_bound: bool
-    noise_floor: Finite
+    noise_floor: NonNegative
 
 
 class MemoryUse(_Part):
     """Bytes; see `cab.measure.memory`."""
 
-    peak: int
-    workspace: int
-    outputs: int
-    saved: int | None
-    held: int | None
-    state: int | None
+    peak: Count
+    workspace: Count
+    outputs: Count
+    saved: Count | None
+    held: Count | None
+    state: Count | None
 
 
 class Work(_Part):
     """Useful work of the pass, and the least time it can take here; see `cab.measure.flops`."""
 
-    flops: int
+    flops: Count
     flops_by: Literal["formula", "count"]
-    multiplier: Finite
-    exponentials: int
-    bytes: int
-    ceiling_seconds: Finite
-    serial_ceiling_seconds: Finite
-    share: Finite | None
+    multiplier: NonNegative
+    exponentials: Count
+    bytes: Count
+    ceiling_seconds: NonNegative
+    serial_ceiling_seconds: NonNegative
+    share: NonNegative | None
 
 
 class MeasuredCeilings(_Part):
     """The measured rates of this device, per second, from which the least time follows."""
 
-    flops: Finite
-    exponentials: Finite
-    bytes: Mapping[int, Finite]
+    flops: NonNegative
+    exponentials: NonNegative
+    bytes: Annotated[Mapping[Count, NonNegative], Field(max_length=1_000)]
 
 
 class Comparison(_Part):
     """Time relative to the baseline's, paired by round, and peak memory relative to its."""
 
-    time: Finite
-    low: Finite
-    high: Finite
-    memory: Finite | None
+    time: Time
+    low: Time
+    high: Time
+    memory: NonNegative | None
 
 
 class BenchRow(_Part):
     """The result of one mechanism at one point; `subject` is the mechanism's label."""
 
     schema_version: Literal[1] = 1
-    subject: str
+    subject: Name
     role: Literal["candidate", "baseline"]
-    operator: str
-    name: str
-    options: Mapping[str, str]
-    source_hash: str | None = None
+    operator: Line
+    name: Line
+    options: Options
+    source_hash: Line | None = None
     unchecked: bool = False
-    pattern: str
-    passage: str
-    length: int
-    keys: int
-    batch: int
-    heads: int
-    key_heads: int
-    head_width: int
-    value_width: int
-    window: int
-    alignment: str
-    dtype: str
+    pattern: Pattern
+    passage: Name
+    length: PositiveCount
+    keys: Count
+    batch: Count
+    heads: Count
+    key_heads: Count
+    head_width: Count
+    value_width: Count
+    window: Count
+    alignment: Line
+    dtype: Line
     status: Status
-    message: str = ""
+    message: Text = ""
     timing: Timing | None = None
     memory: MemoryUse | None = None
     work: Work | None = None
     ceilings: MeasuredCeilings | None = None
-    against: Mapping[str, Comparison] = {}
-    gate_error: Finite | None = None
-    gate_limit: Finite | None = None
-    seed: int
-    load: Finite | None = None
-    waited: Finite | None = None
-    device_state: Mapping[str, Finite] = {}
+    against: Annotated[Mapping[Name, Comparison], Field(max_length=1_000)] = {}
+    gate_error: NonNegative | None = None
+    gate_limit: NonNegative | None = None
+    seed: Seed
+    load: NonNegative | None = None
+    waited: NonNegative | None = None
+    device_state: Rates = {}
     environment: Environment
-    invocation: str = ""
-    command: str = ""
-    git_revision: str | None = None
+    invocation: Line = ""
+    command: Text = ""
+    git_revision: Line | None = None
     git_dirty: bool | None = None
-    measured: datetime
+    measured: Moment
 
     @property
     def disturbed(self) -> bool:
@@ -202,12 +222,14 @@ def read_rows(path: Path) -> list[BenchRow]:
         CabError: the file cannot be read, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        lines = text.splitlines() if path.suffix == ".jsonl" else ()
-        content: list[Any] = [json.loads(line) for line in lines]
+        text = read_text(path, LARGEST_FILE)
+        lines = text.rstrip("\n").split("\n") if path.suffix == ".jsonl" and text else ()
+        content: list[Any] = [parse_json(line) for line in lines]
         if path.suffix != ".jsonl":
-            content = json.loads(text)["rows"]
+            content = parse_json(text)["rows"]
         return [BenchRow.model_validate(one) for one in content]
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise CabError(f"{path} is not a file of `cab bench` measurements: {first}.") from None
+    except ValidationError as error:
+        first = first_fault(error, "a row")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        first = one_line(str(error)) or type(error).__name__
+    raise CabError(f"{path} is not a file of `cab bench` measurements: {first}.")

@@ -1,14 +1,68 @@
-"""Atomic writing of files, and locks that let one process write at a time."""
+"""Atomic writing of files, locks that let one process write at a time, and safe reading.
 
+Whatever stands in a file's place, reading it ends.
+"""
+
+import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from cab.errors import CabError
+from cab.records.text import one_line
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_text(path: Path, largest: int) -> str:
+    """Read a text file of at most so many bytes. Nothing but a plain file is opened.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        CabError: it is no plain file, too large, unreadable or not UTF-8.
+    """
+    try:
+        status = path.lstat()
+        kind = stat.S_IFMT(status.st_mode)
+        if kind != stat.S_IFREG:
+            raise CabError(
+                f"{path} is {_KINDS.get(kind, 'something')} and not a plain file; it was skipped "
+                f"and left as it is. Put the file itself there."
+            )
+        if status.st_size > largest:
+            raise CabError(f"{path} has {status.st_size} bytes; {largest} are allowed.")
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CabError(f"{path} cannot be read: {error}. It was left as it is.") from None
+
+
+def parse_json(text: str) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        ValueError: it is none, or is nested too deep.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except ValueError as error:
+        raise ValueError(one_line(str(error), 120)) from None
 
 
 @contextmanager

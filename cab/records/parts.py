@@ -3,9 +3,9 @@
 A field that a later version adds has a default, so that records of before stay readable.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,12 +13,34 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
     model_validator,
 )
 
+from cab.errors import CabError
+from cab.records.fields import (
+    Count,
+    Finite,
+    Line,
+    Moment,
+    Name,
+    NonNegative,
+    Options,
+    PositiveCount,
+    Text,
+    Values,
+    Version,
+    first_fault,
+)
+from cab.records.text import one_line
+
 Status = Literal["ok", "oom", "timeout", "diverged", "unsupported", "error"]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+MOST_METRICS = 100
+"""Metrics or shortcuts of a record."""
+MOST_POSITIONS = 10_000
+MOST_LENGTHS = 100
+LARGEST_FACTOR = 1e6
 
 
 class Part(BaseModel):
@@ -31,15 +53,15 @@ class Estimate(Part):
     """A mean over n examples, with its standard error."""
 
     value: Finite
-    standard_error: Finite = Field(ge=0)
-    n: int = Field(ge=1)
+    standard_error: NonNegative
+    n: PositiveCount
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Estimate":
         """Estimate the mean of independent values.
 
         Raises:
-            ValueError: a value is not finite.
+            ValueError: a value is not finite, or beyond `cab.records.fields.LARGEST`.
         """
         n = len(values)
         mean = math.fsum(values) / n
@@ -47,15 +69,15 @@ class Estimate(Part):
         return cls(value=mean, standard_error=math.sqrt(variance / n), n=n)
 
 
-Estimates = Mapping[str, Estimate]
+Estimates = Annotated[Mapping[Name, Estimate], Field(max_length=MOST_METRICS)]
 
 
 class CurvePoint(Part):
     """Where training stood: the mean loss since the last point, and validation if measured."""
 
-    step: int
+    step: PositiveCount
     loss: Finite
-    valid: Mapping[str, Finite] = {}
+    valid: Annotated[Mapping[Name, Finite], Field(max_length=MOST_METRICS)] = {}
 
 
 class VariantInfo(Part):
@@ -64,11 +86,11 @@ class VariantInfo(Part):
     unchecked: it ran without the proof of conformance, and stays off every board.
     """
 
-    name: str
-    source_hash: str
-    config: Mapping[str, Any]
-    options: Mapping[str, Any]
-    parameters: int | None = None
+    name: Name
+    source_hash: Name
+    config: Values
+    options: Options
+    parameters: Count | None = None
     unchecked: bool = False
 
 
@@ -78,15 +100,15 @@ class TaskInfo(Part):
     source_hash: of a task that is not CAB's own; for CAB's own the version stands.
     """
 
-    name: str
-    version: int
-    profile: str
-    pattern: str
-    domain: str
-    metric: str
+    name: Name
+    version: Version
+    profile: Name
+    pattern: Name
+    domain: Name
+    metric: Name
     higher_is_better: bool
-    data_fingerprint: str | None = None
-    source_hash: str | None = None
+    data_fingerprint: Line | None = None
+    source_hash: Line | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_is_not_said(self, serialise: SerializerFunctionWrapHandler) -> Any:
@@ -99,17 +121,17 @@ class TaskInfo(Part):
 class Settings(Part):
     """The recipe that ran, complete, and what of it was set off the task's own."""
 
-    recipe: Mapping[str, Any]
-    changed: Mapping[str, Any]
+    recipe: Values
+    changed: Options
 
 
 class Positions(Part):
     """The mean loss, in nats, of the n tokens asked for at positions `first` to `last`, from 0."""
 
-    first: int = Field(ge=0)
-    last: int = Field(ge=0)
+    first: Count
+    last: Count
     nats: Finite
-    n: int = Field(ge=1)
+    n: PositiveCount
 
 
 class AtLength(Part):
@@ -118,17 +140,20 @@ class AtLength(Part):
     positions is the loss along the sequence, where `cab extrapolate` measured it.
     """
 
-    factor: Finite = Field(gt=0)
-    length: int = Field(ge=1)
+    factor: Annotated[float, Field(gt=0, le=LARGEST_FACTOR, allow_inf_nan=False)]
+    length: PositiveCount
     status: Status = "ok"
-    message: str = ""
+    message: Text = ""
     estimate: Estimate | None = None
-    positions: tuple[Positions, ...] = ()
+    positions: tuple[Positions, ...] = Field(default=(), max_length=MOST_POSITIONS)
 
     @model_validator(mode="after")
     def _estimate_fits_status(self) -> "AtLength":
         if (self.status == "ok") != (self.estimate is not None):
             raise ValueError(f"status {self.status} does not go with the estimate given")
+        ends = [-1, *(place for part in self.positions for place in (part.first, part.last))]
+        if any(before > after for before, after in itertools.pairwise(ends)):
+            raise ValueError("the positions do not follow one another")
         return self
 
 
@@ -137,7 +162,7 @@ class Metrics(Part):
 
     valid: Estimates = {}
     test: Estimates = {}
-    lengths: tuple[AtLength, ...] = ()
+    lengths: tuple[AtLength, ...] = Field(default=(), max_length=MOST_LENGTHS)
 
 
 class Cost(Part):
@@ -148,42 +173,42 @@ class Cost(Part):
     count of all training steps, by formula of the matrix products that ran.
     """
 
-    seconds: Finite | None = None
-    setup_seconds: Finite | None = None
-    evaluation_seconds: Finite | None = None
-    total_seconds: Finite
-    steps: int | None = None
-    tokens: int | None = None
-    peak_bytes: int | None = None
-    flops: int | None = None
-    backbone_parameters: int | None = None
+    seconds: NonNegative | None = None
+    setup_seconds: NonNegative | None = None
+    evaluation_seconds: NonNegative | None = None
+    total_seconds: NonNegative
+    steps: Count | None = None
+    tokens: Count | None = None
+    peak_bytes: Count | None = None
+    flops: Count | None = None
+    backbone_parameters: Count | None = None
 
 
 class Environment(Part):
     """Where a cell ran: so many processes, each of so many threads."""
 
-    device: str
-    accelerator: str
-    cpu: str
-    cores: int
-    threads: int
-    processes: int = Field(default=1, ge=1)
-    platform: str
-    python: str
-    torch: str
-    triton: str | None
-    cab: str
+    device: Name
+    accelerator: Line
+    cpu: Line
+    cores: Count
+    threads: Count
+    processes: PositiveCount = 1
+    platform: Line
+    python: Line
+    torch: Line
+    triton: Line | None
+    cab: Line
 
 
 class Provenance(Part):
     """How a cell came to run. invocation is shared by the cells of one command."""
 
-    invocation: str
-    command: str
-    git_revision: str | None
+    invocation: Line
+    command: Text
+    git_revision: Line | None
     git_dirty: bool | None
-    started: datetime
-    ended: datetime
+    started: Moment
+    ended: Moment
 
 
 class Evaluation(Part):
@@ -193,16 +218,32 @@ class Evaluation(Part):
     settings are all that it was told. standard_error is none where the harness gives none.
     """
 
-    harness: str
-    harness_version: str
-    task: str
-    task_version: str
-    metric: str
+    harness: Name
+    harness_version: Line
+    task: Name
+    task_version: Line
+    metric: Name
     higher_is_better: bool | None
     value: Finite
-    standard_error: Finite | None = Field(default=None, ge=0)
-    n: int = Field(ge=1)
-    settings: Mapping[str, Any] = {}
+    standard_error: NonNegative | None = None
+    n: PositiveCount
+    settings: Options = {}
+
+    @classmethod
+    def of(cls, **fields: Any) -> "Evaluation":
+        """Make one of what a harness gave.
+
+        Raises:
+            CabError: a field is not as records hold it, such as a value that is not a number.
+        """
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            fault = first_fault(error, "the evaluation")
+            task, metric = (one_line(str(fields[name]), 100) for name in ("task", "metric"))
+            raise CabError(
+                f"The {metric} of {task} cannot be recorded: {fault}. Nothing was recorded."
+            ) from None
 
     @property
     def arrow(self) -> str:

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cab.errors import CabError
 from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
 from cab.records.copies import without_copies
-from cab.records.files import alone, whole
-from cab.records.store import CurvePoint, Environment, Finite, Record
+from cab.records.fields import Finite, Line, Name, Seed, first_fault
+from cab.records.files import alone, parse_json, read_text, whole
+from cab.records.store import CurvePoint, Environment, Record
 from cab.taxonomy import NAME
 
 CURVE_POINTS = 12
@@ -40,12 +41,12 @@ class Verification(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
-    task: str
-    seed: int
+    task: Name
+    seed: Seed
     published: Finite
     value: Finite
     environment: Environment
-    git_revision: str | None
+    git_revision: Line | None
 
 
 def canonical_line(item: Record | Verification) -> str:
@@ -258,28 +259,22 @@ def read_results(folder: Path, profile: str) -> tuple[list[Record], list[Verific
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise CabError(f"{path} has {size} bytes; {LARGEST_FILE} are allowed.")
         # Split at \n alone: other separators may stand in a string.
-        return list(enumerate(path.read_bytes().decode("utf-8").rstrip("\n").split("\n"), 1))
-    except (OSError, UnicodeDecodeError) as error:
+        return list(enumerate(read_text(path, LARGEST_FILE).rstrip("\n").split("\n"), 1))
+    except FileNotFoundError as error:
         raise CabError(f"{path} cannot be read: {error}.") from None
 
 
 Item = TypeVar("Item", Record, Verification)
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number")
-
-
 def _parse(kind: type[Item], line: str, path: Path, number: int) -> Item:
     try:
-        return kind.model_validate(json.loads(line, parse_constant=_refuse))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the line"
-        raise CabError(f"{path}, line {number}: {where}: {first['msg']}.") from None
-    except (ValueError, RecursionError) as error:
+        data = parse_json(line)
+    except ValueError as error:
         raise CabError(f"{path}, line {number} is not JSON: {error}.") from None
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        fault = first_fault(error, "the line")
+        raise CabError(f"{path}, line {number}: {fault}.") from None

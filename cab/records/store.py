@@ -4,6 +4,7 @@ Records are the truth; MLflow and every table are made from them. A record is na
 key, written beside its place, flushed and renamed, so that a reader sees all of it or none.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
 from cab.records.copies import without_copies
-from cab.records.files import whole
+from cab.records.fields import Finite, Seed, Text, first_fault
+from cab.records.files import parse_json, read_text, whole
 from cab.records.parts import (
     AtLength,
     Cost,
@@ -23,7 +25,6 @@ from cab.records.parts import (
     Estimate,
     Estimates,
     Evaluation,
-    Finite,
     Metrics,
     Part,
     Positions,
@@ -33,6 +34,7 @@ from cab.records.parts import (
     TaskInfo,
     VariantInfo,
 )
+from cab.records.text import one_line
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -57,6 +59,11 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+LARGEST_FILE = 50_000_000
+"""Bytes of a record's file that are read: a thousand times what a cell gives."""
+MOST_POINTS = 20_000
+"""Points of a training curve."""
+MOST_EVALUATIONS = 10_000
 
 
 class Record(Part):
@@ -66,14 +73,14 @@ class Record(Part):
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     variant: VariantInfo
     task: TaskInfo
-    seed: int
+    seed: Seed
     settings: Settings
     status: Status
-    message: str = ""
+    message: Text = ""
     metrics: Metrics = Metrics()
     shortcuts: Estimates = Field(default_factory=dict)
-    evaluations: tuple[Evaluation, ...] = ()
-    curve: tuple[CurvePoint, ...] = ()
+    evaluations: tuple[Evaluation, ...] = Field(default=(), max_length=MOST_EVALUATIONS)
+    curve: tuple[CurvePoint, ...] = Field(default=(), max_length=MOST_POINTS)
     cost: Cost
     environment: Environment
     provenance: Provenance
@@ -82,6 +89,12 @@ class Record(Part):
     def _metrics_fit_status(self) -> "Record":
         if (self.status == "ok") != bool(self.metrics.test):
             raise ValueError(f"status {self.status} does not go with the test metrics given")
+        for part, found in (("test", self.metrics.test), ("valid", self.metrics.valid)):
+            if found and self.task.metric not in found:
+                raise ValueError(f"the {part} metrics lack {self.task.metric}, the task's own")
+        steps = [point.step for point in self.curve]
+        if any(before >= after for before, after in itertools.pairwise(steps)):
+            raise ValueError("the steps of the curve do not increase")
         return self
 
     def to_json(self) -> str:
@@ -110,11 +123,9 @@ class RecordStore:
         """
         path = self.path(key)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path, LARGEST_FILE)
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CabError(f"{path} cannot be read: {error}. It was left as it is.") from None
         return parse_record(text, path)
 
     def write(self, record: Record, space: Path | None = None) -> Path:
@@ -161,6 +172,9 @@ class RecordStore:
 
         Returns:
             the changed record, or None where there is none of this cell.
+
+        Raises:
+            CabError: the changed record is not as records are, or cannot be written.
         """
         if not self.path(key).exists():
             return None
@@ -169,9 +183,12 @@ class RecordStore:
             with FileLock(self.locks / f"{key}.change"):
                 record = self.read(key)
                 if record is not None:
-                    record = how(record)
+                    record = Record.model_validate(how(record).model_dump())
                     self.write(record)
                 return record
+        except ValidationError as error:
+            fault = first_fault(error, "the record")
+            raise CabError(f"{self.path(key)} was left as it is: {fault}.") from None
         except OSError as error:
             raise CabError(f"The record {self.path(key)} could not be written: {error}.") from None
 
@@ -220,25 +237,23 @@ def parse_record(text: str, path: Path) -> Record:
         CabError: it is cut short, foreign, or of a newer schema; the message says which.
     """
     try:
-        data = json.loads(text)
-    except ValueError:
+        data = parse_json(text)
+    except ValueError as error:
         raise CabError(
-            f"{path} is not a whole JSON document; it was skipped and left unchanged. If a run "
-            f"was interrupted, delete the file and rerun the command."
+            f"{path} is not a whole JSON document ({error}); it was skipped and left unchanged. "
+            f"If a run was interrupted, delete the file and rerun the command."
         ) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise CabError(
-            f"{path} has schema version {version}; this version of CAB reads {SCHEMA_VERSION}. "
-            f"It was skipped and left as it is. Upgrade CAB to read it."
+            f"{path} has schema version {one_line(str(version), 20)}; this version of CAB reads "
+            f"{SCHEMA_VERSION}. It was skipped and left as it is. Upgrade CAB to read it."
         )
     try:
         record = Record.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the document"
         raise CabError(
-            f"{path} is not a CAB record ({where}: {first['msg']}, and "
+            f"{path} is not a CAB record ({first_fault(error, 'the document')}, and "
             f"{error.error_count() - 1} more); it was skipped and left as it is."
         ) from None
     if record.key != path.stem:

@@ -14,6 +14,7 @@ from torch import nn
 
 import cab
 from cab.errors import CabError
+from cab.records.fields import Line, Seed
 from cab.records.files import whole
 from cab.records.store import Settings, TaskInfo, VariantInfo
 from cab.running.cells import Cell
@@ -32,10 +33,10 @@ class Checkpoint(BaseModel):
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     variant: VariantInfo
     task: TaskInfo
-    seed: int
+    seed: Seed
     settings: Settings
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    cab: str
+    cab: Line
 
     @property
     def title(self) -> str:

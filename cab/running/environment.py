@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import cab
+from cab.records.fields import LONGEST_NAME
 from cab.records.store import Environment
+from cab.records.text import clean
 
 
 def describe(device: str, threads: int, processes: int = 1) -> Environment:
@@ -18,8 +20,8 @@ def describe(device: str, threads: int, processes: int = 1) -> Environment:
     on_cuda = device.startswith("cuda")
     return Environment(
         device=device.split(":")[0],
-        accelerator=torch.cuda.get_device_name() if on_cuda else "none",
-        cpu=cpu_model(),
+        accelerator=clean(torch.cuda.get_device_name(), LONGEST_NAME) if on_cuda else "none",
+        cpu=clean(cpu_model(), LONGEST_NAME),
         cores=usable_cores(),
         threads=threads,
         processes=processes,

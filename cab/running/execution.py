@@ -12,19 +12,22 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from cab.errors import CabError
+from cab.records.fields import WRITTEN_TEXT, first_fault
 from cab.records.store import Cost, Provenance, Record, RecordStore, with_evaluations_of
+from cab.records.text import clean
 from cab.running.cells import Cell
 from cab.running.environment import describe, git_state, usable_cores
-from cab.running.jobs import Device, Ended, Jobs, Places, stopping
+from cab.running.jobs import Device, Ended, Jobs, Outcome, Places, stopping
 from cab.running.processes import Processes
 
 RETRIED = ("error",)
@@ -185,8 +188,9 @@ class Runner:
 
     def _store(self, claim: _Claim, ended: Ended) -> Finished:
         """Write the record of a cell that has ended, and give up the claim."""
-        record, written = self._record(claim, ended), False
+        written = False
         try:
+            record = self._record(claim, ended)
             if (before := self.store.read(record.key)) is not None:
                 record = with_evaluations_of(before, record)
             self.store.write(record, claim.space)
@@ -215,6 +219,24 @@ class Runner:
         return self.force and record.provenance.invocation != self.invocation
 
     def _record(self, claim: _Claim, ended: Ended) -> Record:
+        """The record of a cell; an error where what it gave cannot stand in a record.
+
+        Raises:
+            CabError: not even that can be recorded, since the cell's own settings cannot.
+        """
+        try:
+            return self._filled(claim, ended)
+        except ValidationError as error:
+            fault = first_fault(error, "the record")
+        said = f"what the cell gave cannot be recorded: {fault}"
+        outcome = Outcome("error", said, environment=ended.outcome.environment)
+        try:
+            return self._filled(claim, replace(ended, outcome=outcome))
+        except ValidationError as error:
+            fault = first_fault(error, "the record")
+            raise CabError(f"its settings cannot be recorded: {fault}.") from None
+
+    def _filled(self, claim: _Claim, ended: Ended) -> Record:
         cell, outcome = claim.cell, ended.outcome
         revision, dirty = git_state()
         return Record(
@@ -224,7 +246,7 @@ class Runner:
             seed=cell.seed,
             settings=cell.settings(),
             status=outcome.status,
-            message=outcome.message,
+            message=clean(outcome.message, WRITTEN_TEXT),
             metrics=outcome.metrics,
             shortcuts=outcome.shortcuts,
             curve=tuple(outcome.curve),
@@ -232,7 +254,7 @@ class Runner:
             environment=outcome.environment or describe(self.device, usable_cores()),
             provenance=Provenance(
                 invocation=self.invocation,
-                command=self.command,
+                command=clean(self.command, WRITTEN_TEXT),
                 git_revision=revision,
                 git_dirty=dirty,
                 started=claim.started,

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from cab.attention import Attention, undecayed
+from cab.records.fields import LARGEST
 from cab.records.store import CurvePoint, Estimate
 from cab.seeding import generator
 from cab.task import Batch, Recipe, Task, slice_batch
@@ -23,7 +24,7 @@ Report = Callable[[int, int], None]
 
 
 class DivergedError(Exception):
-    """The loss or a metric stopped being finite."""
+    """The loss or a metric stopped being finite, or is larger than a record holds."""
 
 
 @dataclass
@@ -86,8 +87,8 @@ def train(
             mean = accelerator.reduce(torch.stack(losses).mean(), "sum").item()
         result.seconds += time.perf_counter() - started
         if mean is not None:
-            if not math.isfinite(mean):
-                raise DivergedError(f"the training loss was not finite by step {step}")
+            if not abs(mean) <= LARGEST:
+                raise DivergedError(f"the training loss was {_too_large(mean)} by step {step}")
             losses.clear()
             if measure:
                 started = time.perf_counter()
@@ -129,7 +130,7 @@ def evaluate(
     """Measure a model on examples, in batches; return each metric's mean and standard error.
 
     Raises:
-        DivergedError: a metric is not finite.
+        DivergedError: a metric is not finite, or larger than a record holds.
     """
     model = accelerator.unwrap_model(model).eval()
     count, size = len(next(iter(examples.values()))), task.recipe.evaluation_batch
@@ -139,9 +140,14 @@ def evaluate(
         for name, each in task.evaluate(model, batch).items():
             values.setdefault(name, []).extend(each.double().cpu().tolist())
     for name, numbers in values.items():
-        if not all(map(math.isfinite, numbers)):
-            raise DivergedError(f"the metric {name} is not finite")
+        for number in numbers:
+            if not abs(number) <= LARGEST:
+                raise DivergedError(f"the metric {name} is {_too_large(number)}")
     return {name: Estimate.of(numbers) for name, numbers in values.items()}
+
+
+def _too_large(number: float) -> str:
+    return f"larger than {LARGEST:g}" if math.isfinite(number) else "not finite"
 
 
 def _share(task: Task, whole: Batch, accelerator: Accelerator) -> tuple[Batch, float]:

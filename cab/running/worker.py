@@ -24,7 +24,9 @@ from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots
 from cab.errors import CabError, Unsupported
 from cab.profiles import Profile
+from cab.records.fields import WRITTEN_TEXT
 from cab.records.store import AtLength, Estimate, Estimates, Metrics, Status
+from cab.records.text import clean
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.running import checkpoints, ranks
 from cab.running.cells import Cell
@@ -107,7 +109,7 @@ def assist(job: Job, rank: ranks.Rank) -> None:
 
 def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     """Name the outcome that an exception stands for, and say it in a sentence."""
-    text = str(error)
+    text = clean(_text_of(error), WRITTEN_TEXT // 2)
     if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, CabError):
@@ -126,6 +128,13 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     ]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return "error", f"{type(error).__name__}: {text}{where}"
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # the variant's own exceptions may fail at anything
+        return "it cannot say what it is"
 
 
 def limit_memory(gib: float) -> None:

@@ -116,7 +116,8 @@ def _sizes(table: "pd.DataFrame", scales: Mapping[str, Scale], reference: str) -
     most = scored.groupby(["entry", "task"])["parameters"].max().unstack("task")
     if reference not in most.index:
         return {}
-    shares = (most / most.loc[reference]).max(axis="columns").dropna()
+    allowed = most.loc[reference]
+    shares = (most / allowed[allowed > 0]).max(axis="columns").dropna()
     return {str(entry): float(share) for entry, share in shares.items()}
 
 

@@ -10,6 +10,9 @@ reference and the controls alone, so that adding an entry changes no other entry
 
 from dataclasses import dataclass
 
+SMALLEST_SPAN = 1e-9
+"""Ends of a scale that are nearer are equal, but for what was rounded on the way."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -27,8 +30,10 @@ class Scale:
 def scale_of(
     reference: float, zero: float, chance: float | None, higher_is_better: bool
 ) -> Scale | None:
-    """The scale of a task; None where the reference is not above the floor, so there is none."""
+    """The scale of a task; None where the reference is not above the floor."""
     sign = 1 if higher_is_better else -1
     guessed = chance is not None and sign * chance > sign * zero
     floor = chance if guessed and chance is not None else zero
-    return Scale(floor, reference, guessed) if sign * (reference - floor) > 0 else None
+    if sign * (reference - floor) < SMALLEST_SPAN:
+        return None
+    return Scale(floor, reference, guessed)

@@ -3,14 +3,19 @@
 `results/reference/<name>.json` holds one benchmark. CAB's own index is defined on its tables.
 """
 
-import json
+import re
 import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cab.errors import CabError
+from cab.records.fields import LARGEST, Count, Finite, Line, Name, Text, first_fault
+from cab.records.files import parse_json, read_text
+
+LARGEST_FILE = 10_000_000
 
 
 class _Part(BaseModel):
@@ -20,11 +25,11 @@ class _Part(BaseModel):
 class PublishedMetric(_Part):
     """One column of an index table, with the mean and deviation that its index uses."""
 
-    task: str
-    name: str
+    task: Name
+    name: Name
     higher_is_better: bool
-    mean: float
-    deviation: float
+    mean: Finite
+    deviation: Annotated[float, Field(ge=1e-9, le=LARGEST, allow_inf_nan=False)]
 
 
 class IndexTable(_Part):
@@ -33,55 +38,89 @@ class IndexTable(_Part):
     reproduced says whether the published index follows from the published values.
     """
 
-    pattern: str
-    metrics: tuple[PublishedMetric, ...]
-    values: Mapping[str, tuple[float | None, ...]]
-    published: Mapping[str, Mapping[str, float | None]]
+    pattern: Name
+    metrics: tuple[PublishedMetric, ...] = Field(min_length=1)
+    values: Mapping[Name, tuple[Finite | None, ...]] = Field(min_length=1)
+    published: Mapping[Name, Mapping[Name, Finite | None]] = Field(min_length=1)
     reproduced: bool
-    errata: tuple[str, ...]
+    errata: tuple[Text, ...]
+
+    @model_validator(mode="after")
+    def _tables_agree(self) -> "IndexTable":
+        if any(len(row) != len(self.metrics) for row in self.values.values()):
+            raise ValueError("a row of values has not one value per metric")
+        known = {*(metric.task for metric in self.metrics), "index"}
+        if not all(e in self.values and row.keys() <= known for e, row in self.published.items()):
+            raise ValueError("the published index names an entry or a task without values")
+        return self
 
 
 class PublishedTable(_Part):
     """Any other table: one row per entry."""
 
-    title: str
-    columns: tuple[str, ...]
-    unit: str
-    values: Mapping[str, tuple[float | None, ...]]
-    errata: tuple[str, ...]
+    title: Line
+    columns: tuple[Line, ...]
+    unit: Line
+    values: Mapping[Name, tuple[Finite | None, ...]]
+    errata: tuple[Text, ...]
+
+    @property
+    def over_lengths(self) -> bool:
+        """Whether it is a metric against length, which is drawn: its columns are lengths."""
+        return self.title.startswith("Interpolation")
+
+    @model_validator(mode="after")
+    def _rows_are_whole(self) -> "PublishedTable":
+        if any(len(row) != len(self.columns) for row in self.values.values()):
+            raise ValueError("a row has not one value per column")
+        if self.over_lengths:
+            known = [value for row in self.values.values() for value in row if value is not None]
+            lengths = all(re.fullmatch(r"[1-9]\d{0,8}", column) for column in self.columns)
+            if not lengths or not known or min(known) < 1e-9:
+                raise ValueError("lengths and values of a table over lengths are to be above 0")
+        return self
 
 
 class ReferenceTables(_Part):
     """What one benchmark published."""
 
-    name: str
-    title: str
-    authors: str
-    year: int
-    arxiv: str
-    note: str
+    name: Name
+    title: Line
+    authors: Text
+    year: Count
+    arxiv: Line
+    note: Text
     index_tables: tuple[IndexTable, ...]
     tables: tuple[PublishedTable, ...]
 
 
 def read_reference(folder: Path) -> list[ReferenceTables]:
-    """All published tables of a results folder, by file name; see `read_tables`."""
-    return read_tables(sorted((folder / "reference").glob("*.json")))
-
-
-def read_tables(files: Iterable[Path]) -> list[ReferenceTables]:
-    """The published tables of some files.
+    """All published tables of a results folder, by file name.
 
     Raises:
         CabError: a file is not of this form.
     """
+    problems: list[str] = []
+    found = read_tables(sorted((folder / "reference").glob("*.json")), problems)
+    if problems:
+        raise CabError("\n".join(problems))
+    return found
+
+
+def read_tables(files: Iterable[Path], problems: list[str]) -> list[ReferenceTables]:
+    """The published tables of some files; a sentence for each that is none joins the problems."""
     found = []
     for path in files:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_text(path, LARGEST_FILE))
             found.append(ReferenceTables.model_validate(content))
-        except (ValueError, ValidationError) as error:
-            raise CabError(f"{path} does not hold published tables: {error}.") from None
+        except CabError as error:
+            problems.append(str(error))
+        except ValidationError as error:
+            fault = first_fault(error, "the file")
+            problems.append(f"{path} does not hold published tables: {fault}.")
+        except (OSError, ValueError) as error:
+            problems.append(f"{path} does not hold published tables: {error}.")
     return found
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from typing import Any
 
 from cab.scores.board import Board
@@ -106,9 +107,13 @@ def to_csv(board: Board, rows: int | None = None) -> str:
     return out.getvalue()
 
 
+_FORMULA = r"[\s'\"]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
+"""How a formula begins, also for readers that skip blanks and quotes, or fold wide characters."""
+
+
 def _spreadsheet(value: object) -> object:
     """A text that a spreadsheet would take for a formula is marked as text."""
-    return "'" + value if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value
+    return "'" + value if isinstance(value, str) and re.match(_FORMULA, value) else value
 
 
 def _triple(drawn: Drawn | None) -> tuple[float | None, float | None, float | None]:
@@ -123,7 +128,8 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
         "|---|---|---|" + "---|" * (len(Pattern) + 1),
     ]
     for row in board.rows[:rows]:
-        name = row.entry if row.role == "entry" else f"*{row.entry}*"
+        name = _markdown(row.entry)
+        name = name if row.role == "entry" else f"*{name}*"
         name += f" ({row.size_mark})" if row.size_mark else ""
         cells = (
             str(row.place or ""),
@@ -132,8 +138,13 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
             *_patterns(row),
             str(row.coverage),
         )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _markdown(text: str) -> str:
+    """A text in which neither the next cell of a table nor markup begins."""
+    return re.sub(r"([\\|<`!\[\]])", r"\\\1", text)
 
 
 def to_latex(board: Board, rows: int | None = None) -> str:
@@ -145,9 +156,9 @@ def to_latex(board: Board, rows: int | None = None) -> str:
         r"\midrule",
     ]
     for row in board.rows[:rows]:
-        name = _tex(row.entry)
+        name = tex(row.entry)
         name = name if row.role == "entry" else rf"\emph{{{name}}}"
-        name += f" ({_tex(row.size_mark)})" if row.size_mark else ""
+        name += f" ({tex(row.size_mark)})" if row.size_mark else ""
         cells = (
             str(row.place or ""),
             name,
@@ -159,7 +170,8 @@ def to_latex(board: Board, rows: int | None = None) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """A text as LaTeX prints it, with no command in it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return "".join(special.get(char, "\\" + char if char in "&%$#_{}" else char) for char in text)
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from cab.errors import CabError
 from cab.records.files import whole
-from cab.tracking.names import one_line, tidy
+from cab.records.text import one_line, tidy
 
 STORE_TAG = "cab.store"
 

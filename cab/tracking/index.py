@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from cab.errors import CabError
 from cab.records.store import Record
+from cab.records.text import one_line
 from cab.tracking.connection import IndexFailed, Tracking, is_general, locked, reason_of
 from cab.tracking.mirror import Mirror
-from cab.tracking.names import one_line
 from cab.tracking.runs import milliseconds
 
 __all__ = ["IndexFailed", "Indexed", "Refused", "Tracking", "index", "refusals"]

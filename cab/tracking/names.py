@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
+from cab.records.text import tidy
+
 CUT = "... (cut; record.json has all of it)"
 
 
@@ -100,22 +102,10 @@ def distinct(
     return given
 
 
-def tidy(text: str) -> str:
-    """Replace what some database or terminal refuses: control characters, lone surrogates."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", text)
-
-
 def cut(text: str, limit: int) -> str:
     """Shorten a text to so many characters, with a mark, and make it `tidy`."""
     text = tidy(text)
     return text if len(text) <= limit else text[: max(0, limit - len(CUT))] + CUT[:limit]
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """Return the first line of a text without its final full stop, to stand inside a sentence."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    first = tidy(lines[0]).replace("\t", " ").rstrip(". ") if lines else ""
-    return first if len(first) <= limit else first[:limit] + " ..."
 
 
 def _with_hash(name: str, source: str, limit: int, digits: int = 8) -> str:

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cab.records.store import Record
-from cab.tracking.names import Limits, cut, distinct, tidy
+from cab.records.text import tidy
+from cab.tracking.names import Limits, cut, distinct
 
 KEY_TAG, DIGEST_TAG, PARENT_TAG = "cab.key", "cab.record", "mlflow.parentRunId"
 

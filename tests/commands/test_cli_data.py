@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import DATA, cab_here, needs_data
+from fuzzing import at_most, no_file
 
 from cab.data import DATA_SETS, VERBATIM, locate
 
@@ -54,6 +55,23 @@ def test_verify_looks_at_the_sets_that_are_named_alone(altered: Path) -> None:
         "tinyshakespeare": "verified",
         "etth1": "wrong",
     }
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+@pytest.mark.parametrize("place", ["ett/ETTh1.csv", "cifar10/plain_text/train-0.parquet"])
+def test_verify_says_in_a_sentence_that_something_else_is_in_a_files_place(
+    tmp_path: Path, kind: str, place: str
+) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True)
+    no_file(path, kind)
+    path.with_name("test-0.parquet").touch()
+    name = "cifar10" if "cifar10" in place else "etth1"
+    with at_most(60):
+        said = cab_here("data", "verify", name, "--data-dir", tmp_path, "--json")
+    assert said.code == 1
+    assert said.document[name]["state"] == "wrong"
+    assert f"{path.name} in it is no file" in said.document[name]["message"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from cli_support import DATA, cab, cab_here, environment, needs_data, write_vari
 
 from cab.data import DATA_SETS, VERBATIM
 from cab.profiles import PROFILES
+from cab.records.text import is_safe
 from cab.registry import discover_tasks, discover_variants
 from cab.taxonomy import Pattern
 
@@ -192,3 +193,14 @@ def test_help_and_lists_answer_within_a_second(arguments: list[str], tmp_path: P
     # On a machine whose cores are all taken a process gets half of one, so twice the time.
     loaded = os.getloadavg()[0] > 0.75 * len(os.sched_getaffinity(0))
     assert statistics.median(seconds) < (2 if loaded else 1), seconds
+
+
+def test_what_a_card_says_is_printed_without_control_characters(tmp_path: Path) -> None:
+    path = write_variant(tmp_path, "mine")
+    text = path.read_text().replace("for a test", "a \\x1b]0;owned\\x07 summary \\u202e [/]")
+    path.write_text(text)
+    for arguments in (["list", "variants"], ["info", "mine"]):
+        said = cab_here(*arguments, "--include", path)
+        assert said.code == 0
+        assert is_safe(said.out)
+        assert "owned" in said.out

@@ -11,9 +11,11 @@ from cli_support import write_variant as write
 from filelock import FileLock
 
 from cab.errors import CabError
-from cab.records.store import Record, RecordStore
+from cab.records.store import Estimate, Record, RecordStore
+from cab.records.text import is_safe
 from cab.running.cells import Cell
 from cab.running.execution import Finished
+from cab.running.jobs import Ended, Job, Outcome, Progressed
 
 TENSOR = "return q + torch.ones(1 << 30).sum()"  # 4 GiB at once
 SURROGATE = 'raise RuntimeError("a file called \\udcff")'
@@ -60,6 +62,14 @@ WAYS = {
     "writes_to_nobody": Way("raise BrokenPipeError('mine')", "error", ("BrokenPipeError",)),
     "recurses": Way("return self.attend(q, k, v)", "error", ("RecursionError",)),
     "unspeakable": Way(SURROGATE, "error", ("RuntimeError",)),
+    "talks_too_much": Way(
+        "raise ValueError('\\x1b[31mred ' + 'x' * 1_000_000)",
+        "error",
+        ("ValueError", "red", "(cut)"),
+    ),
+    "cannot_be_asked": Way(
+        "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})", "error", ("Mute",)
+    ),
     "wrong_shape": Way("return q[..., :1]", "error", ("Error",)),
     "healthy_too": Way("return q", "ok", ()),
 }
@@ -104,6 +114,8 @@ def test_a_cell_ends_as_it_should_with_a_sentence_in_its_record(
     assert stored.status == way.status, stored.message
     assert bool(stored.message) == (way.status != "ok")
     assert all(word in stored.message for word in way.words), stored.message
+    assert is_safe(stored.message)
+    assert len(stored.message) <= 2_000
 
 
 def test_what_one_cell_does_no_other_cell_sees(first: dict[str, Finished]) -> None:
@@ -163,6 +175,47 @@ def test_every_record_is_handed_on_once_and_after_it_is_stored(tmp_path: Path) -
     run_cells(tmp_path, cells, on_record=hear)
     run_cells(tmp_path, cells, on_record=hear)
     assert heard == [cell.key for cell in cells]
+
+
+class EndsAtOnce:
+    """A place where a job ends with a given outcome."""
+
+    count = 1
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome, self.started = outcome, list[str]()
+
+    def start(self, job: Job) -> None:
+        self.started.append(job.cell.key)
+
+    def wait(self, seconds: float) -> list[Progressed | Ended]:
+        return [Ended(self.started.pop(), self.outcome, 1.0)] if self.started else []
+
+    def stop(self) -> None:
+        pass
+
+
+def test_what_no_record_holds_becomes_an_error_that_says_so(tmp_path: Path) -> None:
+    half = Estimate(value=0.5, standard_error=0.1, n=4)
+    outcome = Outcome("oom", "none left", shortcuts={"a\x1b[2Jb": half})
+    cells = cells_of(["none"])
+    finished, _ = run_cells(tmp_path, cells, places=EndsAtOnce(outcome))
+    record = RecordStore(tmp_path).read(cells[0].key)
+    assert record is not None
+    assert record == finished[0].record
+    assert record.status == "error"
+    assert "cannot be recorded: shortcuts" in record.message
+
+
+def test_a_cell_whose_settings_no_record_holds_is_said_and_stops_no_other(tmp_path: Path) -> None:
+    one, two = cells_of(["none"], seeds=2)
+    one = replace(one, config={"x": "\x1b"})
+    finished, _ = run_cells(tmp_path, [one, two], places=EndsAtOnce(Outcome("oom", "none left")))
+    assert [f.state for f in finished] == ["blocked", "ran"]
+    assert (
+        "settings cannot be recorded: config: it holds control characters" in finished[0].problem
+    )
+    assert [path.name for path in (tmp_path / "locks").glob("*.space")] == []
 
 
 def test_a_foreign_file_in_a_records_place_blocks_its_cell_alone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cli_support import cab, finish, make_record, start_cab, wait_until, write_v
 from servers import MlflowServer, postgres, postgres_binary
 from sweep_support import command, plug_in, stored
 
-from cab.records.store import Estimate, RecordStore
+from cab.records.store import Estimate, Record, RecordStore
 from cab.tracking.connection import Tracking
 from cab.tracking.index import index
 
@@ -115,14 +115,14 @@ def test_a_server_takes_names_and_texts_of_any_kind_and_length(
 ) -> None:
     half = Estimate(value=0.5, standard_error=0.25, n=4)
     smile = "\N{SLIGHTLY SMILING FACE}"
-    settings = {f"{smile} {n}": smile * 7000 for n in range(60)}  # beyond a request's size
-    shortcuts = dict.fromkeys(("first digit's place", "a b", "a_b", "\x00", smile * 300), half)
-    record = make_record(
-        variant=f"'{smile}\x00" * 200, options=settings, shortcuts=shortcuts, message=smile * 9000
-    )
-    provenance = {"command": f"cab run --include 'it''s' {smile * 9000}", "invocation": "a'b\x00"}
+    settings = {f"{smile} {n}": smile * 900 for n in range(500)}  # beyond a request's size
+    shortcuts = dict.fromkeys(("first digit's place", "a b", "a_b", "'", smile * 200), half)
+    record = make_record(shortcuts=shortcuts, message=smile * 9000)
+    provenance = {"command": f"cab run --include 'it''s' {smile * 9000}", "invocation": "a'b"}
     told = record.provenance.model_copy(update=provenance)
-    hostile = record.model_copy(update={"provenance": told})
+    variant = record.variant.model_copy(update={"name": f"'{smile}" * 100, "config": settings})
+    made = record.model_copy(update={"provenance": told, "variant": variant})
+    hostile = Record.model_validate(made.model_dump())
     store = RecordStore(tmp_path / "store")
     store.write(hostile)
     tracking = Tracking.of_store(store.root, server.uri)

@@ -8,7 +8,8 @@ from mlflow.entities import Metric
 from mlflow.utils import validation
 
 from cab.records.store import Estimate, Evaluation
-from cab.tracking.names import CUT, Limits, cut, distinct, lasting, one_line, plain, tidy
+from cab.records.text import one_line, tidy
+from cab.tracking.names import CUT, Limits, cut, distinct, lasting, plain
 from cab.tracking.runs import _batches, metrics, params
 
 AWKWARD = ["", ".", "..", "/", "a//b", "../x", "a/./b", "a\n", "\x00", " ", "'", "x" * 400, "_"]
