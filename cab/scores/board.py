@@ -116,8 +116,8 @@ def _sizes(table: "pd.DataFrame", scales: Mapping[str, Scale], reference: str) -
     most = scored.groupby(["entry", "task"])["parameters"].max().unstack("task")
     if reference not in most.index:
         return {}
-    allowed = most.loc[reference]
-    shares = (most / allowed[allowed > 0]).max(axis="columns").dropna()
+    allowed = most.loc[reference].replace(0, float("nan"))
+    shares = (most / allowed).max(axis="columns").dropna()
     return {str(entry): float(share) for entry, share in shares.items()}
 
 
