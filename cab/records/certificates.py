@@ -1,4 +1,4 @@
-"""Certificates of necessity as they are published: results/necessity/<profile>/<task>.json."""
+"""Certificates as they are published: results/certificates/<profile>/<task>.json."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ LARGEST_FILE = 1_000_000
 
 
 class PublishedCertificate(Part):
-    """What `cab necessity` wrote of a task; see `cab.analysis.necessity.Certificate`."""
+    """What `cab certify` wrote of a task; see `cab.analysis.certificates.CertificateFile`."""
 
     task: Name
     version: Version

@@ -213,7 +213,7 @@ def bad_results(draw: Any) -> Callable[[Path], None]:
     contents = draw(st.lists(CONTENTS | CUT.map(str.encode), max_size=2))
     kind = draw(st.sampled_from((None, *NO_FILES)))
     places = draw(
-        st.lists(st.sampled_from(("necessity/quick", "reference", "kernels")), unique=True)
+        st.lists(st.sampled_from(("certificates/quick", "reference", "kernels")), unique=True)
     )
 
     def put(results: Path) -> None:
@@ -237,7 +237,7 @@ def bad_results(draw: Any) -> Callable[[Path], None]:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of real results."""
     results = tmp_path_factory.mktemp("published") / "results"
-    for part in ("reference", "necessity"):
+    for part in ("reference", "certificates"):
         shutil.copytree(REPOSITORY / "results" / part, results / part)
     (results / "quick").mkdir()
     (results / "kernels").mkdir()

@@ -139,5 +139,5 @@ def test_a_private_word_is_found_wherever_a_reader_meets_it(text: str) -> None:
 
 
 def test_code_and_ordinary_senses_are_not_private() -> None:
-    fine = "<p>Run <code>cab necessity</code>. A missing value is never counted as zero.</p>"
+    fine = "<p>Run <code>cab certify</code>. A missing value is never counted as zero.</p>"
     assert private_words(fine) == []
