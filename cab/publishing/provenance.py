@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from cab.publishing.problems import Severity
 from cab.records.results import Verification
 from cab.records.store import Record
+from cab.taxonomy import Role
 
-RULER = ("reference", "zero", "control")
+RULER: tuple[Role, ...] = ("reference", "no_attention", "control")
 """Roles of the variants that scores and certificates are made from: the ends of every scale."""
 
 
@@ -25,7 +26,7 @@ def machine_of(record: Record | Verification) -> str:
     return where.cpu if where.device == "cpu" else f"{where.device}, {where.accelerator}"
 
 
-def tree_findings(records: Sequence[Record], role: str | None) -> Iterator[tuple[Severity, str]]:
+def tree_findings(records: Sequence[Record], role: Role | None) -> Iterator[tuple[Severity, str]]:
     """Yield, for each reason, which records come from code that no commit holds.
 
     It is an error for the variants that scores are made from, and to be looked at for others.
@@ -44,7 +45,7 @@ def tree_findings(records: Sequence[Record], role: str | None) -> Iterator[tuple
 
 
 def ruler_findings(
-    records: Sequence[Record], verifications: Sequence[Verification], role: str | None
+    records: Sequence[Record], verifications: Sequence[Verification], role: Role | None
 ) -> Iterator[tuple[Severity, str]]:
     """Yield what the records of a reference or control lack: one machine, and a rerun on another.
 

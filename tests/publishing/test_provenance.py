@@ -12,6 +12,7 @@ from cab.publishing.validation import trace, validate
 from cab.records.results import Verification, read_results
 from cab.records.store import Record
 from cab.registry import discover_tasks, discover_variants
+from cab.taxonomy import Role
 
 RECORDS, RERUNS, _ = read_results(REPOSITORY / "results", "quick")
 ROLES = {card.name: card.role for card in discover_variants().cards()}
@@ -60,14 +61,14 @@ def with_tree(record: Record, revision: str | None, dirty: bool | None) -> Recor
     ("role", "severity"),
     [
         ("reference", "error"),
-        ("zero", "error"),
+        ("no_attention", "error"),
         ("control", "error"),
         ("entry", "look"),
         (None, "look"),
     ],
 )
 def test_a_new_violation_is_an_error_for_references_and_a_look_for_others(
-    role: str | None, severity: str
+    role: Role | None, severity: str
 ) -> None:
     (one, other, third) = made("softmax", "mqar", (0.9, 0.9, 0.9))
     sound = with_tree(one, "a" * 40, False)
@@ -102,7 +103,7 @@ def test_a_reference_needs_one_kind_of_machine_and_a_rerun_on_another() -> None:
             environment=elsewhere(records[0], cpu).environment,
         )  # fmt: skip
 
-    def texts(own: list[Record], *runs: Verification, role: str = "zero") -> list[str]:
+    def texts(own: list[Record], *runs: Verification, role: Role = "no_attention") -> list[str]:
         return [text for _, text in ruler_findings(own, runs, role)]
 
     assert texts(records, rerun("B")) == []

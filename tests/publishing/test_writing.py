@@ -88,9 +88,9 @@ def test_another_process_that_writes_is_named_and_nothing_is_lost(tmp_path: Path
     path = tmp_path / "linear.jsonl"
     (one,) = made("linear", "mqar", (0.5,))
     with alone(path, "cab publish"):
-        with pytest.raises(CabError, match="Another cab publish writes to"):
+        with pytest.raises(CabError, match="Another cab publish is writing to"):
             write_results(path, [one])
-        with pytest.raises(CabError, match="Another cab verify writes to"):
+        with pytest.raises(CabError, match="Another cab verify is writing to"):
             write_verifications(path, [rerun(one, 0.5)])
     write_results(path, [one])
     assert folder_holds(path) == ["linear.jsonl"]
