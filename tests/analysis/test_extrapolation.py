@@ -32,7 +32,7 @@ def test_the_curve_goes_from_a_quarter_to_eight_times_the_length():
 
 
 def test_a_task_of_one_length_is_refused():
-    with pytest.raises(CabError, match="induction has one length"):
+    with pytest.raises(CabError, match="induction has only one length"):
         extrapolate(trained("induction"), "cpu")
 
 

@@ -136,7 +136,7 @@ def test_two_runs_do_not_write_to_one_file(tmp_path):
     with alone(target, "cab bench"):
         said = cab_here(*asked)
     assert said.code == 2
-    assert f"Another cab bench writes to {target}." in said.err
+    assert f"Another cab bench is writing to {target}." in said.err
     assert not target.exists()
     assert cab_here(*asked).code == 0
     assert list(tmp_path.iterdir()) == [target]

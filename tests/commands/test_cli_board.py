@@ -184,7 +184,7 @@ def test_where_references_are_missing_every_command_says_so_and_nothing_false(
         assert how in " ".join(said.err.split())
         assert one_end in " ".join(said.err.split())
         assert "0/0" not in said.out
-    assert "share no seed on a scored task" in said.out
+    assert "have no scored task with a common seed" in said.out
     for command in ("leaderboard", "--json"), ("report", "--format", "json"):
         document = cab_here(*command, "--results", results).document
         (row,) = (row for row in document["rows"] if row["entry"] == "mine")

@@ -36,12 +36,12 @@ WAYS = {
     "healthy": Way("return q", "ok", ()),
     "raises": Way("raise KeyError('lost')", "error", ("KeyError", "lost", "raises.py", "line")),
     "huge": Way(TENSOR, "oom", ("2 GiB", "memory")),
-    "huge_numpy": Way(
+    "huge-numpy": Way(
         "import numpy; return q + float(numpy.ones(1 << 29).sum())", "oom", ("2 GiB", "memory")
     ),
     "sleeps": Way("time.sleep(600)", "timeout", ("3 s", "smoke")),
-    "never_a_number": Way("return q * float('nan')", "diverged", ("loss", "step")),
-    "nan_when_tested": Way(
+    "never-a-number": Way("return q * float('nan')", "diverged", ("loss", "step")),
+    "nan-when-tested": Way(
         "return q if self.training else q * float('nan')",
         "diverged",
         ("metric", "finite"),
@@ -53,28 +53,28 @@ WAYS = {
         ("needs a square",),
         "super().__init__(config, **geometry); raise Unsupported('needs a square')",
     ),
-    "refuses_late": Way("raise Unsupported('no such mask')", "unsupported", ("no such mask",)),
+    "refuses-late": Way("raise Unsupported('no such mask')", "unsupported", ("no such mask",)),
     "leaves": Way("os._exit(3)", "error", ("status 3",)),
-    "leaves_politely": Way("sys.exit('enough')", "error", ()),
-    "kills_itself": Way("os.kill(os.getpid(), signal.SIGKILL)", "error", ("signal 9",)),
+    "leaves-politely": Way("sys.exit('enough')", "error", ()),
+    "kills-itself": Way("os.kill(os.getpid(), signal.SIGKILL)", "error", ("signal 9",)),
     "crashes": Way("os.kill(os.getpid(), signal.SIGSEGV)", "error", ("signal 11",)),
     "interrupts": Way("raise KeyboardInterrupt", "error", ()),
-    "writes_to_nobody": Way("raise BrokenPipeError('mine')", "error", ("BrokenPipeError",)),
+    "writes-to-nobody": Way("raise BrokenPipeError('mine')", "error", ("BrokenPipeError",)),
     "recurses": Way("return self.attend(q, k, v)", "error", ("RecursionError",)),
     "unspeakable": Way(SURROGATE, "error", ("RuntimeError",)),
-    "talks_too_much": Way(
+    "talks-too-much": Way(
         "raise ValueError('\\x1b[31mred ' + 'x' * 1_000_000)",
         "error",
         ("ValueError", "red", "(cut)"),
     ),
-    "cannot_be_asked": Way(
+    "cannot-be-asked": Way(
         "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})", "error", ("Mute",)
     ),
-    "wrong_shape": Way("return q[..., :1]", "error", ("Error",)),
-    "healthy_too": Way("return q", "ok", ()),
+    "wrong-shape": Way("return q[..., :1]", "error", ("Error",)),
+    "healthy-too": Way("return q", "ok", ()),
 }
 LIMITS = {"sleeps": {"time_limit": 3.0}, "huge": {"memory_limit": 2.0}}
-LIMITS["huge_numpy"] = LIMITS["huge"]
+LIMITS["huge-numpy"] = LIMITS["huge"]
 
 
 def limited(cell: Cell) -> Cell:
@@ -119,7 +119,7 @@ def test_a_cell_ends_as_it_should_with_a_sentence_in_its_record(
 
 
 def test_what_one_cell_does_no_other_cell_sees(first: dict[str, Finished]) -> None:
-    before, after = first["healthy"].record, first["healthy_too"].record
+    before, after = first["healthy"].record, first["healthy-too"].record
     assert before is not None
     assert after is not None
     assert before.metrics == after.metrics
@@ -127,7 +127,7 @@ def test_what_one_cell_does_no_other_cell_sees(first: dict[str, Finished]) -> No
 
 
 def test_a_record_says_what_a_failed_cell_had_come_to(first: dict[str, Finished]) -> None:
-    for name in ("never_a_number", "nan_when_tested"):
+    for name in ("never-a-number", "nan-when-tested"):
         record = first[name].record
         assert record is not None
         assert record.variant.parameters
