@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -54,8 +53,9 @@ class Cell:
     task_file: Path | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Its recipe holds classes of the task's file, which no process can import by their name.
-        return _unpickled, (self.task_file, pickle.dumps(self.__dict__))
+        # Its recipe holds classes of the task's file, which no process can import by their name:
+        # the file is imported first, since arguments are restored in their order.
+        return _restored, (_TaskFile(self.task_file), dict(self.__dict__))
 
     @cached_property
     def key(self) -> str:
@@ -113,11 +113,21 @@ class Cell:
         return Settings(recipe=self.recipe.as_dict(), changed=self.changed)
 
 
-def _unpickled(task_file: Path | None, fields: bytes) -> Cell:
-    if task_file is not None:
-        import_file(task_file)
+class _TaskFile:
+    """A task's file, which is imported where a cell arrives in another process."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        if path is not None:
+            import_file(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _TaskFile, (self._path,)
+
+
+def _restored(_: _TaskFile, fields: dict[str, Any]) -> Cell:
     cell = Cell.__new__(Cell)
-    cell.__dict__.update(pickle.loads(fields))
+    cell.__dict__.update(fields)
     return cell
 
 

@@ -119,10 +119,7 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text
     ):
-        return (
-            "oom",
-            f"out of memory (limit {memory_limit:g} GiB): {text}",
-        )
+        return "oom", f"out of memory (limit {memory_limit:g} GiB): {text}"
     own = [
         f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename
     ]

@@ -137,7 +137,7 @@ from cab.errors import Unsupported
 from cab.registry import register_variant
 
 @register_variant(name="{name}", family="control", patterns="{patterns}", summary="for a test")
-class {name}(MultiHeadAttention):
+class Written(MultiHeadAttention):
 """
 HANGS = "open({marker!r}, 'w').write(str(os.getpid())); time.sleep(600)"
 

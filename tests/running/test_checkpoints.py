@@ -209,7 +209,7 @@ def test_a_folder_is_searched_by_variant_and_task(kept, tmp_path):
     altered(tmp_path, kept)
     other = replace(cell, seed=7)
     checkpoints.save(build_model(other, task_of(other)), other, tmp_path)
-    with pytest.raises(CabError, match=r"2 checkpoints of linear; name one.*seed 7"):
+    with pytest.raises(CabError, match=r"2 checkpoints of linear; give one of the files.*seed 7"):
         checkpoints.find(tmp_path, "linear")
 
 
