@@ -44,6 +44,6 @@ def read_certificate(path: Path) -> Mapping[str, Any]:
             parse_json(read_text(path, LARGEST_FILE))
         ).model_dump()
     except ValidationError as error:
-        raise CabError(f"{path} is no certificate: {first_fault(error, 'the file')}.") from None
+        raise CabError(f"{path} is not a certificate: {first_fault(error, 'the file')}.") from None
     except (OSError, ValueError) as error:
-        raise CabError(f"{path} is no certificate: {error}.") from None
+        raise CabError(f"{path} is not a certificate: {error}.") from None

@@ -40,7 +40,7 @@ def read_text(path: Path, largest: int) -> str:
         if kind != stat.S_IFREG:
             raise CabError(
                 f"{path} is {_KINDS.get(kind, 'something')} and not a plain file; it was skipped "
-                f"and left as it is. Put the file itself there."
+                f"and left unchanged. Put the file itself there."
             )
         if status.st_size > largest:
             raise CabError(f"{path} has {status.st_size} bytes; {largest} are allowed.")
@@ -48,7 +48,7 @@ def read_text(path: Path, largest: int) -> str:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise CabError(f"{path} cannot be read: {error}. It was left as it is.") from None
+        raise CabError(f"{path} cannot be read: {error}. It was left unchanged.") from None
 
 
 def parse_json(text: str) -> Any:

@@ -188,7 +188,7 @@ class RecordStore:
                 return record
         except ValidationError as error:
             fault = first_fault(error, "the record")
-            raise CabError(f"{self.path(key)} was left as it is: {fault}.") from None
+            raise CabError(f"{self.path(key)} was left unchanged: {fault}.") from None
         except OSError as error:
             raise CabError(f"The record {self.path(key)} could not be written: {error}.") from None
 

@@ -32,6 +32,15 @@ def clean(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
 
 
+def text_of(error: Exception, limit: int) -> str:
+    """What an exception says, made `clean`; it may be anybody's, and fail at saying it."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be read"
+    return clean(text, limit)
+
+
 def one_line(text: str, limit: int = 300) -> str:
     """Return the first line of a text without its final full stop, to stand inside a sentence."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

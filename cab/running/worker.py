@@ -26,7 +26,7 @@ from cab.errors import CabError, Unsupported
 from cab.profiles import Profile
 from cab.records.fields import WRITTEN_TEXT
 from cab.records.store import AtLength, Estimate, Estimates, Metrics, Status
-from cab.records.text import clean
+from cab.records.text import text_of
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.running import checkpoints, ranks
 from cab.running.cells import Cell
@@ -109,7 +109,7 @@ def assist(job: Job, rank: ranks.Rank) -> None:
 
 def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     """Name the outcome that an exception stands for, and say it in a sentence."""
-    text = clean(_text_of(error), WRITTEN_TEXT // 2)
+    text = text_of(error, WRITTEN_TEXT // 2)
     if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, CabError):
@@ -125,13 +125,6 @@ def classify(error: Exception, memory_limit: float) -> tuple[Status, str]:
     ]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return "error", f"{type(error).__name__}: {text}{where}"
-
-
-def _text_of(error: Exception) -> str:
-    try:
-        return str(error)
-    except Exception:  # the variant's own exceptions may fail at anything
-        return "it cannot say what it is"
 
 
 def limit_memory(gib: float) -> None:

@@ -137,7 +137,7 @@ from cab.errors import Unsupported
 from cab.registry import register_variant
 
 @register_variant(name="{name}", family="control", patterns="{patterns}", summary="for a test")
-class Written(MultiHeadAttention):
+class {name_in_code}(MultiHeadAttention):
 """
 HANGS = "open({marker!r}, 'w').write(str(os.getpid())); time.sleep(600)"
 
@@ -154,7 +154,7 @@ def write_variant(
     """Write a variant whose methods consist of the given statements; return its file."""
     path = folder / f"{name}.py"
     path.write_text(
-        HEAD.format(name=name, patterns=patterns)
+        HEAD.format(name=name, name_in_code=name.replace("-", "_"), patterns=patterns)
         + f"    def __init__(self, config=None, **geometry):\n        {construct}\n"
         + f"    def attend(self, q, k, v, *, key_padding_mask=None):\n        {attend}\n"
         + top

@@ -152,7 +152,7 @@ def test_a_change_that_no_record_holds_leaves_the_record_as_it_is(tmp_path: Path
             update={"metrics": record.metrics.model_copy(update={"lengths": (wrong,)})}
         )
 
-    with pytest.raises(CabError, match=r"left as it is: metrics\.lengths\.0\.message"):
+    with pytest.raises(CabError, match=r"left unchanged: metrics\.lengths\.0\.message"):
         store.change(KEY, put)
     assert store.path(KEY).read_text() == before
 

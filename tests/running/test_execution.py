@@ -54,7 +54,7 @@ WAYS = {
         "super().__init__(config, **geometry); raise Unsupported('needs a square')",
     ),
     "refuses-late": Way("raise Unsupported('no such mask')", "unsupported", ("no such mask",)),
-    "leaves": Way("os._exit(3)", "error", ("status 3",)),
+    "leaves": Way("os._exit(3)", "error", ("exit code 3",)),
     "leaves-politely": Way("sys.exit('enough')", "error", ()),
     "kills-itself": Way("os.kill(os.getpid(), signal.SIGKILL)", "error", ("signal 9",)),
     "crashes": Way("os.kill(os.getpid(), signal.SIGSEGV)", "error", ("signal 11",)),
