@@ -10,7 +10,7 @@ from cab.registry import discover_tasks
 from cab.scores.report import interval_text, to_markdown
 from cab.site.content import gather
 from cab.site.glossary import GLOSSARY
-from cab.site.kernels import kernel_tables
+from cab.site.kernels import PASSES, kernel_tables
 from cab.taxonomy import Domain, Pattern, TaskCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -64,7 +64,8 @@ def costs() -> str:
     """
     content = gather(REPOSITORY / "results")
     machine = kernel_tables(content.kernels, content.reference)[0]
-    table = next(t for t in machine.tables if t.title.startswith("cs, fwd_no_grad: milliseconds"))
+    start = f"cs, {PASSES['fwd_no_grad']}: milliseconds"
+    table = next(t for t in machine.tables if t.title.startswith(start))
     rows = {row.entry: row for row in content.profiles[0].board.rows if Pattern.CS in row.patterns}
     lines = [
         "| entry | score in cs | "

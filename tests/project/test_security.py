@@ -11,6 +11,7 @@ from made_records import made_board
 from support import REPOSITORY
 
 from cab.records.results import canonical_line
+from cab.records.sources import source_hash
 from cab.records.store import RecordStore
 
 TEXT = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
@@ -35,6 +36,7 @@ READS = {
     "leaderboard": (),
     "report": (),
     "site build": ("--out", "public"),
+    "publish": ("--store", "runs", "--results", "other"),
 }
 
 
@@ -50,7 +52,9 @@ def included(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Pat
         own = sorted((r for r in records if r.variant.name == name), key=lambda one: one.key)
         text = "".join(canonical_line(record) + "\n" for record in own)
         (tmp_path / f"results/quick/{name}.jsonl").write_text(text)
-    RecordStore(tmp_path / "runs").write(make_record(variant="mine"))
+    record = make_record(variant="mine")
+    own_source = record.variant.model_copy(update={"source_hash": source_hash(path)})
+    RecordStore(tmp_path / "runs").write(record.model_copy(update={"variant": own_source}))
     return path, mark
 
 
@@ -64,6 +68,17 @@ def test_these_commands_import_an_included_file(command: str, included: tuple[Pa
     assert mark.exists(), said.err
     rows = [one for one in TEXT.splitlines() if one.startswith("| `")]
     assert any(f"`{command}`" in one or f"`cab {command}" in one for one in rows)
+
+
+def test_certifying_imports_an_included_task(tmp_path: Path) -> None:
+    assert cab_here("new", "task", "parity", "--file", tmp_path / "parity.py").code == 0
+    mark = tmp_path / "mark"
+    path = tmp_path / "parity.py"
+    path.write_text(path.read_text() + f"\n\nopen({str(mark)!r}, 'w').close()\n")
+    asked = ("parity", "--profile", "smoke", "--include", path, "--out", tmp_path / "out")
+    cab_here("certify", *asked, "--store", tmp_path / "store")
+    assert mark.exists()
+    assert "`certify`" in TEXT
 
 
 @pytest.mark.parametrize("command", READS)
@@ -84,7 +99,7 @@ def test_publishing_imports_nothing(included: tuple[Path, Path]) -> None:
 def test_every_command_that_takes_a_file_is_named() -> None:
     folder = REPOSITORY / "cab" / "commands"
     taking = {path.stem for path in folder.glob("*.py") if "include: Include" in path.read_text()}
-    taking -= {"options"}
+    taking -= {"options", "certify"}  # certify trains: it has a test of its own
     named = {name.split()[0].replace("-", "_") for name in (*RUNS, *READS)}
     assert {name.rstrip("_") for name in taking} <= named
 

@@ -6,7 +6,7 @@ import pytest
 from cli_support import cells_of
 from plug_ins import HEAD, install, source, write
 
-from cab.running.gate import claims
+from cab.running.gate import law_checks
 
 ONE, OTHER = "factor = 1.0\n", "factor = -50.0\n"
 SCALED = (
@@ -31,9 +31,9 @@ def place(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def cells_and_proofs(include=()):
+def cells_and_checks(include=()):
     cells = cells_of(["plugged"], include=include)
-    return [cell.key for cell in cells], [claim.proof for claim in claims(cells, "cpu")]
+    return [cell.key for cell in cells], [check.file for check in law_checks(cells, "cpu")]
 
 
 def assert_renewed(before, after):
@@ -46,13 +46,13 @@ def assert_renewed(before, after):
 def test_a_changed_module_of_a_plug_in_is_another_cell(place, top):
     files = {"__init__.py": "", "core.py": ONE, "unused.py": ONE, "attn.py": source(top)}
     install(place, "myattn.attn", {f"myattn/{name}": text for name, text in files.items()})
-    before = cells_and_proofs()
+    before = cells_and_checks()
     write(place, {"myattn/unused.py": OTHER, "myattn/core.py": f"{ONE}# the same\n"})
-    assert cells_and_proofs() == before
+    assert cells_and_checks() == before
     write(place, {"myattn/core.py": OTHER})
-    assert_renewed(before, cells_and_proofs())
+    assert_renewed(before, cells_and_checks())
     write(place, {"myattn/core.py": ONE})
-    assert cells_and_proofs() == before
+    assert cells_and_checks() == before
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_a_change_of_what_an_included_file_runs_is_another_cell(
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert HEAD in files["mine.py"]
     write(tmp_path, files)
-    before = cells_and_proofs([tmp_path / "mine.py"])
+    before = cells_and_checks([tmp_path / "mine.py"])
     text = files[changed].replace(old, new)
     assert text != files[changed]
     write(tmp_path, {changed: text})
     for name in [name for name in sys.modules if name.startswith("cab_included_mine")]:
         del sys.modules[name]
-    assert_renewed(before, cells_and_proofs([tmp_path / "mine.py"]))
+    assert_renewed(before, cells_and_checks([tmp_path / "mine.py"]))

@@ -35,8 +35,8 @@ NAN_AT += "return q * (float('nan') if self.training and self.calls == {call} el
 ENDS = {
     "hangs": ("time.sleep(600)", "timeout", "not finished within 20 s"),
     "huge": ("return q + torch.ones(1 << 31).sum()", "oom", "limit 4 GiB"),
-    "nan_first": (NAN_AT.format(call=2), "diverged", "not finite by step 1"),
-    "nan_last": (NAN_AT.format(call=4), "diverged", "not finite by step 3"),
+    "nan-first": (NAN_AT.format(call=2), "diverged", "not finite by step 1"),
+    "nan-last": (NAN_AT.format(call=4), "diverged", "not finite by step 3"),
     "killed": ("os.kill(os.getpid(), signal.SIGKILL)", "error", "killed by signal 9"),
     "good": ("return q", "ok", ""),
 }
@@ -85,7 +85,7 @@ def test_a_sweep_whose_parent_is_ended_leaves_no_process_and_goes_on(
             said = finish(process, 60)
             assert (said.code, said.out) == (130, ""), said.err
             assert "Traceback" not in said.err
-            assert "goes on" in said.err
+            assert "Rerun the same command to resume." in said.err
         process.wait(60)
         assert wait_until(lambda: not members(group), 30), members(group)
     assert len(stored(tmp_path / "store")) == 3
@@ -249,11 +249,11 @@ def test_a_results_file_of_100_mb_is_refused_by_its_size_and_a_record_is_not_los
     assert said.code == 1
     assert "bytes" in said.out
     assert "are allowed" in said.out
-    # The same as a record: it is no JSON document, is named, and the record beside it counts.
+    # The same as a record: it is too large, is named, and the record beside it counts.
     store = RecordStore(tmp_path / "store")
     store.write(make_record("f" * 32))
     large.rename(store.path("0" * 32))
     records, problems = store.load()
     assert [record.key for record in records] == ["f" * 32]
     assert len(problems) == 1
-    assert "not a whole JSON document" in problems[0]
+    assert "50000000 are allowed" in problems[0]
