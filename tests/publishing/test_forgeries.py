@@ -129,7 +129,10 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
     "accuracy 1.05": (estimate("test", value=1.05), "outside [0, 1]"),
     "accuracy 99": (estimate("test", value=99.0), "outside [0, 1]"),
     "accuracy -0.1": (estimate("valid", value=-0.1), "outside [0, 1]"),
-    "standard error 1e308": (estimate("test", standard_error=1e308), "standard error of 1e+308"),
+    "standard error 1e308": (
+        estimate("test", standard_error=1e308),
+        "test.accuracy.standard_error: ",
+    ),
     "standard error .05": (estimate("test", standard_error=0.05), "have at most"),
     "standard error 1e-9": (estimate("test", standard_error=1e-9), "have at least"),
     "standard error 0": (
@@ -147,7 +150,7 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
         lambda d: d["metrics"].update(
             {split: {"exact": d["metrics"][split]["accuracy"]} for split in ("valid", "test")}
         ),
-        "it has no test accuracy",
+        "the test metrics lack accuracy",
     ),
     "a further metric": (
         lambda d: d["metrics"]["test"].update(glory=d["metrics"]["test"]["accuracy"]),
@@ -160,7 +163,7 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
     "a curve of one point": (lambda d: d.update(curve=d["curve"][-1:]), "its curve is not at"),
     "no curve": (lambda d: d.update(curve=[]), "its curve is not at"),
     "parameters 10": (lambda d: d["variant"].update(parameters=10), "its parameters are 10"),
-    "parameters -1": (lambda d: d["variant"].update(parameters=-1), "its parameters are -1"),
+    "parameters -1": (lambda d: d["variant"].update(parameters=-1), "variant.parameters: "),
     "parameters 0": (lambda d: d["variant"].update(parameters=0), "its parameters are 0"),
     "no parameters": (lambda d: d["variant"].update(parameters=None), "its parameters are None"),
     "backbone": (cost(backbone_parameters=1), "its backbone_parameters are 1"),
@@ -177,7 +180,7 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
         "it has no data_fingerprint",
     ),
     "flops 0": (cost(flops=0), "its flops are 0"),
-    "flops -5": (cost(flops=-5), "its flops is -5"),
+    "flops -5": (cost(flops=-5), "cost.flops: "),
     "half the flops": (
         lambda d: d["cost"].update(flops=d["cost"]["flops"] // 2),
         "the model that is built here has",
@@ -189,12 +192,16 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
     "a millisecond": (cost(seconds=0.001), "operations take more than"),
     "no seconds": (cost(seconds=0.0), "operations take more than"),
     "seconds missing": (cost(seconds=None), "it lacks the costs seconds"),
-    "negative seconds": (cost(seconds=-1.0), "its seconds is -1"),
+    "negative seconds": (cost(seconds=-1.0), "cost.seconds: "),
     "a short whole": (cost(total_seconds=1.0), "and all of it 1 s"),
     "a long whole": (cost(total_seconds=1e6), "longer than from its start to its end"),
     "tokens": (cost(tokens=7), "it read 7 tokens; the references of its seed read 4096000"),
     "year 9999": (
         lambda d: d["provenance"].update(ended="9999-01-01T00:00:00Z"),
+        "provenance.ended: its year is not in 1970 to 2199",
+    ),
+    "year 2150": (
+        lambda d: d["provenance"].update(ended="2150-01-01T00:00:00Z"),
         "it ended in the future",
     ),
     "a shortcut's name": (
