@@ -103,7 +103,7 @@ def test_doctor_finds_what_is_here(tmp_path: Path) -> None:
     assert "cores" in found["processor"]["detail"]
     expected = {"variants": len(VARIANTS.names()), "tasks": len(TASKS.names())}
     for kind, number in expected.items():
-        assert found[kind]["detail"] == f"{number}; `cab list {kind}` names them"
+        assert found[kind]["detail"] == f"{number}; `cab list {kind}` lists them"
     assert found["store"]["state"] == "ok"
     assert {found[name]["state"] for name in DATA_SETS} == {"note"}
     assert all(f"Data set {name}" in found[name]["detail"] for name in DATA_SETS)
@@ -112,7 +112,7 @@ def test_doctor_finds_what_is_here(tmp_path: Path) -> None:
     assert all(what in table.out for what in found)
     assert max(map(len, table.out.splitlines())) <= 80
     words = " ".join(table.out.split())
-    assert "`cab list variants` names them" in words
+    assert "`cab list variants` lists them" in words
 
 
 def test_list_alone_counts_what_there_is_and_says_what_lists_it() -> None:
