@@ -164,7 +164,7 @@ def test_the_leaderboard_in_the_terminal_says_so_too():
     assert said.code == 0
     out = " ".join(said.out.split())
     assert "mamba2 +39 % size" in out
-    assert "are ranked and marked with their size" in out
+    assert "is marked with its size, and is ranked" in out
     highest = [float(high) for high in re.findall(r"\[[-\d.]+, ([-\d.]+)\]", out)]
     assert len(highest) > 10
     assert max(highest) < 1.1
