@@ -234,7 +234,7 @@ def test_a_contributed_row_does_not_rewrite_what_a_task_gives_without_training(
         records.append(record)
     build_site(results_of(tmp_path, records), tmp_path / "site")
     page = (tmp_path / "site/tasks/mqar.html").read_text()
-    (line,) = re.findall(r"<p>Without training: .*?</p>", page)
+    (line,) = re.findall(r"<p>Results without training: .*?</p>", page)
     assert "last value 0.125" in line
     assert "psychic" not in page
 

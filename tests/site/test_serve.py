@@ -12,7 +12,7 @@ def test_pages_are_served_to_this_machine_until_ctrl_c(results: Path, tmp_path: 
     process = start_cab(*arguments, cwd=tmp_path)
     with process_group(process):
         assert process.stdout is not None
-        assert "files in public" in process.stdout.readline()
+        assert "files to public" in process.stdout.readline()
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(address + "variants/performer.html") as answer:
