@@ -109,7 +109,7 @@ def test_there_are_recipes_for_the_published_sizes_alone(name: str, home: Path) 
     assert set(recipes) == {"standard", "full"}
     card = TASKS.card(name)
     assert card.data == (PUBLISHED[name],)
-    assert "not been at hand" in card.source
+    assert "not on the real set" in card.source
     request = Request(variants=["softmax"], profile=get_profile("quick"), tasks=[name])
     with pytest.raises(CabError, match=f"{name} has no recipe for profile quick"):
         plan(request, discover_variants(), TASKS)
