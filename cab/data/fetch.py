@@ -58,7 +58,7 @@ def fetch(
             raise CabError(
                 f"The download from {data_set.address} is not data set {data_set.name}: its "
                 f"sha256 is {found} instead of {data_set.sha256}. The download was "
-                f"deleted; run the same command again, since the connection may have broken off."
+                f"deleted; rerun the command, since the connection may have failed."
             )
         target = folder / PurePosixPath(data_set.files).parent
         target.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _download(address: str, part: Path, progress: Progress) -> None:
     except (OSError, http.client.HTTPException, ValueError) as error:  # interrupted
         reason = getattr(error, "reason", error)
         raise CabError(
-            f"{address} cannot be reached ({reason}). Run the same command again to resume the "
+            f"{address} cannot be reached ({reason}). Rerun the command to resume the "
             f"download in {part}, or copy the data set by hand and set CAB_DATA to its folder."
         ) from None
 

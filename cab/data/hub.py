@@ -94,7 +94,7 @@ def _download(data_set: HubSet, scratch: Path, endpoint: str | None) -> None:
 def _unreachable(data_set: HubSet, scratch: Path, reason: str) -> CabError:
     return CabError(
         f"The hub of data set {data_set.name} ({data_set.origin}) cannot be reached ({reason}). "
-        f"Run the same command again with a network to resume the download in {scratch}, or copy "
-        f"{', '.join(part.files for part in data_set.parts.values())} into {scratch.parent} by "
-        f"hand."
+        f"Rerun the command with a network connection to resume the download in {scratch}, or "
+        f"copy {', '.join(part.files for part in data_set.parts.values())} into {scratch.parent} "
+        f"by hand."
     )

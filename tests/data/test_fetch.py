@@ -86,7 +86,7 @@ def test_an_interrupted_download_goes_on_where_it_was_if_the_server_can(
 ) -> None:
     cut = len(site.pages["/" + either.address.rpartition("/")[2]]) // 3
     site.cut_after, site.ranges = cut, ranges
-    with pytest.raises(CabError, match="Run the same command again") as refused:
+    with pytest.raises(CabError, match="Rerun the command to resume") as refused:
         fetch(either, home)
     part = home / either.folder / f"{either.name}.part"
     assert str(part) in str(refused.value)

@@ -205,7 +205,7 @@ def test_the_command_trains_once_scores_and_stores(tmp_path):
     ended = RecordStore(tmp_path).read(key).provenance.ended
     assert ended == record.provenance.ended, "it was trained again"
     shown = cab_here("show", "linear", "--profile", "smoke", "--store", tmp_path)
-    assert "elsewhere: cab_recall acc" in shown.out
+    assert "other evaluations: cab_recall acc" in shown.out
     arguments = (
         *arguments[:-2],
         "--checkpoint",
