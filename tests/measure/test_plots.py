@@ -32,7 +32,7 @@ def made(name, length, seconds, beside=0.0):
         noise_floor=1.0,
     )
     memory = MemoryUse(peak=length, workspace=1, outputs=1, saved=None, held=None, state=None)
-    ratio = seconds / beside if beside else 0.0
+    ratio = seconds / beside if beside else 1.0  # the baseline beside itself
     comparison = Comparison(time=ratio, low=0.9 * ratio, high=1.1 * ratio, memory=0.5)
     fields = {**row_key(cell, mechanism), "measured": datetime(2026, 1, 1, tzinfo=UTC)}
     return BenchRow(
