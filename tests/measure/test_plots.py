@@ -70,5 +70,5 @@ def test_the_crossing_of_the_curves_is_written_beside_its_line(tmp_path):
 
 def test_a_folder_that_cannot_be_is_an_error_in_words(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CabError, match=r"drawing .* cannot be written"):
+    with pytest.raises(CabError, match=r"figure .* cannot be written"):
         plot(rows(), tmp_path / "file")
