@@ -24,7 +24,7 @@ COPIED = (
     "CONTRIBUTING.md",
     "pyproject.toml",
 )
-ROWS = ("softmax", "mean", "none")
+ROWS = ("softmax", "mean", "none", "linear")
 
 CAB = """#!{python}
 # The program of this copy. Cells are not run again here, which would take minutes each.

@@ -19,7 +19,7 @@ RECORDS, REBUILD = (
     "Rebuild the board before and after",
 )
 SHOW, COMMENT = "Show the difference", "Write the comment"
-MINE, ROW = "variants/softmax/mine.py", "results/quick/mean.jsonl"
+MINE, ROW = "variants/softmax/mine.py", "results/quick/linear.jsonl"
 
 
 def mine(name: str = "mine", hidden: str = "hidden") -> str:
@@ -61,7 +61,7 @@ def test_a_good_contribution_passes_every_step(tree: Path) -> None:
     without = [one for one in lines if '"name":"mqar"' not in one]
     assert 0 < len(without) < len(lines)
     (tree / ROW).write_text("".join(without))
-    write(tree, "CHANGELOG.md", (tree / "CHANGELOG.md").read_text() + "\nWithdrawn: mean.\n")
+    write(tree, "CHANGELOG.md", (tree / "CHANGELOG.md").read_text() + "\nWithdrawn: linear.\n")
     merge(tree)
     for step in (LIST, VARIANTS, RECORDS, REBUILD, SHOW):
         done = run_step("contribution", step, tree)
@@ -107,7 +107,7 @@ def test_a_broken_contribution_fails_a_step(
         passes = [LIST, VARIANTS]
     elif path == ROW:
         # Its old records are of today's source; the list step would already ask for a reason.
-        write(tree, "CHANGELOG.md", (tree / "CHANGELOG.md").read_text() + "\nWithdrawn: mean.\n")
+        write(tree, "CHANGELOG.md", (tree / "CHANGELOG.md").read_text() + "\nWithdrawn: linear.\n")
         passes = [LIST, VARIANTS]
     write(tree, path, text)
     merge(tree)
