@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
 from cab.measure.waits import MOST
@@ -24,6 +24,7 @@ from cab.records.fields import (
     first_fault,
 )
 from cab.records.files import parse_json, read_text, whole
+from cab.records.parts import Part
 from cab.records.store import Environment
 from cab.records.text import one_line
 from cab.taxonomy import Pattern
@@ -39,11 +40,7 @@ FAILURES: tuple[Status, ...] = ("refused", "impossible", "error")
 """Statuses that make `cab bench` exit with 1."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Timing(_Part):
+class Timing(Part):
     """Times in seconds. samples are cold; low and high bound the median's 95 % interval."""
 
     timer: Line
@@ -62,7 +59,7 @@ class Timing(_Part):
     noise_floor: NonNegative
 
 
-class MemoryUse(_Part):
+class MemoryUse(Part):
     """Bytes; see `cab.measure.memory`."""
 
     peak: Count
@@ -73,7 +70,7 @@ class MemoryUse(_Part):
     state: Count | None
 
 
-class Work(_Part):
+class Work(Part):
     """Useful work of the pass, and the least time it can take here; see `cab.measure.flops`."""
 
     flops: Count
@@ -86,7 +83,7 @@ class Work(_Part):
     share: NonNegative | None
 
 
-class MeasuredCeilings(_Part):
+class MeasuredCeilings(Part):
     """The measured rates of this device, per second, from which the least time follows."""
 
     flops: NonNegative
@@ -94,7 +91,7 @@ class MeasuredCeilings(_Part):
     bytes: Annotated[Mapping[Count, NonNegative], Field(max_length=1_000)]
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """Time relative to the baseline's, paired by round, and peak memory relative to its."""
 
     time: Time
@@ -103,7 +100,7 @@ class Comparison(_Part):
     memory: NonNegative | None
 
 
-class BenchRow(_Part):
+class BenchRow(Part):
     """The result of one mechanism at one point; `subject` is the mechanism's label."""
 
     schema_version: Literal[1] = 1
@@ -138,7 +135,7 @@ class BenchRow(_Part):
     seed: Seed
     load: NonNegative | None = None
     waited: NonNegative | None = None
-    device_state: Rates = {}
+    device_state: Rates = Field(default={})
     environment: Environment
     invocation: Line = ""
     command: Text = ""

@@ -83,7 +83,7 @@ class CurvePoint(Part):
 class VariantInfo(Part):
     """Which mechanism: config is complete, options are what was set off its defaults.
 
-    unchecked: it ran without the proof of conformance, and stays off every board.
+    unchecked: the laws were not checked first, so its results are on no board.
     """
 
     name: Name

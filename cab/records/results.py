@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from cab.errors import CabError
 from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
 from cab.records.copies import without_copies
 from cab.records.fields import Finite, Line, Name, Seed, first_fault
 from cab.records.files import alone, parse_json, read_text, whole
+from cab.records.parts import Part
 from cab.records.store import CurvePoint, Environment, Record
 from cab.taxonomy import NAME
 
@@ -31,14 +32,12 @@ VERIFIED = "verified"
 """The folder, beside those of the profiles, in which reruns are kept."""
 
 
-class Verification(BaseModel):
+class Verification(Part):
     """A rerun of one published cell: the published value and the value that it gave.
 
     Who reads it compares `published` with the record (`matching`), and decides by himself whether
     the two values agree: nothing here says so.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     task: Name

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import nn
 
 import cab
 from cab.errors import CabError
 from cab.records.fields import Line, Seed
 from cab.records.files import whole
+from cab.records.parts import Part
 from cab.records.store import Settings, TaskInfo, VariantInfo
 from cab.running.cells import Cell
 
@@ -24,10 +25,8 @@ NAMED = 3
 """How many differences an error names."""
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(Part):
     """What weights are of: the parts of a record that name its cell. sha256 is of the weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     key: str = Field(pattern=r"^[0-9a-f]{32}$")

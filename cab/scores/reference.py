@@ -9,20 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
 from cab.records.fields import LARGEST, Count, Finite, Line, Name, Text, first_fault
 from cab.records.files import parse_json, read_text
+from cab.records.parts import Part
 
 LARGEST_FILE = 10_000_000
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PublishedMetric(_Part):
+class PublishedMetric(Part):
     """One column of an index table, with the mean and deviation that its index uses."""
 
     task: Name
@@ -32,7 +29,7 @@ class PublishedMetric(_Part):
     deviation: Annotated[float, Field(ge=1e-9, le=LARGEST, allow_inf_nan=False)]
 
 
-class IndexTable(_Part):
+class IndexTable(Part):
     """One pattern of CAB's tables: values per entry, the index as published, what is wrong.
 
     reproduced says whether the published index follows from the published values.
@@ -55,7 +52,7 @@ class IndexTable(_Part):
         return self
 
 
-class PublishedTable(_Part):
+class PublishedTable(Part):
     """Any other table: one row per entry."""
 
     title: Line
@@ -81,7 +78,7 @@ class PublishedTable(_Part):
         return self
 
 
-class ReferenceTables(_Part):
+class ReferenceTables(Part):
     """What one benchmark published."""
 
     name: Name
