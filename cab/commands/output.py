@@ -15,15 +15,21 @@ from cab.records.text import tidy
 
 
 class SafeConsole(Console):
-    """Prints texts, whatever they come from, without their control characters."""
+    """Prints texts, whatever they come from, without control characters and otherwise unchanged.
+
+    So ":smile:" in a name stays as it is, where rich would print a picture.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does; texts are made safe first."""
         super().print(*(tidy(one) if isinstance(one, str) else one for one in objects), **options)
 
 
-out = SafeConsole(highlight=False, soft_wrap=False)
-err = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
+out = SafeConsole(soft_wrap=False)
+err = SafeConsole(stderr=True, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -77,4 +83,4 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     if out.is_terminal:
         out.print(table)
     else:
-        Console(highlight=False, width=400).print(table)
+        SafeConsole(width=400).print(table)
