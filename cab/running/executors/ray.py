@@ -189,11 +189,13 @@ def _connected(address: str | None, cpus: int | None) -> Iterator[None]:
     ray = _ray()
     # Ray would answer a request to end in its own way, and leave the sweep without a word.
     before = signal.getsignal(signal.SIGTERM)
+    # Without "local", Ray would join any cluster that someone started on this machine.
     own = {} if address else {"num_cpus": cpus, "include_dashboard": False}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise CabError(f"There is no Ray cluster at {address}: {error}") from None
+        what = f"There is no Ray cluster at {address}" if address else "Ray does not start here"
+        raise CabError(f"{what}: {error}") from None
     finally:
         signal.signal(signal.SIGTERM, before)
     # Ray says on stdout when a node is lost, at the latest when it ends; there stand results.
