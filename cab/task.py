@@ -34,6 +34,10 @@ it."""
 LONGEST = 4
 """The largest multiple: the backbone of such a task must accept this length."""
 
+GROWTH = 0.6
+"""The share of the training steps after which all levels are open. Levels open one after another,
+evenly spread over these steps, and training visits those that are open in turn."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -62,7 +66,12 @@ class Recipe:
     """All settings of a task in one profile that change its result.
 
     data and model are frozen dataclasses of the task and of its backbone. valid_examples and
-    test_examples are counts; evaluations is how often validation is measured during training.
+    test_examples are counts, of each level; evaluations is how often validation is measured during
+    training.
+
+    levels are the settings of the data from the easiest to the hardest, which is `data`; without
+    any, the task has one difficulty. rates are the learning rates of which validation chooses one
+    for each entry, in increasing order; without any, all entries learn at that of `train`.
     """
 
     data: Any
@@ -72,10 +81,29 @@ class Recipe:
     test_examples: int
     evaluation_batch: int = 250
     evaluations: int = 2
+    levels: tuple[Any, ...] = ()
+    rates: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.levels and self.levels[-1] != self.data:
+            raise ValueError("the last of levels must be equal to data")
+        if list(self.rates) != sorted(set(self.rates)):
+            raise ValueError("rates must increase")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values, for records and keys."""
-        return dataclasses.asdict(self)
+        """Return the recipe as plain values, for records and keys.
+
+        Of a recipe without levels or rates, nothing is said of them, so that the keys of records
+        from before there were any stay as they are.
+        """
+        values = dataclasses.asdict(self)
+        if self.levels:
+            values["growth"] = GROWTH
+        return {k: v for k, v in values.items() if v or k not in ("levels", "rates")}
+
+    def at_rate(self, rate: float) -> "Recipe":
+        """Return the recipe with another learning rate."""
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, learning_rate=rate))
 
 
 class Task(ABC):
@@ -88,6 +116,7 @@ class Task(ABC):
 
     card: ClassVar[TaskCard]
     recipes: ClassVar[Mapping[str, Recipe]]
+    level: int | None = None
 
     def __init__(self, recipe: Recipe, data_dir: Path | None = None) -> None:
         self.recipe = recipe
@@ -131,6 +160,16 @@ class Task(ABC):
         """
         return {}
 
+    def at_levels(self) -> tuple["Task", ...]:
+        """Return this task at each of its levels, from the easiest; itself where it has none."""
+        tasks = []
+        for number, data in enumerate(self.recipe.levels, 1):
+            recipe = dataclasses.replace(self.recipe, data=data, levels=())
+            task = type(self)(recipe, self.data_dir)
+            task.level = number
+            tasks.append(task)
+        return tuple(tasks) or (self,)
+
     def stretched(self, factor: float, data: Any) -> "Task":
         """Return this task with other data settings, at `factor` times its length.
 
@@ -139,6 +178,7 @@ class Task(ABC):
         recipe = dataclasses.replace(
             self.recipe,
             data=data,
+            levels=(),
             test_examples=math.ceil(self.recipe.test_examples / factor),
             evaluation_batch=max(1, int(self.recipe.evaluation_batch / max(1.0, factor) ** 2)),
         )
@@ -151,7 +191,29 @@ class Task(ABC):
     def examples(self, split: Split) -> Batch:
         """Return the fixed examples of validation or test: the same for every variant and seed."""
         count = self.recipe.valid_examples if split == "valid" else self.recipe.test_examples
-        return self.draw(split, count, generator(self.card.name, self.card.version, split))
+        level = () if self.level is None else (f"level {self.level}",)
+        return self.draw(split, count, generator(self.card.name, self.card.version, split, *level))
+
+
+def level_names(levels: Sequence[Any]) -> tuple[str, ...]:
+    """Name levels by the settings in which they differ, such as `length 32, pairs 8`."""
+    values = [dataclasses.asdict(one) for one in levels]
+    varied = [
+        key for key in (values[0] if values else ()) if len({str(v[key]) for v in values}) > 1
+    ]
+    return tuple(", ".join(f"{key} {one[key]}" for key in varied) for one in values)
+
+
+def open_levels(step: int, steps: int, levels: int) -> int:
+    """Return how many levels training visits at a step, counted from 1 (see `GROWTH`)."""
+    if levels == 1:
+        return 1
+    return min(levels, 1 + int((step - 1) / (GROWTH * steps) * (levels - 1)))
+
+
+def level_at(step: int, steps: int, levels: int) -> int:
+    """Return the level, from 0, that a step of training draws its batch from."""
+    return step % open_levels(step, steps, levels)
 
 
 def slice_batch(batch: Batch, start: int, stop: int) -> Batch:

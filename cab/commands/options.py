@@ -60,7 +60,14 @@ Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task.
 Domains = Annotated[
     list[Domain] | None, typer.Option("--domain", help="Only this domain. Repeatable.")
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds: 0 to N - 1.")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds",
+        min=1,
+        help="Number of seeds: 0 to N - 1. Default: 3 where the learning rate is chosen, else 1.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -99,6 +99,14 @@ class RunProgress:
                 f"{cell.title}: another process is running this cell; waiting for its record"
             )
 
+    def cells_added(self, cells: Sequence[Cell]) -> None:
+        """More cells are to run, which follow from the result of one."""
+        steps = sum(cell.recipe.train.steps for cell in cells)
+        self._total += len(cells)
+        self._steps += steps
+        self._asked += steps
+        self._bars.update(self._all, total=self._asked)
+
     def cell_finished(self, finished: Finished) -> None:
         """A cell has ended or was skipped."""
         cell = finished.cell

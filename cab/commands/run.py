@@ -31,7 +31,15 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
 )
-from cab.commands.work import Asked, hear, indexed, plan_work, prepare, report
+from cab.commands.work import (
+    Asked,
+    hear,
+    indexed,
+    plan_work,
+    prepare,
+    report,
+    say_what_follows,
+)
 
 
 def run(
@@ -40,7 +48,7 @@ def run(
     pattern: Patterns = None,
     domain: Domains = None,
     profile: Profile = "quick",
-    seeds: Seeds = 1,
+    seeds: Seeds = None,
     set_: Settings = None,
     hybrid: Hybrid = None,
     include: Include = None,
@@ -91,14 +99,23 @@ def run(
     if dry_run:
         from cab.commands.run_report import show_plan
 
-        return show_plan(work.planned, work.records, json)
+        return show_plan(work.planned, work.search, work.records, json)
     from cab.commands.progress import RunProgress
     from cab.running.execution import Runner
 
     here = choose_device(device)
     cells, to_run, directory = prepare(work, here)
+    say_what_follows(work, cells)
     with RunProgress(cells) as progress:
-        runner = Runner(work.records, directory, here, progress, force, context=work.context)
+        runner = Runner(
+            work.records,
+            directory,
+            here,
+            progress,
+            force,
+            context=work.context,
+            search=work.search,
+        )
         with indexed(runner, tracking, tracking_uri, bool(to_run)):
             tally = hear(work, runner.each(cells), json)
     if not report(work, cells, tally, json, tracking):

@@ -13,6 +13,7 @@ from cab.records.store import Record, RecordStore
 from cab.registry import Registry
 from cab.running.cells import Cell, Plan
 from cab.running.execution import Finished
+from cab.running.search import Search
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -26,11 +27,13 @@ class Tally:
         self._records, self._keep = records, keep
         self.states: Counter[str] = Counter()
         self.failed = False
+        self.seen: set[str] = set()
         self.rows: dict[str, dict[str, Any]] = {}
 
     def add(self, one: Finished) -> None:
         """Count a cell that has ended or was skipped."""
         self.states[one.state] += 1
+        self.seen.add(one.cell.key)
         self.failed |= one.record is None or one.record.status == "error"
         if self._keep:
             self.rows[one.cell.key] = _row(one, self._records)
@@ -59,13 +62,14 @@ def print_results(
     print_lines(table(stored, variants, tasks, profile, wanted), profile)
 
 
-def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:
+def show_plan(planned: Plan, search: Search, records: RecordStore, json: bool) -> None:
     """Print what would run."""
     cells = [
         {
             "variant": cell.variant.name,
             "task": cell.task.name,
             "pattern": cell.task.pattern,
+            "rate": cell.recipe.train.learning_rate,
             "seed": cell.seed,
             "key": cell.key,
             "done": records.path(cell.key).exists(),
@@ -73,13 +77,28 @@ def show_plan(planned: Plan, records: RecordStore, json: bool) -> None:
         for cell in planned.cells
     ]
     if json:
-        return output.print_json({"cells": cells, "left_out": planned.left_out})
+        more = search.open(planned.cells) * (search.seeds - 1)
+        return output.print_json({"cells": cells, "following": more, "left_out": planned.left_out})
     for sentence in planned.left_out:
         output.warn(sentence)
     rows = [
-        [*map(str, list(one.values())[:5]), "done" if one["done"] else "to run"] for one in cells
+        [*map(str, list(one.values())[:6]), "done" if one["done"] else "to run"] for one in cells
     ]
-    output.print_table("Plan", ("variant", "task", "pattern", "seed", "key", "state"), rows)
+    columns = ("variant", "task", "pattern", "rate", "seed", "key", "state")
+    output.print_table("Plan", columns, rows)
+    if sentence := following(planned.cells, search):
+        output.say(sentence)
+
+
+def following(cells: Sequence[Cell], search: Search) -> str:
+    """Say how many more cells follow from the choice of learning rates; nothing if none do."""
+    number, seeds = search.open(cells), search.seeds - 1
+    if not (number and seeds):
+        return ""
+    return (
+        f"Then {counted(seeds, 'more seed')} at the best learning rate of each of "
+        f"{counted(number, 'entry-task pair')}."
+    )
 
 
 def _row(one: Finished, records: RecordStore) -> dict[str, Any]:
@@ -91,12 +110,14 @@ def _row(one: Finished, records: RecordStore) -> dict[str, Any]:
         "task": cell.task.name,
         "pattern": cell.task.pattern,
         "profile": cell.profile.name,
+        "rate": cell.recipe.train.learning_rate,
         "seed": cell.seed,
         "state": one.state,
         "status": record.status if record else None,
         "message": record.message if record else one.problem,
         "test": metrics["test"],
         "lengths": metrics["lengths"],
+        "levels": metrics.get("levels", []),
         "record": str(records.path(cell.key)),
     }
 

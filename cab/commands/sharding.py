@@ -35,8 +35,11 @@ class Shard:
         """This part of a plan, in its order.
 
         Cells are dealt out by their keys, so that every machine with the same plan deals alike,
-        whatever is done already, and no part gets all seeds of the slowest task.
+        whatever is done already, and no part gets all seeds of the slowest task. The rates and
+        seeds of one search stay together, since its choice needs all of them.
         """
-        dealt = sorted(cell.key for cell in cells)[self.number - 1 :: self.count]
-        mine = set(dealt)
-        return tuple(cell for cell in cells if cell.key in mine)
+        from cab.running.search import group_of
+
+        groups = {cell.key: group_of(cell) for cell in cells}
+        mine = set(sorted(set(groups.values()))[self.number - 1 :: self.count])
+        return tuple(cell for cell in cells if groups[cell.key] in mine)

@@ -45,6 +45,7 @@ from cab.commands.work import (
     plan_work,
     prepare,
     report,
+    say_what_follows,
 )
 from cab.errors import CabError, UnknownName, counted
 from cab.registry import Registry, discover_tasks, discover_variants
@@ -75,7 +76,7 @@ def sweep(
     pattern: Patterns = None,
     domain: Domains = None,
     profile: Profile = "quick",
-    seeds: Seeds = 1,
+    seeds: Seeds = None,
     set_: Settings = None,
     hybrid: Hybrid = None,
     include: Include = None,
@@ -173,7 +174,7 @@ def sweep(
     if dry_run:
         from cab.commands.run_report import show_plan
 
-        return show_plan(work.planned, work.records, json)
+        return show_plan(work.planned, work.search, work.records, json)
     from cab.commands.progress import RunProgress
     from cab.running.environment import usable_cores
     from cab.running.execution import Runner
@@ -183,8 +184,17 @@ def sweep(
     if to_run:
         check_writable(work.records)
         output.say(f"Running {len(to_run)} of {counted(len(cells), 'cell')}: {chosen.said}.")
+        say_what_follows(work, cells)
     with RunProgress(cells) as progress:
-        runner = Runner(work.records, directory, here, progress, force, context=work.context)
+        runner = Runner(
+            work.records,
+            directory,
+            here,
+            progress,
+            force,
+            context=work.context,
+            search=work.search,
+        )
         with indexed(runner, tracking, tracking_uri, bool(to_run)):
             tally = hear(work, chosen.run(cells, runner), json)
     well = report(work, cells, tally, json, tracking)

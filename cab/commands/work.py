@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cab.running.cells import Cell, Plan
     from cab.running.execution import Finished, Runner
     from cab.running.jobs import Device
+    from cab.running.search import Search
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Asked:
     pattern: Sequence[str] = ()
     domain: Sequence[Domain] = ()
     profile: str = "quick"
-    seeds: int = 1
+    seeds: int | None = None
     settings: Sequence[str] = ()
     hybrid: str | None = None
     include: tuple[Path, ...] = ()
@@ -62,6 +63,7 @@ class Work:
     tasks: Registry[TaskCard]
     records: "RecordStore"
     planned: "Plan"
+    search: "Search"
     context: ForkServerContext | None = None
     left_out: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -96,6 +98,7 @@ def plan_work(
     context = start_fork_server(needed) if fresh else None
 
     from cab.running.cells import Request, plan
+    from cab.running.search import SEEDS, Search
 
     request = Request(
         variants=asked.variants,
@@ -111,8 +114,13 @@ def plan_work(
         every=asked.every,
         checkpoints=asked.checkpoints,
         processes=asked.processes,
+        rates=size.scored,
     )
-    return Work(asked, variants, tasks, records, plan(request, variants, tasks), context)
+    planned = plan(request, variants, tasks)
+    search = Search(asked.seeds or SEEDS)
+    known = [] if asked.force else search.known(planned.cells, records)
+    cells = (*planned.cells, *known)
+    return Work(asked, variants, tasks, records, replace(planned, cells=cells), search, context)
 
 
 def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell], set[str], Path]":
@@ -182,6 +190,14 @@ def indexed(
         output.warn(live.problem)
 
 
+def say_what_follows(work: Work, cells: "Sequence[Cell]") -> None:
+    """Say how many cells the choice of learning rates will add to the run."""
+    from cab.commands.run_report import following
+
+    if sentence := following(cells, work.search):
+        output.say(sentence)
+
+
 def hear(work: Work, finished: "Generator[Finished, None, None]", json: bool) -> "Tally":
     """Wait for all cells to end; if interrupted, stop them."""
     from cab.commands.run_report import Tally
@@ -198,6 +214,10 @@ def report(
 ) -> bool:
     """Print how cells ended; return whether all is well."""
     from cab.commands.run_report import close, document, print_results
+
+    told = {cell.key for cell in cells}
+    cells = [*cells, *(cell for cell in work.search.added if cell.key not in told)]
+    cells = [cell for cell in cells if cell.key in told or cell.key in tally.seen]
 
     if json:
         output.print_json(document(tally, cells, work.left_out, work.refused, work.records))

@@ -37,11 +37,12 @@ def measured_problems(record: Record, cell: Cell, at_chance: float | None) -> It
         cell: its cell.
         at_chance: the loss of a network without attention in its first steps, if it is known.
     """
-    recipe = cell.recipe
-    for split, count in (("valid", recipe.valid_examples), ("test", recipe.test_examples)):
+    recipe, levels = cell.recipe, max(1, len(cell.recipe.levels))
+    for split, each in (("valid", recipe.valid_examples), ("test", recipe.test_examples)):
+        count = each * levels
         for name, estimate in getattr(record.metrics, split).items():
             where = f"{split} {name}"
-            yield from _estimate(where, estimate, metric_of(name))
+            yield from possible_problems(where, estimate, metric_of(name))
             if estimate.n != count:
                 yield f"{where} is of {estimate.n} examples; the recipe has {count}"
     if record.metrics.test.keys() != record.metrics.valid.keys():
@@ -73,22 +74,32 @@ def item_problems(record: Record, facts: TaskFacts) -> Iterator[str]:
     """Yield test metrics whose standard error is too small for what an example can score.
 
     A share of k right answers is a multiple of 1/k. If the n examples do not all score the same,
-    one of them differs by 1/k or more, so the standard error is at least 1/(k n).
+    one of them differs by 1/k or more, so the standard error is at least 1/(k n). Of a task with
+    levels, each level is looked at by itself.
     """
+    if record.metrics.levels:
+        name = record.task.metric
+        for at, items in zip(record.metrics.levels, facts.items, strict=False):
+            yield from _items(f"test {name} at level {at.level}", name, at.test, items)
+        return
     for name, estimate in record.metrics.test.items():
-        if not metric_of(name).share or not facts.items:
-            continue
-        least = 1 / (facts.items * estimate.n)
-        if 0 < estimate.standard_error < least / ERROR_SLACK:
-            yield (
-                f"test {name} has a standard error of {estimate.standard_error:.3g}; examples of "
-                f"{facts.items} answers that differ have at least {least:.3g}"
-            )
-        if estimate.standard_error == 0 and not _is_share(estimate.value, facts.items):
-            yield (
-                f"test {name} is {estimate.value:.6g} with a standard error of 0, and no example "
-                f"of up to {facts.items} answers can score that"
-            )
+        yield from _items(f"test {name}", name, estimate, facts.items[0])
+
+
+def _items(where: str, name: str, estimate: Estimate, items: int) -> Iterator[str]:
+    if not metric_of(name).share or not items:
+        return
+    least = 1 / (items * estimate.n)
+    if 0 < estimate.standard_error < least / ERROR_SLACK:
+        yield (
+            f"{where} has a standard error of {estimate.standard_error:.3g}; examples of {items} "
+            f"answers that differ have at least {least:.3g}"
+        )
+    if estimate.standard_error == 0 and not _is_share(estimate.value, items):
+        yield (
+            f"{where} is {estimate.value:.6g} with a standard error of 0, and no example of up to "
+            f"{items} answers can score that"
+        )
 
 
 def _is_share(value: float, items: int) -> bool:
@@ -97,7 +108,8 @@ def _is_share(value: float, items: int) -> bool:
     )
 
 
-def _estimate(where: str, one: Estimate, metric: Metric) -> Iterator[str]:
+def possible_problems(where: str, one: Estimate, metric: Metric) -> Iterator[str]:
+    """Yield how an estimate cannot be the mean of so many examples of a metric."""
     if not metric.possible(one.value):
         yield f"{where} is {one.value:.6g}, outside {_interval(metric)}"
         return

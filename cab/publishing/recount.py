@@ -11,8 +11,13 @@ from cab.data import get_data_set, inspect
 from cab.records.parts import Estimate
 from cab.registry import Registry
 from cab.running.cells import Cell
+from cab.running.facts import (
+    count_parameters,
+    count_training_flops,
+    fingerprint,
+    shortcut_estimates,
+)
 from cab.running.trained import assemble
-from cab.running.worker import count_parameters, count_training_flops, fingerprint
 from cab.task import LENGTH_FACTORS, Batch, Task, slice_batch
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -25,14 +30,15 @@ profiles one step is too much for a processor."""
 class TaskFacts:
     """What a task's recipe fixes for every variant and seed.
 
-    items: the most scored items that an example can have. exact: the examples are integers, so
-    that they are the same on every processor. lengths: length and number of test examples at each
-    multiple of the training length.
+    shortcuts: at each level; a task without levels has one. items: the most scored items that an
+    example can have, at each level. exact: the examples are integers, so that they are the same on
+    every processor. lengths: length and number of test examples at each multiple of the training
+    length.
     """
 
     fingerprint: str
-    shortcuts: Mapping[str, Estimate]
-    items: int
+    shortcuts: tuple[Mapping[str, Estimate], ...]
+    items: tuple[int, ...]
     exact: bool
     lengths: Mapping[float, tuple[int, int]]
 
@@ -100,9 +106,11 @@ class Recount:
 
     def _look_at(self, cell: Cell, name: str) -> TaskFacts:
         task = self._task(cell)
-        valid, test = task.examples("valid"), task.examples("test")
+        levels = task.at_levels()
+        tests = [level.examples("test") for level in levels]
+        test = tests[-1]
         self._examples[name] = slice_batch(test, 0, 2)
-        whole = [one for one in test.values() if not one.is_floating_point()]
+        whole = _whole(test)
         others: Mapping[float, Task] = task.at_lengths(LENGTH_FACTORS)
         lengths = {}
         for factor, other in {**others, **({1.0: task} if others else {})}.items():
@@ -110,12 +118,9 @@ class Recount:
             count = len(next(iter(examples.values())))
             lengths[factor] = other.tokens(examples) // count, count
         return TaskFacts(
-            fingerprint(valid, test),
-            {
-                shortcut: Estimate.of(values.double().tolist())
-                for shortcut, values in task.shortcuts(test).items()
-            },
-            max((one[0].numel() for one in whole), default=0),
+            fingerprint(*(level.examples("valid") for level in levels), *tests),
+            tuple(shortcut_estimates(*both) for both in zip(levels, tests, strict=True)),
+            tuple(max((one[0].numel() for one in _whole(each)), default=0) for each in tests),
             len(whole) == len(test),
             lengths,
         )
@@ -133,3 +138,8 @@ class Recount:
             with torch.no_grad():
                 metrics = task.evaluate(model.eval(), self._examples[self._name(cell)])
         return ModelFacts(tested, rest, flops, frozenset(metrics))
+
+
+def _whole(batch: Batch) -> list[torch.Tensor]:
+    """The parts of a batch that hold integers, among them its labels."""
+    return [one for one in batch.values() if not one.is_floating_point()]

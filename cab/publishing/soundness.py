@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from cab.profiles import SEEDS_FOR_A_RANK
 from cab.publishing.costs import cost_problems, data_problems, size_problems, unknown_data
+from cab.publishing.levels import level_problems, level_shortcuts
 from cab.publishing.measured import (
-    estimate_problems,
     item_problems,
     measured_problems,
     near_copies,
@@ -69,7 +69,10 @@ class Soundness:
             yield "error", text
         if record.status == "ok":
             place = record.task.name, record.task.version
-            for text in measured_problems(record, cell, self._at_chance.get(place)):
+            for text in (
+                *measured_problems(record, cell, self._at_chance.get(place)),
+                *level_problems(record, cell),
+            ):
                 yield "error", text
             if names := unknown_metrics(record):
                 yield "look", f"no range is known of {', '.join(names)} (cab/scores/ranges.py)"
@@ -122,21 +125,10 @@ class Soundness:
         if facts is not None:
             for text in (
                 *item_problems(record, facts),
-                *_shortcuts(record, facts),
+                *level_shortcuts(record, facts),
                 *_lengths(record, facts),
             ):
                 yield "error", text
-
-
-def _shortcuts(record: Record, facts: TaskFacts) -> Iterator[str]:
-    if record.shortcuts.keys() != facts.shortcuts.keys():
-        said, known = (
-            ", ".join(sorted(one)) or "none" for one in (record.shortcuts, facts.shortcuts)
-        )
-        yield f"its shortcuts are {said}; the task has {known}"
-        return
-    for name, found in facts.shortcuts.items():
-        yield from estimate_problems(f"shortcut {name}", record.shortcuts[name], found)
 
 
 def _lengths(record: Record, facts: TaskFacts) -> Iterator[str]:
@@ -161,7 +153,10 @@ def _lengths(record: Record, facts: TaskFacts) -> Iterator[str]:
                 yield f"{where} its standard error is larger than any examples can have"
             if count is not None and one.estimate.n != count:
                 yield f"{where} it has {one.estimate.n} examples; the task has {count}"
-        if factor == 1 and one.estimate != record.metrics.test.get(record.task.metric):
+        tested = record.metrics.test.get(record.task.metric)
+        if record.metrics.levels:
+            tested = record.metrics.levels[-1].test
+        if factor == 1 and one.estimate != tested:
             yield f"{where} it has another result than on the test"
         if any(
             part.nats < 0 or not 0 <= part.first <= part.last < length for part in one.positions

@@ -40,6 +40,7 @@ MOST_METRICS = 100
 """Metrics or shortcuts of a record."""
 MOST_POSITIONS = 10_000
 MOST_LENGTHS = 100
+MOST_LEVELS = 50
 LARGEST_FACTOR = 1e6
 
 
@@ -67,6 +68,15 @@ class Estimate(Part):
         mean = math.fsum(values) / n
         variance = math.fsum((value - mean) ** 2 for value in values) / max(1, n - 1)
         return cls(value=mean, standard_error=math.sqrt(variance / n), n=n)
+
+    @classmethod
+    def mean(cls, parts: Sequence["Estimate"]) -> "Estimate":
+        """Estimate the mean of several independent means, which weigh the same."""
+        return cls(
+            value=math.fsum(one.value for one in parts) / len(parts),
+            standard_error=math.hypot(*(one.standard_error for one in parts)) / len(parts),
+            n=sum(one.n for one in parts),
+        )
 
 
 Estimates = Annotated[Mapping[Name, Estimate], Field(max_length=MOST_METRICS)]
@@ -157,12 +167,42 @@ class AtLength(Part):
         return self
 
 
+class AtLevel(Part):
+    """The task's metric at one of its levels, counted from 1, and what shortcuts reach there.
+
+    name says what the level is made of, such as `length 32, pairs 8`.
+    """
+
+    level: PositiveCount
+    name: Line
+    valid: Estimate
+    test: Estimate
+    shortcuts: Estimates = {}
+
+
 class Metrics(Part):
-    """Means over the examples of validation and of test, by metric; the test at other lengths."""
+    """Means over the examples of validation and of test, by metric; the test at other lengths.
+
+    Of a task with levels, valid and test are means over the levels, each of which weighs the same.
+    """
 
     valid: Estimates = {}
     test: Estimates = {}
     lengths: tuple[AtLength, ...] = Field(default=(), max_length=MOST_LENGTHS)
+    levels: tuple[AtLevel, ...] = Field(default=(), max_length=MOST_LEVELS)
+
+    @model_validator(mode="after")
+    def _levels_are_counted(self) -> "Metrics":
+        if [one.level for one in self.levels] != list(range(1, len(self.levels) + 1)):
+            raise ValueError("the levels are not counted from 1")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, serialise: SerializerFunctionWrapHandler) -> Any:
+        data = serialise(self)
+        if not self.levels:  # so that what was published before reads as it did
+            data.pop("levels", None)
+        return data
 
 
 class Cost(Part):

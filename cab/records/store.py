@@ -19,6 +19,7 @@ from cab.records.fields import Finite, Seed, Text, first_fault
 from cab.records.files import parse_json, read_text, whole
 from cab.records.parts import (
     AtLength,
+    AtLevel,
     Cost,
     CurvePoint,
     Environment,
@@ -39,6 +40,7 @@ from cab.records.text import one_line
 __all__ = [
     "SCHEMA_VERSION",
     "AtLength",
+    "AtLevel",
     "Cost",
     "CurvePoint",
     "Environment",

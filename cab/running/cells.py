@@ -14,15 +14,14 @@ from cab.attention import Attention
 from cab.errors import CabError
 from cab.profiles import Profile
 from cab.records.parts import Settings, TaskInfo, VariantInfo
+from cab.records.rates import SEARCH_SEED
 from cab.records.sources import source_hash
 from cab.registry import Entry, Registry, import_file
 from cab.running.fitting import other_slot, refusal, unoffered
+from cab.running.recipes import HYBRID, RATE, is_of_recipe, recipe_of
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
 from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard
-
-TRAINING_PREFIX, MODEL_PREFIX = "train.", "model."
-HYBRID = MODEL_PREFIX + "hybrid"
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,14 @@ class Request:
     tasks: by default those that are scored in the profile (in quick, where nothing is scored), and
     those for gates of feature maps; with `diagnostic` all that have a recipe there.
     every: tasks that a variant does not support are skipped, even if they were named.
+    rates: of a task with several learning rates all are planned, with seed 0 (the other seeds
+    follow at the best, see `cab.running.search`); otherwise `seeds` cells, by default one, at the
+    recipe's own rate or the one that was set.
     """
 
     variants: Sequence[str]
     profile: Profile
-    seeds: int = 1
+    seeds: int | None = None
     tasks: Sequence[str] = ()
     patterns: Sequence[Pattern] = ()
     domains: Sequence[Domain] = ()
@@ -153,6 +155,7 @@ class Request:
     checkpoints: Path | None = None
     processes: int = 1
     every: bool = False
+    rates: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,11 +175,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
     """
     chosen = _choose_tasks(request, tasks)
     sources = {card.name: _source(tasks.entry(card.name)) for card in chosen}
-    options = {
-        key: value
-        for key, value in request.options.items()
-        if not key.startswith((TRAINING_PREFIX, MODEL_PREFIX))
-    }
+    options = {key: value for key, value in request.options.items() if not is_of_recipe(key)}
     cells: list[Cell] = []
     left_out: list[str] = []
     for name in dict.fromkeys(request.variants):
@@ -217,16 +216,19 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     raise CabError(reason)
                 left_out.append(reason)
                 continue
-            recipe, changed = _recipe(task, request.profile, request.options)
+            recipe, changed = recipe_of(task, request.profile, request.options)
             if recipe.train.batch_size < request.processes:
                 raise CabError(
                     f"{card.name} has a batch size of {recipe.train.batch_size}, too small for "
                     f"--processes {request.processes}."
                 )
-            cells.extend(
-                Cell(**shared, **sources[card.name], recipe=recipe, changed=changed, seed=seed)
-                for seed in range(request.seeds)
-            )
+            own = {**shared, **sources[card.name], "changed": changed}
+            if request.rates and recipe.rates and RATE not in request.options:
+                first = [recipe.at_rate(rate) for rate in recipe.rates]
+                cells.extend(Cell(**own, recipe=one, seed=SEARCH_SEED) for one in first)
+            else:
+                seeds = range(request.seeds or 1)
+                cells.extend(Cell(**own, recipe=recipe, seed=seed) for seed in seeds)
         if lacking:
             left_out.append(unoffered(entry.card, lacking))
     return Plan(tuple(cells), tuple(left_out))
@@ -264,33 +266,6 @@ def _row(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
     if request.diagnostic or not scored:
         return tasks.cards()
     return [card for card in tasks.cards() if card in scored or card.slot != "mixer"]
-
-
-def _recipe(
-    task: type[Task], profile: Profile, options: Mapping[str, str]
-) -> tuple[Recipe, dict[str, Any]]:
-    """Return the task's recipe with training and sizes as asked for, and what that changed."""
-    recipe = task.recipes[profile.name]
-    name = task.card.name
-    train, retrained = _replaced(
-        recipe.train, options, TRAINING_PREFIX, f"the training of {name} (train.*)"
-    )
-    width, resized = _replaced(
-        recipe.model.width, options, MODEL_PREFIX, f"the backbone of {name} (model.*)"
-    )
-    model = dataclasses.replace(recipe.model, width=width)
-    return dataclasses.replace(recipe, train=train, model=model), {**retrained, **resized}
-
-
-def _replaced(
-    settings: Any, options: Mapping[str, str], prefix: str, owner: str
-) -> tuple[Any, dict[str, Any]]:
-    """Return settings with the options of a prefix, and those that differ from before."""
-    own = dataclasses.asdict(settings)
-    asked = {k.removeprefix(prefix): v for k, v in options.items() if k.startswith(prefix)}
-    replaced = parse_settings(type(settings), {**own, **asked}, owner)
-    values = dataclasses.asdict(replaced)
-    return replaced, {prefix + key: value for key, value in values.items() if value != own[key]}
 
 
 def data_needed(cells: Iterable[Cell]) -> list[str]:

@@ -5,13 +5,12 @@ is gone: of all the runs and sweeps on one store a single one runs it. Where a c
 matter (`cab.running.jobs.Places`): in processes of this machine, or elsewhere.
 """
 
-import os
 import shlex
 import sys
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerContext
@@ -26,15 +25,14 @@ from cab.records.fields import WRITTEN_TEXT, first_fault
 from cab.records.store import Cost, Provenance, Record, RecordStore, with_evaluations_of
 from cab.records.text import clean
 from cab.running.cells import Cell
+from cab.running.claims import Claim, given_up, reserve
 from cab.running.environment import describe, git_state, usable_cores
 from cab.running.jobs import Device, Ended, Jobs, Outcome, Places, stopping
 from cab.running.processes import Processes
+from cab.running.search import Search
 
 RETRIED = ("error",)
 """Outcomes that depend on the circumstances more than on the variant; such cells are rerun."""
-
-RECORD_SPACE = 1 << 18
-"""Bytes reserved on the disk for the record of each running cell, about ten times its size."""
 
 State = Literal["ran", "already done", "blocked"]
 
@@ -73,27 +71,16 @@ class Reporter(Protocol):
     def cell_finished(self, finished: Finished) -> None:
         """A cell has ended or was skipped."""
 
-
-@dataclass(frozen=True)
-class _Claim:
-    """A cell that is this run's to do, for as long as the lock is held."""
-
-    cell: Cell
-    lock: FileLock
-    space: Path
-    started: datetime
-
-    def give_up(self, done: bool = False) -> None:
-        """Leave the cell to others, or to nobody if it is done."""
-        self.space.unlink(missing_ok=True)
-        if done:  # whoever waits for the lock looks for the record first, so its file may go
-            Path(self.lock.lock_file).unlink(missing_ok=True)
-        self.lock.release()
+    def cells_added(self, cells: Sequence[Cell]) -> None:
+        """More cells are to run, which follow from the result of one."""
 
 
 @dataclass
 class Runner:
-    """Runs cells into a store, at some places (by default one process after the other, here)."""
+    """Runs cells into a store, at some places (by default one process after the other, here).
+
+    search: which cells follow from the records of others, such as more seeds at the best rate.
+    """
 
     store: RecordStore
     data_dir: Path
@@ -105,6 +92,7 @@ class Runner:
     invocation: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     command: str = field(default_factory=lambda: shlex.join(["cab", *sys.argv[1:]]))
     places: Places | None = None
+    search: Search | None = None
 
     def run(self, cells: Sequence[Cell]) -> list[Finished]:
         """Run the cells that have no record yet (all of them with force); return them in order.
@@ -122,20 +110,25 @@ class Runner:
         Whoever does not hear it to the end closes it, so that no process goes on.
         """
         waiting, busy = deque(cells), deque[Cell]()
-        claims: dict[str, _Claim] = {}
+        claims: dict[str, Claim] = {}
         jobs = Jobs(self.data_dir, self.device)
-        with _given_up(claims), stopping(self.places or Processes(1, self.context)) as places:
+
+        def told(finished: Finished) -> Finished:
+            waiting.extend(self.following(finished))
+            return self._told(finished)
+
+        with given_up(claims), stopping(self.places or Processes(1, self.context)) as places:
             while waiting or busy or claims:
                 while waiting and len(claims) < places.count:
                     claim = self._claim(waiting.popleft(), busy)
-                    if isinstance(claim, _Claim):
+                    if isinstance(claim, Claim):
                         claims[claim.cell.key] = claim
                         claim = self._start(claims, claim, places, jobs)
                     if claim is not None:
-                        yield self._told(claim)
+                        yield told(claim)
                 for event in places.wait(0.5) if claims or busy else ():
                     if isinstance(event, Ended):
-                        yield self._told(self._store(claims.pop(event.key), event))
+                        yield told(self._store(claims.pop(event.key), event))
                     else:
                         cell = claims[event.key].cell
                         self.reporter.cell_progress(cell, event.done, event.total)
@@ -143,7 +136,7 @@ class Runner:
                     waiting, busy = busy, waiting
 
     def _start(
-        self, claims: dict[str, _Claim], claim: _Claim, places: Places, jobs: Jobs
+        self, claims: dict[str, Claim], claim: Claim, places: Places, jobs: Jobs
     ) -> Finished | None:
         """Start a claimed cell; if that fails, give it up and say why."""
         self.reporter.cell_started(claim.cell)
@@ -155,11 +148,20 @@ class Runner:
             return Finished(claim.cell, "blocked", None, problem)
         return None
 
+    def following(self, finished: Finished) -> list[Cell]:
+        """The cells that follow from one that has ended."""
+        if self.search is None:
+            return []
+        cells = self.search.follow(finished.cell, finished.record)
+        if cells:
+            self.reporter.cells_added(cells)
+        return cells
+
     def _told(self, finished: Finished) -> Finished:
         self.reporter.cell_finished(finished)
         return finished
 
-    def _claim(self, cell: Cell, busy: deque[Cell]) -> _Claim | Finished | None:
+    def _claim(self, cell: Cell, busy: deque[Cell]) -> Claim | Finished | None:
         """Claim a cell unless it is done; if another process is at it, it goes to the busy."""
         try:
             if (done := self.finished(cell)) is not None:
@@ -168,11 +170,11 @@ class Runner:
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / f"{cell.key}.lock", timeout=0)
             lock.acquire()
-            claim = _Claim(cell, lock, folder / f"{cell.key}.space", datetime.now(UTC))
+            claim = Claim(cell, lock, folder / f"{cell.key}.space", datetime.now(UTC))
             try:
                 done = self.finished(cell)
                 if done is None:
-                    _reserve(claim.space)
+                    reserve(claim.space)
             except BaseException:
                 claim.give_up()
                 raise
@@ -186,7 +188,7 @@ class Runner:
         except (CabError, OSError) as error:
             return Finished(cell, "blocked", None, str(error))
 
-    def _store(self, claim: _Claim, ended: Ended) -> Finished:
+    def _store(self, claim: Claim, ended: Ended) -> Finished:
         """Write the record of a cell that has ended, and give up the claim."""
         written = False
         try:
@@ -218,7 +220,7 @@ class Runner:
     def _to_force(self, record: Record) -> bool:
         return self.force and record.provenance.invocation != self.invocation
 
-    def _record(self, claim: _Claim, ended: Ended) -> Record:
+    def _record(self, claim: Claim, ended: Ended) -> Record:
         """The record of a cell; an error where what it gave cannot stand in a record.
 
         Raises:
@@ -236,7 +238,7 @@ class Runner:
             fault = first_fault(error, "the record")
             raise CabError(f"its settings cannot be recorded: {fault}.") from None
 
-    def _filled(self, claim: _Claim, ended: Ended) -> Record:
+    def _filled(self, claim: Claim, ended: Ended) -> Record:
         cell, outcome = claim.cell, ended.outcome
         revision, dirty = git_state()
         return Record(
@@ -262,30 +264,3 @@ class Runner:
                 ended=claim.started + timedelta(seconds=ended.seconds),
             ),
         )
-
-
-def _reserve(path: Path) -> None:
-    """Take the space of a record before its cell runs, so that no result meets a full disk.
-
-    Raises:
-        CabError: there is not so much space.
-    """
-    try:
-        with path.open("wb") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, RECORD_SPACE)
-    except OSError as error:
-        raise CabError(
-            f"There is no space for a record in {path.parent.parent}: {error}. The cell was not "
-            f"started. Free some space and rerun the same command."
-        ) from None
-
-
-@contextmanager
-def _given_up(claims: Mapping[str, _Claim]) -> Iterator[None]:
-    """Whatever happens, leave the claims that are still held to others."""
-    try:
-        yield
-    finally:
-        for claim in claims.values():
-            claim.give_up()

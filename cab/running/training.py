@@ -1,8 +1,11 @@
-"""The one training loop: AdamW, one-cycle schedule, clipped gradients, seeded batches."""
+"""The one training loop: AdamW, one-cycle schedule, clipped gradients, seeded batches.
+
+A task with levels is trained on the easiest first; the others join as training goes on.
+"""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +17,7 @@ from cab.attention import Attention, undecayed
 from cab.records.fields import LARGEST
 from cab.records.store import CurvePoint, Estimate
 from cab.seeding import generator
-from cab.task import Batch, Recipe, Task, slice_batch
+from cab.task import Batch, Recipe, Task, level_at, slice_batch
 
 CURVE_POINTS = 50
 """How many losses a curve keeps, at most."""
@@ -29,13 +32,18 @@ class DivergedError(Exception):
 
 @dataclass
 class Trained:
-    """What training did: the curve, seconds in training steps, tokens seen."""
+    """What training did: the curve, validation at each level, seconds in steps, tokens seen."""
 
     curve: list[CurvePoint] = field(default_factory=list)
-    valid: dict[str, Estimate] = field(default_factory=dict)
+    levels: list[dict[str, Estimate]] = field(default_factory=list)
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
     tokens: int = 0
+
+    @property
+    def valid(self) -> dict[str, Estimate]:
+        """The last validation, averaged over the levels."""
+        return over_levels(self.levels)
 
 
 def train(
@@ -52,24 +60,29 @@ def train(
     """
     recipe = task.recipe.train
     optimizer = torch.optim.AdamW(
-        parameter_groups(model), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        parameter_groups(model),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=recipe.warmup
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     batches = generator(task.card.name, task.card.version, "train", seed)
-    valid = task.examples("valid")
+    levels = task.at_levels()
+    valid = [level.examples("valid") for level in levels]
     result = Trained()
     points = curve_steps(task.recipe)
     losses: list[torch.Tensor] = []
     for step in range(1, recipe.steps + 1):
         started = time.perf_counter()
-        whole = task.draw("train", recipe.batch_size, batches)
-        batch, part = _share(task, whole, accelerator)
+        level = levels[level_at(step, recipe.steps, len(levels))]
+        whole = level.draw("train", recipe.batch_size, batches)
+        batch, part = _share(level, whole, accelerator)
         batch = _to_device(batch, accelerator)
         model.train()
-        loss = task.loss(model, batch)
+        loss = level.loss(model, batch)
         optimizer.zero_grad()
         total = loss + _auxiliary_loss(model)
         # Gradients are averaged over processes, and the shares may have unequal parts.
@@ -79,7 +92,7 @@ def train(
         schedule.step()
         _after_step(model)
         losses.append(loss.detach() * part)
-        result.tokens += task.tokens(whole)
+        result.tokens += level.tokens(whole)
         measure = points.get(step, False)
         # Reading the loss waits for the device, so it is read once per curve point.
         mean = None
@@ -92,12 +105,22 @@ def train(
             losses.clear()
             if measure:
                 started = time.perf_counter()
-                result.valid = evaluate(task, model, valid, accelerator)
+                result.levels = [
+                    evaluate(each, model, examples, accelerator)
+                    for each, examples in zip(levels, valid, strict=True)
+                ]
                 result.evaluation_seconds += time.perf_counter() - started
             values = {name: one.value for name, one in result.valid.items()} if measure else {}
             result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
         report(step, recipe.steps)
     return result
+
+
+def over_levels(levels: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
+    """The mean of each metric over the levels of a task, which weigh the same."""
+    if len(levels) < 2:
+        return dict(levels[0]) if levels else {}
+    return {name: Estimate.mean([level[name] for level in levels]) for name in levels[0]}
 
 
 def curve_steps(recipe: Recipe) -> dict[int, bool]:
@@ -110,12 +133,16 @@ def curve_steps(recipe: Recipe) -> dict[int, bool]:
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: all parameters, and apart those that take no weight decay.
+    """Return the optimiser's groups: parameters with weight decay, and those without.
+
+    Vectors and scalars (biases, norms, decay rates, gates) take none in any network, and no
+    parameter does that an attention exempts by `no_weight_decay`.
 
     Raises:
         CabError: an attention names a parameter that it does not have.
     """
     apart = {id(p) for attention in _attentions(model) for p in undecayed(attention)}
+    apart |= {id(p) for p in model.parameters() if p.ndim < 2}
     own = list(model.parameters())
     groups: list[dict[str, Any]] = [{"params": [p for p in own if id(p) not in apart]}]
     if apart:

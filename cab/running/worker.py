@@ -1,7 +1,6 @@
 """What happens inside a cell's own process: build, train, validate, test; say how it ended."""
 
 import gc
-import hashlib
 import multiprocessing
 import os
 import resource
@@ -17,25 +16,29 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots
 from cab.errors import CabError, Unsupported
 from cab.profiles import Profile
 from cab.records.fields import WRITTEN_TEXT
-from cab.records.store import AtLength, Estimate, Estimates, Metrics, Status
+from cab.records.store import AtLength, AtLevel, Estimates, Metrics, Status
 from cab.records.text import text_of
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.running import checkpoints, ranks
 from cab.running.cells import Cell
 from cab.running.environment import describe
+from cab.running.facts import (
+    count_parameters,
+    count_training_flops,
+    fingerprint,
+    shortcut_estimates,
+)
 from cab.running.fork_server import PARENTS
 from cab.running.jobs import Job, Outcome
-from cab.running.training import DivergedError, Report, evaluate, train
-from cab.seeding import generator, seed_all
-from cab.task import LENGTH_FACTORS, Batch, Task
+from cab.running.training import DivergedError, Report, evaluate, over_levels, train
+from cab.seeding import seed_all
+from cab.task import LENGTH_FACTORS, Batch, Task, level_names
 from cab.taxonomy import VariantCard
 
 GIB = 1 << 30
@@ -165,8 +168,9 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
     model = task.build(slots)
     outcome.parameters = count_parameters(slots.tested)
     outcome.cost["backbone_parameters"] = count_parameters([model]) - outcome.parameters
-    test = task.examples("test")
-    outcome.data_fingerprint = fingerprint(task.examples("valid"), test)
+    levels = task.at_levels()
+    tests = [level.examples("test") for level in levels]
+    outcome.data_fingerprint = fingerprint(*(level.examples("valid") for level in levels), *tests)
     outcome.cost["flops"] = count_training_flops(task, model)
     if accelerator.process_index:  # dropout differs between processes, what is built does not
         seed_all(accelerator.device, cell.task.name, "rank", accelerator.process_index, cell.seed)
@@ -183,15 +187,32 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
     if cell.checkpoints is not None and accelerator.is_main_process:
         checkpoints.save(model, cell, cell.checkpoints)
     started = time.perf_counter()
-    measured = evaluate(task, model, test, accelerator)
-    outcome.metrics = Metrics(valid=trained.valid, test=measured)
-    outcome.shortcuts = {
-        name: Estimate.of(values.double().tolist())
-        for name, values in task.shortcuts(test).items()
-    }
+    measured = [
+        evaluate(level, model, test, accelerator)
+        for level, test in zip(levels, tests, strict=True)
+    ]
+    shortcuts = [shortcut_estimates(*both) for both in zip(levels, tests, strict=True)]
+    outcome.metrics = Metrics(
+        valid=trained.valid,
+        test=over_levels(measured),
+        levels=_ladder(task, trained.levels, measured, shortcuts),
+    )
+    outcome.shortcuts = over_levels(shortcuts)
     outcome.cost["evaluation_seconds"] = trained.evaluation_seconds + time.perf_counter() - started
-    curve = length_curve(task, model, accelerator, test, measured, cell.profile, began)
+    curve = length_curve(task, model, accelerator, tests[-1], measured[-1], cell.profile, began)
     outcome.metrics = outcome.metrics.model_copy(update={"lengths": curve})
+
+
+def _ladder(
+    task: Task, valid: Sequence[Estimates], test: Sequence[Estimates], cut: Sequence[Estimates]
+) -> tuple[AtLevel, ...]:
+    """The task's metric at each of its levels; nothing of a task that has none."""
+    metric, names = task.card.metric, level_names(task.recipe.levels)
+    each = enumerate(zip(names, valid, test, cut, strict=True), 1) if names else ()
+    return tuple(
+        AtLevel(level=number, name=name, valid=v[metric], test=t[metric], shortcuts=s)
+        for number, (name, v, t, s) in each
+    )
 
 
 def length_curve(
@@ -257,32 +278,6 @@ def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
         partial(build, cell.variant.name, dict(cell.options)),
         partial(build, name_of_role(variants, "reference"), {}),
     )
-
-
-def count_parameters(modules: list[Any]) -> int:
-    """Count the parameters of modules."""
-    return sum(p.numel() for module in modules for p in module.parameters())
-
-
-def count_training_flops(task: Task, model: torch.nn.Module) -> int:
-    """Count one training step's matrix products on two examples, and scale to all of training."""
-    recipe = task.recipe.train
-    batch = task.draw("train", 2, generator("flops"))
-    # The fused CPU kernel has no formula of its own, so it is unfolded for the count.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        task.loss(model, batch).backward()
-    model.zero_grad(set_to_none=True)
-    return int(counter.get_total_flops()) * recipe.batch_size // 2 * recipe.steps
-
-
-def fingerprint(*batches: Batch) -> str:
-    """Hash examples, so that a changed data set or generator shows."""
-    digest = hashlib.sha256()
-    for batch in batches:
-        for name in sorted(batch):
-            digest.update(name.encode() + str(tuple(batch[name].shape)).encode())
-            digest.update(batch[name].contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _peak_bytes(device: str) -> int:

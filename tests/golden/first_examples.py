@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cab.running.environment import cpu_model
-from cab.running.worker import fingerprint
+from cab.running.facts import fingerprint
 from cab.seeding import generator
 from cab.task import Task
 

@@ -195,7 +195,7 @@ def test_stores_with_anything_in_them_are_shown_without_it(tmp_path: Path, good:
 def test_many_stores_with_anything_in_them_are_shown_without_it(
     tmp_path: Path, good: Path
 ) -> None:
-    @usual(900)
+    @usual(300)
     @given(bad_stores())
     def each(put: Callable[[Path], list[Path]]) -> None:
         check_store(tmp_path / "store", tmp_path / "none", put, good)
@@ -302,7 +302,7 @@ def test_results_with_anything_in_them_are_shown_without_it(
 def test_many_results_with_anything_in_them_are_shown_without_it(
     tmp_path: Path, published: Path
 ) -> None:
-    @usual(100)
+    @usual(30)
     @given(bad_results())
     def each(put: Callable[[Path], None]) -> None:
         check_results(tmp_path / "all", published, put)

@@ -27,15 +27,17 @@ def toy(name):
 
 
 class Idle(MultiHeadAttention):
-    """Has two parameters of ones without a gradient: weight decay alone moves them."""
+    """Has parameters of ones without a gradient: weight decay alone moves them."""
 
     def __init__(self, config=None, **geometry):
         super().__init__(config, **geometry)
-        self.rate, self.other = (nn.Parameter(torch.ones(3)) for _ in range(2))
+        self.rate, self.other = (nn.Parameter(torch.ones(3, 1)) for _ in range(2))
+        self.vector, self.scalar = (nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(())))
         self.register_buffer("steps", torch.zeros(()))
 
     def attend(self, q, k, v, *, key_padding_mask=None):
-        return q + 0.0 * (self.rate.sum() + self.other.sum())
+        unused = (self.rate, self.other, self.vector, self.scalar)
+        return q + 0.0 * sum(one.sum() for one in unused)
 
     def after_step(self):
         assert not torch.is_grad_enabled()
@@ -98,7 +100,7 @@ def decayed(recipe):
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=recipe.warmup
     )
-    left = torch.ones(3)
+    left = torch.ones(3, 1)
     for _ in range(recipe.steps):
         left *= 1 - schedule.get_last_lr()[0] * DECAY
         optimizer.step()
@@ -108,17 +110,19 @@ def decayed(recipe):
 
 def test_named_parameters_are_not_decayed_and_all_others_are():
     module, recipe = trained(Named)
-    assert module.rate.equal(torch.ones(3))
+    assert module.rate.equal(torch.ones(3, 1))
     torch.testing.assert_close(module.other.detach(), decayed(recipe))
     module, recipe = trained(Decayed)
     for parameter in (module.rate, module.other):
         torch.testing.assert_close(parameter.detach(), decayed(recipe))
+    assert module.vector.equal(torch.ones(3))
+    assert module.scalar.equal(torch.ones(()))
     assert (decayed(recipe) < 0.998).all(), "too little for the comparison to tell"
 
 
 def test_an_attention_inside_another_is_asked_for_its_own():
     module, recipe = trained(Outer)
-    assert module.inner.rate.equal(torch.ones(3))
+    assert module.inner.rate.equal(torch.ones(3, 1))
     for parameter in (module.rate, module.other, module.inner.other):
         torch.testing.assert_close(parameter.detach(), decayed(recipe))
     assert module.steps == module.inner.steps == recipe.steps
@@ -129,20 +133,22 @@ def test_the_hook_is_called_once_after_each_step():
     assert module.steps == recipe.steps > 1
 
 
-def test_without_names_there_is_one_group_of_all_parameters_in_their_order():
+def test_vectors_and_scalars_take_no_decay_in_any_network():
     for attention in (VARIANTS.load("softmax"), Decayed):
         _, model, _ = network(attention)
-        (group,) = parameter_groups(model)
-        assert list(group) == ["params"]
+        decayed_ones, others = parameter_groups(model)
+        assert others["weight_decay"] == 0
+        assert "weight_decay" not in decayed_ones
         own = list(model.parameters())
-        assert len(group["params"]) == len(own)
-        assert all(one is other for one, other in zip(group["params"], own, strict=True))
+        assert [id(p) for p in decayed_ones["params"]] == [id(p) for p in own if p.ndim > 1]
+        assert [id(p) for p in others["params"]] == [id(p) for p in own if p.ndim < 2]
 
 
 def test_each_parameter_stands_in_one_group():
     _, model, (module,) = network(Outer)
     first, second = parameter_groups(model)
-    assert [id(p) for p in second["params"]] == [id(module.inner.rate)]
+    matrices = [id(p) for p in second["params"] if p.ndim > 1]
+    assert matrices == [id(module.inner.rate)]
     assert second["weight_decay"] == 0
     grouped = sorted(id(p) for group in (first, second) for p in group["params"])
     assert grouped == sorted(id(p) for p in model.parameters())
@@ -154,7 +160,7 @@ def test_a_name_that_is_no_parameter_is_refused():
         parameter_groups(model)
     assert str(refusal.value) == (
         "idle-wrong: no_weight_decay() returns 'rates', but must return a set of parameter names. "
-        "They are rate, other, query.weight, key.weight, value.weight, output.weight."
+        "They are rate, other, vector, scalar, query.weight, key.weight, value.weight, output.weight."
     )
 
 

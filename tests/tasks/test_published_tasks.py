@@ -17,7 +17,7 @@ from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.registry import discover_variants
 from cab.running.cells import Request, plan
-from cab.running.worker import fingerprint
+from cab.running.facts import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.language._bytes import byte_rows

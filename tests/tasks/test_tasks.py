@@ -12,7 +12,7 @@ from support import REPOSITORY
 from cab.attention import build_attention
 from cab.backbones.slots import Slots
 from cab.registry import discover_tasks, discover_variants
-from cab.running.worker import fingerprint
+from cab.running.facts import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS, Task
 

@@ -5,11 +5,10 @@ wait for them: each claims its cells, runs them as a sweep on one machine does, 
 records. A job that is preempted or out of time is queued again and goes on with what is missing.
 """
 
-import contextlib
 import os
-import subprocess
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +18,12 @@ from cab.records.store import Record, RecordStore
 from cab.running.cells import Cell
 from cab.running.execution import RETRIED, Finished, Runner
 from cab.running.executors.local import LocalExecutor
+from cab.running.executors.slurm_jobs import Jobs, last_line
+from cab.running.search import Search, group_of
 
 WORKERS = 1
 LOOK_AGAIN = 2.0
 """Seconds between two looks at the store."""
-ASK_AGAIN = 10.0
-"""Seconds between two questions to Slurm, whose controller serves everybody."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,17 @@ class SlurmExecutor:
     def run(self, cells: Sequence[Cell], runner: Runner) -> Generator[Finished, None, None]:
         """Submit the cells that are missing; yield each cell once, when its record is there."""
         pending: dict[str, Cell] = {}
-        for cell in cells:
+        waiting = deque(cells)
+        while waiting:
+            cell = waiting.popleft()
             if (done := runner.finished(cell)) is None:
                 pending[cell.key] = cell
             else:
+                waiting.extend(runner.following(done))
                 yield _told(done, runner)
         if not pending:
             return
-        jobs = _Jobs(self._submit(list(pending.values()), runner), self.cluster)
+        jobs = Jobs(self._submit(list(pending.values()), runner), self.cluster)
         try:
             yield from self._watch(pending, jobs, runner)
         except BaseException:
@@ -73,17 +75,21 @@ class SlurmExecutor:
 
     def _submit(self, cells: Sequence[Cell], runner: Runner) -> list[Any]:
         executor = self._executor(runner.store.root.resolve() / "jobs")
-        count = min(self.jobs, len(cells))
-        ordered = sorted(cells, key=lambda cell: cell.key)
+        groups: dict[str, list[Cell]] = {}  # one job has all rates of a search
+        for cell in cells:
+            groups.setdefault(group_of(cell), []).append(cell)
+        count = min(self.jobs, len(groups))
+        ordered = [groups[name] for name in sorted(groups)]
         shares = [
             Share(
-                ordered[number::count],
+                [cell for group in ordered[number::count] for cell in group],
                 runner.store.root.resolve(),
                 runner.data_dir,
                 runner.invocation,
                 runner.command,
                 runner.force,
                 self,
+                runner.search,
             )
             for number in range(count)
         ]
@@ -91,7 +97,7 @@ class SlurmExecutor:
             with executor.batch():
                 return [executor.submit(share) for share in shares]
         except (OSError, RuntimeError) as error:  # submitit's own are among the latter
-            raise CabError(f"Slurm did not accept the jobs: {_last_line(error)}") from None
+            raise CabError(f"Slurm did not accept the jobs: {last_line(error)}") from None
 
     def _executor(self, folder: Path) -> Any:
         try:
@@ -116,9 +122,7 @@ class SlurmExecutor:
             raise CabError(f"Slurm did not accept the jobs: {error}") from None
         return executor
 
-    def _watch(
-        self, pending: dict[str, Cell], jobs: "_Jobs", runner: Runner
-    ) -> Iterator[Finished]:
+    def _watch(self, pending: dict[str, Cell], jobs: "Jobs", runner: Runner) -> Iterator[Finished]:
         """Look for records until all are there or no job is left that could write one."""
         while pending:
             over = jobs.over()  # asked first: the last look comes after it
@@ -130,7 +134,9 @@ class SlurmExecutor:
                     continue
                 if record is not None and _of_now(record, runner):
                     runner.on_record(record)
-                    yield _told(Finished(pending.pop(key), "ran", record), runner)
+                    ran = Finished(pending.pop(key), "ran", record)
+                    pending |= {cell.key: cell for cell in runner.following(ran)}
+                    yield _told(ran, runner)
             if over:
                 problems, other = jobs.problems(), jobs.problem()
                 for key in list(pending):
@@ -138,82 +144,6 @@ class SlurmExecutor:
                     yield _told(Finished(pending.pop(key), "blocked", None, problem), runner)
             elif pending:
                 time.sleep(LOOK_AGAIN)
-
-
-@dataclass
-class _Jobs:
-    """The jobs of an array.
-
-    Slurm is asked for its queue. submitit asks its accounting, which not every cluster keeps, and
-    without which a lost job would be waited for for ever.
-    """
-
-    jobs: Sequence[Any]
-    cluster: str
-    asked: float = -ASK_AGAIN
-    waiting: bool = True
-
-    def over(self) -> bool:
-        """Whether none of them is queued or runs."""
-        if self.cluster != "slurm":
-            return all(job.done() for job in self.jobs)
-        if all(_left_result(job) for job in self.jobs):
-            return True
-        if self.waiting and time.monotonic() - self.asked >= ASK_AGAIN:
-            self.asked, self.waiting = time.monotonic(), _queued(job.job_id for job in self.jobs)
-        return not self.waiting
-
-    def problems(self) -> dict[str, str]:
-        """What the jobs say of the cells that they could not run, by key."""
-        said: dict[str, str] = {}
-        for job in self.jobs:
-            if not self._lost(job):
-                with contextlib.suppress(Exception):  # of a job that failed; see `problem`
-                    said |= job.result()
-        return said
-
-    def problem(self) -> str:
-        """Say why no job wrote a record."""
-        for job in self.jobs:
-            try:
-                problem = "it left no result" if self._lost(job) else job.exception()
-            except Exception as error:  # submitit's own reading of a lost job
-                problem = error
-            if problem is not None:
-                where = f"See {job.paths.stderr}."
-                said = _last_line(problem)
-                return f"Its job {job.job_id} ended without a record: {said}. {where}"
-        return (
-            "Its job ended without a record, because another run holds the cell. Rerun the "
-            "command."
-        )
-
-    def _lost(self, job: Any) -> bool:
-        """Whether submitit would wait for a result that does not come."""
-        return self.cluster == "slurm" and not _left_result(job)
-
-    def cancel(self) -> None:
-        """Take them all out of the queue."""
-        for job in self.jobs:
-            job.cancel(check=False)
-
-
-def _last_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
-def _left_result(job: Any) -> bool:
-    return bool(job.paths.result_pickle.exists())
-
-
-def _queued(jobs: Iterable[str]) -> bool:
-    """Whether Slurm still has one of the jobs; if it does not answer, it may do so later."""
-    arrays = sorted({job.partition("_")[0] for job in jobs})
-    command = ["squeue", "--noheader", "--format=%i", "--jobs", ",".join(arrays)]
-    asked = subprocess.run(command, capture_output=True, text=True)
-    if asked.returncode:  # Slurm forgets jobs some minutes after their end
-        return "Invalid job id" not in asked.stderr
-    return bool(asked.stdout.strip())
 
 
 @dataclass
@@ -227,6 +157,7 @@ class Share:
     command: str
     force: bool
     how: SlurmExecutor
+    search: Search | None = None
 
     def __call__(self) -> dict[str, str]:
         """Run the cells of this share that have no record; say why some could not, by key."""
@@ -249,6 +180,7 @@ class Share:
             self.force,
             invocation=self.invocation,
             command=self.command,
+            search=self.search,
         )
         local = LocalExecutor.here(
             device, workers, self.how.threads, self.how.cells_per_gpu, self.how.processes
@@ -276,6 +208,9 @@ class _Silent:
         """Say nothing."""
 
     def cell_finished(self, finished: Finished) -> None:
+        """Say nothing."""
+
+    def cells_added(self, cells: Sequence[Cell]) -> None:
         """Say nothing."""
 
 

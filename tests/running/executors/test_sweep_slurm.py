@@ -10,7 +10,8 @@ from cli_support import cab, cab_here, write_variant
 from sweep_support import command, plug_in, stored
 
 from cab.records.store import RecordStore
-from cab.running.executors.slurm import SlurmExecutor, _queued
+from cab.running.executors.slurm import SlurmExecutor
+from cab.running.executors.slurm_jobs import queued as still_queued
 
 pytest.importorskip("submitit")
 
@@ -170,7 +171,7 @@ def test_a_job_is_lost_only_if_slurm_answers_that_it_is(
     squeue.write_text(f"#!/bin/sh\n{says}\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert _queued(["7_0", "7_1"]) == queued
+    assert still_queued(["7_0", "7_1"]) == queued
 
 
 def test_a_setting_that_submitit_does_not_know_is_refused(tmp_path: Path) -> None:

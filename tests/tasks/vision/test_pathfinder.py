@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from task_support import make
 
-from cab.running.worker import fingerprint
+from cab.running.facts import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.vision._pathfinder import Paths, draw_once, draw_pictures, grow, paint

@@ -1,0 +1,70 @@
+"""The learning rate of an entry on a task: the best of the task's rates on validation.
+
+All rates are tried with seed 0, and the other seeds run at the best. The choice depends on records
+alone, so that a resumed sweep, a sweep on many machines and a reader of the published records all
+make the same one. It reads validation only: test results decide nothing.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from cab.records.store import Record
+
+SEARCH_SEED = 0
+"""The seed with which all rates are tried."""
+
+
+def rate_of(record: Record) -> float:
+    """The learning rate with which a cell was trained."""
+    return float(record.settings.recipe["train"]["learning_rate"])
+
+
+def rates_of(record: Record) -> tuple[float, ...]:
+    """The rates of a cell's recipe, in increasing order; its own alone where there is no choice.
+
+    A rate that was set by hand (`--set train.learning_rate`) is no choice either.
+    """
+    rates = tuple(float(rate) for rate in record.settings.recipe.get("rates", ()))
+    return rates if rate_of(record) in rates else (rate_of(record),)
+
+
+def chosen_rate(records: Iterable[Record]) -> float | None:
+    """The rate that validation chooses among the records of one entry on one task.
+
+    Of equal results, the rate nearest to the middle of the rates counts, then the lower one. A
+    rate whose cell did not end well (out of memory, too long, diverged) is not chosen.
+
+    Returns:
+        None where a rate has no record with seed 0 yet or none of them ended well.
+    """
+    tried = {rate_of(one): one for one in records if one.seed == SEARCH_SEED}
+    if not tried:
+        return None
+    rates = rates_of(next(iter(tried.values())))
+    if any(rate not in tried or tried[rate].status == "error" for rate in rates):
+        return None
+    best = max(rates, key=lambda rate: _preference(tried[rate], rates))
+    return best if tried[best].status == "ok" else None
+
+
+def _preference(record: Record, rates: Sequence[float]) -> tuple[float, float, float]:
+    """What orders the rates: validation, nearness to the middle, and the lower rate."""
+    rate, metric = rate_of(record), record.task.metric
+    middle = (len(rates) - 1) / 2
+    value = -math.inf
+    if record.status == "ok":
+        value = record.metrics.valid[metric].value
+        value = value if record.task.higher_is_better else -value
+    return value, -abs(rates.index(rate) - middle), -rate
+
+
+def at_chosen_rate(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Part the records of one entry on one task: those at its rate, and those at other rates.
+
+    Where no rate is chosen yet, or all of them failed, every record is among the first.
+    """
+    rate = chosen_rate(records)
+    if rate is None:
+        return list(records), []
+    chosen = [one for one in records if rate_of(one) == rate]
+    return chosen, [one for one in records if rate_of(one) != rate]
