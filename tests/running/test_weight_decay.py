@@ -160,7 +160,8 @@ def test_a_name_that_is_no_parameter_is_refused():
         parameter_groups(model)
     assert str(refusal.value) == (
         "idle-wrong: no_weight_decay() returns 'rates', but must return a set of parameter names. "
-        "They are rate, other, vector, scalar, query.weight, key.weight, value.weight, output.weight."
+        "They are rate, other, vector, scalar, query.weight, key.weight, value.weight, "
+        "output.weight."
     )
 
 
