@@ -6,7 +6,7 @@ make the same one. It reads validation only: test results decide nothing.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cab.records.store import Record
 
@@ -15,8 +15,10 @@ SEARCH_SEED = 0
 
 
 def rate_of(record: Record) -> float:
-    """The learning rate with which a cell was trained."""
-    return float(record.settings.recipe["train"]["learning_rate"])
+    """The learning rate with which a cell was trained; 0 where its recipe gives none."""
+    training = record.settings.recipe.get("train")
+    rate = training.get("learning_rate") if isinstance(training, Mapping) else None
+    return float(rate) if _is_number(rate) else 0.0
 
 
 def rates_of(record: Record) -> tuple[float, ...]:
@@ -24,8 +26,13 @@ def rates_of(record: Record) -> tuple[float, ...]:
 
     A rate that was set by hand (`--set train.learning_rate`) is no choice either.
     """
-    rates = tuple(float(rate) for rate in record.settings.recipe.get("rates", ()))
-    return rates if rate_of(record) in rates else (rate_of(record),)
+    given = record.settings.recipe.get("rates", ())
+    rates = [float(one) for one in given if _is_number(one)] if isinstance(given, list | tuple) else []
+    return tuple(rates) if rate_of(record) in rates else (rate_of(record),)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def chosen_rate(records: Iterable[Record]) -> float | None:
