@@ -74,9 +74,18 @@ def _variant(registry: Registry[Any], name: str) -> dict[str, Any]:
 
 
 def _task(registry: Registry[Any], name: str) -> dict[str, Any]:
+    from cab.task import level_names
+
     loaded: Any = registry.load(name)
+    recipes = {}
+    for profile, recipe in loaded.recipes.items():
+        names = enumerate(level_names(recipe.levels), 1)
+        recipes[profile] = {
+            **output.plain(recipe),
+            "levels": {str(number): said for number, said in names},
+        }
     return {
         **_card(registry, name),
-        "recipes": {profile: output.plain(one) for profile, one in loaded.recipes.items()},
+        "recipes": recipes,
         "description": inspect.getdoc(loaded) or "",
     }

@@ -176,6 +176,8 @@ def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]
     for name, estimate in record.metrics.test.items():
         yield ("test", name), estimate.value, last
         yield ("test", name, "standard_error"), estimate.standard_error, last
+    for at in record.metrics.levels:
+        yield ("test", record.task.metric, f"level_{at.level}"), at.test.value, last
     for reached in record.metrics.lengths:
         if reached.estimate is not None:
             at = f"at_{reached.factor:g}x"
