@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 from cab.errors import CabError, UnknownName
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""The names of variants and tasks. They become names of files and pages and arguments of commands,
-so they hold nothing that has a meaning there (a leading hyphen, a slash, a control code)."""
+"""Names of variants and tasks. As they become names of files and arguments of commands, they hold
+nothing that has a meaning there (a leading hyphen, a slash, a control code)."""
 
 
 class Pattern(StrEnum):
@@ -29,7 +29,7 @@ class Pattern(StrEnum):
 
     @property
     def causal(self) -> bool:
-        """Whether output t is independent of x[> t]. In CC the whole context stays visible."""
+        """Whether output t is independent of x[> t]; in CC the whole context stays visible."""
         return self in (Pattern.CS, Pattern.CC)
 
     @property
@@ -44,7 +44,7 @@ class Pattern(StrEnum):
 
 
 class Domain(StrEnum):
-    """The kind of ability that a task measures; each task file is in the folder of its domain."""
+    """The kind of ability that a task measures, and the folder of its file."""
 
     LONG_RANGE = "long_range"
     RETRIEVAL = "retrieval"
@@ -54,7 +54,7 @@ class Domain(StrEnum):
 
 
 class Family(StrEnum):
-    """How a mechanism mixes tokens; each variant file is in the folder of its family."""
+    """How a mechanism mixes tokens, and the folder of its file."""
 
     CONTROL = "control"
     SOFTMAX = "softmax"
@@ -70,11 +70,10 @@ Role = Literal["entry", "reference", "reimplementation", "control", "no_attentio
 """How a variant appears on the board.
 
 entry: an ordinary variant; it is ranked.
-reference: softmax attention. It defines score 1 and fills the attention layers not under test.
-reimplementation: another implementation of the reference's function. The spread of these scores is
-    the noise band.
+reference: softmax attention; it is ranked and fills the attention layers not under test.
+reimplementation: the reference's function by other code; the spread of these scores is noise.
 control: mixes tokens without looking at their content, such as uniform attention.
-no_attention: mixes no tokens at all. It defines score 0.
+no_attention: mixes no tokens at all.
 """
 
 
@@ -156,14 +155,18 @@ class Certificate:
     """The certificate of a task in one profile: measurements showing that it needs attention.
 
     Attributes:
-        margin: the lead that the reference must keep over the best control, in the metric's unit.
+        margin: the lead that attention must keep over the best control, in the metric's unit.
         seeds: the number of seeds that were measured.
-        measured: the mean test result of each control and of the reference.
+        measured: the mean test result of the reference, the solvers, the controls and the
+            shortcuts; empty if the task is not certified yet, and then it is not scored.
+        floors: what needs no attention, at each level from the easiest: the best of chance, of
+            the variants without attention, of uniform attention and of the shortcuts.
     """
 
     margin: float
     seeds: int
-    measured: Mapping[str, float]
+    measured: Mapping[str, float] = field(default_factory=dict)
+    floors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,13 +177,15 @@ class TaskCard:
         metric: the name of the scored metric.
         chance: the metric's value for an untrained guess.
         length: how many tokens the pattern under test mixes in profile `quick`.
-        diagnostic: the profiles in which results are shown but not scored, because controls come
-            too near the reference or because a very similar task is scored.
-        imports: slow libraries that the data needs; they are imported once for all cells of a run.
+        diagnostic: the profiles in which results are shown but not scored, such as where controls
+            come too near the reference.
+        imports: slow libraries that the data needs, imported once for all cells of a run.
         grid: whether the tokens form an image, which some variants need.
         slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
         controls: further variants, with settings, that the certificate compares with, such as a
             window that is too short for the task.
+        solvers: variants, with settings, that the certificate measures beside the reference, on
+            a task for which the reference is not the best attention.
         certificate: the certificates, by profile; a profile without one is not scored.
     """
 
@@ -202,6 +207,7 @@ class TaskCard:
     grid: bool = False
     slot: Literal["mixer", "feature_map"] = "mixer"
     controls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    solvers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     certificate: Mapping[str, Certificate] = field(default_factory=dict)
 
     @classmethod
@@ -209,32 +215,28 @@ class TaskCard:
         """Build a card from the decorator's keywords (literals only)."""
         certificate = keywords.pop("certificate", {})
         assert isinstance(certificate, dict)
-        card = cls(
-            **{  # type: ignore[arg-type]
-                **keywords,
-                "domain": Domain(str(keywords["domain"])),
-                "pattern": Pattern(str(keywords["pattern"])),
-                "certificate": {name: Certificate(**one) for name, one in certificate.items()},
-            }
-        )
+        keywords["certificate"] = {name: Certificate(**one) for name, one in certificate.items()}
+        keywords["domain"] = Domain(str(keywords["domain"]))
+        keywords["pattern"] = Pattern(str(keywords["pattern"]))
+        card = cls(**keywords)  # type: ignore[arg-type]
         _check_name(card.name)
         return card
 
     def scored_in(self, profile: str) -> bool:
-        """Whether results of this profile are scored."""
-        return profile in self.certificate and profile not in self.diagnostic
+        """Whether results of this profile are scored: whether a certificate was measured."""
+        found = self.certificate.get(profile)
+        return found is not None and bool(found.measured) and profile not in self.diagnostic
 
 
 DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}
-"""The decorators of `cab.registry`, and the cards that their keywords make."""
+"""The decorators of `cab.registry`, with their cards."""
 
 
 def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
     """Read the keywords of the one `@decorator(...)` in a file, without running the file.
 
     Raises:
-        CabError: the file is not Python, registers nothing or more than one class, or a keyword
-            is not a literal.
+        CabError: the file is not Python, does not register one class, or has other than literals.
     """
     calls = list(_decorator_calls(_parse(path), decorator))
     if len(calls) != 1:
@@ -247,9 +249,9 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
         try:
             keywords[keyword.arg] = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
+            where = f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator}"
             raise CabError(
-                f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator} must be a literal, "
-                f"because the card is read without running the file."
+                f"{where} must be a literal, because the card is read without running the file."
             ) from None
     _check_keywords(path, decorator, keywords)
     return keywords
@@ -264,7 +266,7 @@ def kinds_in(path: Path) -> list[str]:
     if not path.is_file():
         raise CabError(f"--include {path}: there is no such file.")
     tree = _parse(path)
-    found = [name for name in DECORATORS if any(_decorator_calls(tree, name))]
+    found = (name for name in DECORATORS if any(_decorator_calls(tree, name)))
     return [name.removeprefix("register_") for name in found]
 
 
@@ -279,9 +281,8 @@ def _parse(path: Path) -> ast.Module:
 def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> None:
     card_class = DECORATORS[decorator]
     fields = card_class.__dataclass_fields__
-    for key in keywords:
-        if key not in fields:
-            raise UnknownName(f"card field (in {path})", key, fields)
+    for key in (key for key in keywords if key not in fields):
+        raise UnknownName(f"card field (in {path})", key, fields)
     try:
         card_class.from_keywords(**keywords)
     except (TypeError, KeyError) as error:
@@ -292,9 +293,8 @@ def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> Non
 
 def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            for call in node.decorator_list:
-                if isinstance(call, ast.Call):
-                    name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
-                    if (name.id if isinstance(name, ast.Name) else name) == decorator:
-                        yield call
+        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if isinstance(call, ast.Call):
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
+                if (name.id if isinstance(name, ast.Name) else name) == decorator:
+                    yield call

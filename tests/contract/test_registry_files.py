@@ -5,7 +5,7 @@ from support import VARIANTS
 
 from cab.errors import CabError, UnknownName
 from cab.registry import discover_tasks, discover_variants
-from cab.taxonomy import read_keywords
+from cab.taxonomy import TaskCard, read_keywords
 
 CARD = 'name="mine", family="linear", patterns="cs ns", summary="for this test"'
 
@@ -238,3 +238,44 @@ def test_a_broken_entry_point_is_noted_and_the_rest_is_listed(offer, point, file
     assert len(registry.problems) == 1
     assert "Entry point offered of cab.variants is skipped: " in registry.problems[0]
     assert why in registry.problems[0]
+
+
+CERTIFICATES = [
+    ("{}", False),
+    ('{"quick": {"margin": 0.5, "seeds": 3}}', False),
+    ('{"quick": {"margin": 0.5, "seeds": 3, "measured": {}, "floors": ()}}', False),
+    ('{"quick": {"margin": 0.5, "seeds": 3, "measured": {"softmax": 0.9, "none": 0.1}}}', True),
+    ('{"standard": {"margin": 0.5, "seeds": 3, "measured": {"softmax": 0.9}}}', False),
+]
+
+
+@pytest.mark.parametrize(("certificate", "scored"), CERTIFICATES)
+def test_a_task_is_scored_once_its_certificate_was_measured(tmp_path, certificate, scored):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from cab.registry import register_task\n"
+        '@register_task(name="mine", domain="retrieval", pattern="cs", summary="x", '
+        'backbone="decoder", metric="accuracy", higher_is_better=True, version=1, length="64", '
+        f'solvers={{"rwkv7": {{}}}}, certificate={certificate})\n'
+        "class Mine: ...\n"
+    )
+    card = TaskCard.from_keywords(**read_keywords(path, "register_task"))
+    assert card.scored_in("quick") is scored
+    assert card.solvers == {"rwkv7": {}}
+
+
+def test_the_floors_of_a_certificate_are_read_by_level(tmp_path):
+    certificate = {"margin": 0.3, "seeds": 3, "measured": {"softmax": 0.9}, "floors": (0.5, 0.1)}
+    card = TaskCard.from_keywords(
+        name="mine",
+        domain="retrieval",
+        pattern="cs",
+        summary="x",
+        backbone="decoder",
+        metric="accuracy",
+        higher_is_better=True,
+        version=1,
+        length="64",
+        certificate={"quick": certificate},
+    )
+    assert card.certificate["quick"].floors == (0.5, 0.1)

@@ -45,7 +45,7 @@ def test_lower_is_better_where_the_metric_says_so():
 
     from cab.taxonomy import Certificate
 
-    certificate = {"quick": Certificate(0.1, 3, {})}
+    certificate = {"quick": Certificate(0.1, 3, {"softmax": 1.0, "none": 0.0})}
     tasks = {"byte-lm": replace(TASKS["byte-lm"], diagnostic=(), certificate=certificate)}
     records = [
         *made("softmax", "byte-lm", (2.0, 2.0)),
