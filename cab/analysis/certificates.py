@@ -1,8 +1,10 @@
 """Certificates: measurements which show that a task's score depends on attention.
 
-A certificate compares the reference with every control under the same recipe, seed by seed. A
-task whose margin over its best control is not above what its card asks, by more than the
-interval, is shown as diagnostic and not scored.
+A certificate trains attention (the reference, and the solvers that the task's card names) and the
+controls by the same protocol as every entry: all learning rates with one seed, more seeds at the
+best. A task is not scored if the lead of the best attention over the best control is not above
+the margin of its card by more than its interval. The certificate also holds the floor at each
+level: what needs no attention, which is 0 on the scale.
 """
 
 import json
@@ -11,24 +13,52 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cab.errors import CabError
 from cab.profiles import Profile
+from cab.records.rates import at_chosen_rate, rate_of
 from cab.records.store import Record
 from cab.registry import Registry, name_of_role
 from cab.running.cells import Cell, Request, plan
 from cab.scores.summary import entry_label, student_t95
 from cab.taxonomy import TaskCard, VariantCard
 
+FLOOR_ROLES = ("no_attention", "control")
+"""The roles of variants that need no attention; the card's own controls, such as a window, read
+some tokens, so they count for the margin and not for the floor."""
+CHANCE = "chance"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An entry of a certificate: the test means of its seeds at each level, at the best rate.
+
+    valid holds what each learning rate gave on validation, with the seed of the search.
+    """
+
+    rate: float
+    valid: Mapping[float, float]
+    levels: tuple[tuple[float, ...], ...]
+
+    @property
+    def seeds(self) -> tuple[float, ...]:
+        """The mean over the levels of each seed."""
+        return tuple(statistics.fmean(seed) for seed in self.levels)
+
+    @property
+    def by_level(self) -> tuple[float, ...]:
+        """The mean over the seeds at each level."""
+        return tuple(statistics.fmean(level) for level in zip(*self.levels, strict=True))
+
 
 @dataclass(frozen=True)
 class CertificateFile:
-    """What the reference and the controls reached, and the margin between.
+    """What attention and the controls reached, the floor at each level, and the margin.
 
-    values holds the test mean of each seed, per entry; shortcuts need no training and no seed.
-    margin is reference minus best control, oriented so that more is better, averaged over seeds;
-    interval its 95 % half-width, by Student's t over the seeds' own differences.
+    levels names the levels, from the easiest; a task without any has one without a name. Shortcuts
+    need no training and no seed: a value at each level. floors holds the floor of each level, and
+    floor_by what reaches it. margin is best attention minus best control, oriented so that more is
+    better, averaged over seeds and levels; interval its 95 % half-width by Student's t over seeds.
     """
 
     task: str
@@ -37,8 +67,13 @@ class CertificateFile:
     metric: str
     higher_is_better: bool
     reference: str
-    values: Mapping[str, tuple[float, ...]]
-    shortcuts: Mapping[str, float]
+    levels: tuple[str, ...]
+    attention: Mapping[str, Measured]
+    controls: Mapping[str, Measured]
+    shortcuts: Mapping[str, tuple[float, ...]]
+    floors: tuple[float, ...]
+    floor_by: tuple[str, ...]
+    best: str
     best_control: str
     margin: float
     interval: float | None
@@ -51,6 +86,7 @@ class CertificateFile:
 
     def to_json(self) -> str:
         """The canonical text: sorted keys, six digits, a final newline."""
+        entries = {**self.attention, **self.controls}
         content = {
             "task": self.task,
             "version": self.version,
@@ -58,9 +94,22 @@ class CertificateFile:
             "metric": self.metric,
             "higher_is_better": self.higher_is_better,
             "reference": self.reference,
-            "seeds": len(self.values[self.reference]),
-            "values": {k: [round(v, 6) for v in vs] for k, vs in self.values.items()},
-            "shortcuts": {name: round(value, 6) for name, value in self.shortcuts.items()},
+            "attention": sorted(self.attention),
+            "seeds": min(len(one.levels) for one in entries.values()),
+            "levels": self.levels,
+            "values": {k: [round(v, 6) for v in one.seeds] for k, one in entries.items()},
+            "by_level": {k: [round(v, 6) for v in one.by_level] for k, one in entries.items()},
+            "rates": {
+                k: {"chosen": one.rate, "valid": {f"{r:g}": v for r, v in one.valid.items()}}
+                for k, one in entries.items()
+            },
+            "shortcuts": {
+                name: [round(value, 6) for value in values]
+                for name, values in self.shortcuts.items()
+            },
+            "floors": [round(value, 6) for value in self.floors],
+            "floor_by": self.floor_by,
+            "best": self.best,
             "best_control": self.best_control,
             "margin": round(self.margin, 6),
             "interval": None if self.interval is None else round(self.interval, 6),
@@ -78,51 +127,74 @@ def control_cells(
     tasks: Registry[TaskCard],
     include: tuple[Path, ...] = (),
 ) -> tuple[Cell, ...]:
-    """The cells of a certificate: the reference, no mixing, the controls, those of the card."""
+    """The cells of a certificate: the reference, the solvers, no mixing, and the controls.
+
+    Of a task with several learning rates these are the cells of the search, which more seeds
+    follow (`cab.running.search`).
+    """
     rows: list[tuple[str, Mapping[str, str]]] = [(name_of_role(variants, "reference"), {})]
-    rows += [
-        (card.name, {}) for card in variants.cards() if card.role in ("no_attention", "control")
-    ]
-    rows += [(name, {k: str(v) for k, v in o.items()}) for name, o in task.controls.items()]
+    rows += [(card.name, {}) for card in variants.cards() if card.role in FLOOR_ROLES]
+    for named in (task.solvers, task.controls):
+        rows += [(name, {k: str(v) for k, v in o.items()}) for name, o in named.items()]
     cells: list[Cell] = []
     for name, options in rows:
         if task.pattern in variants.card(name).patterns:
             request = Request(
-                [name], profile, seeds, [task.name], options=options, include=include
+                [name],
+                profile,
+                seeds,
+                [task.name],
+                options=options,
+                include=include,
+                rates=profile.scored,
             )
             cells.extend(plan(request, variants, tasks).cells)
     return tuple(cells)
 
 
 def certify(
-    task: TaskCard, profile: str, reference: str, records: Iterable[Record]
+    task: TaskCard, profile: str, variants: Registry[VariantCard], records: Iterable[Record]
 ) -> CertificateFile:
-    """Compute the certificate from the records of `control_cells`.
+    """Compute the certificate from the records of `control_cells` and those that follow them.
 
     Raises:
-        CabError: a cell has no result, so there is nothing to compare.
+        CabError: an entry has no result, so there is nothing to compare.
     """
-    by_entry: dict[str, dict[int, float]] = {}
-    shortcuts: dict[str, float] = {}
+    reference = name_of_role(variants, "reference")
+    by_entry: dict[str, list[Record]] = {}
     for record in records:
-        if record.status != "ok":
-            raise CabError(
-                f"{entry_label(record)} on {task.name}, seed {record.seed}, ended as "
-                f"{record.status}: {record.message} No certificate is written without it."
-            )
-        value = record.metrics.test[task.metric].value
-        by_entry.setdefault(entry_label(record), {})[record.seed] = value
-        if record.variant.name == reference:
-            shortcuts = {name: one.value for name, one in record.shortcuts.items()}
-    values = {
-        entry: tuple(by_entry[entry][s] for s in sorted(by_entry[entry])) for entry in by_entry
+        by_entry.setdefault(entry_label(record), []).append(record)
+    measured = {entry: _measured(entry, own, task) for entry, own in by_entry.items()}
+    names = {entry: own[0].variant.name for entry, own in by_entry.items()}
+    attention = {
+        entry: measured[entry]
+        for entry, name in names.items()
+        if name == reference or name in task.solvers
     }
+    controls = {entry: one for entry, one in measured.items() if entry not in attention}
+    example = by_entry[next(entry for entry, name in names.items() if name == reference)][0]
+    shortcuts = _shortcuts(example)
     sign = 1.0 if task.higher_is_better else -1.0
-    controls = {entry: statistics.fmean(vs) for entry, vs in values.items() if entry != reference}
-    controls |= shortcuts
-    best = max(controls, key=lambda entry: sign * controls[entry])
-    against = values.get(best, (controls[best],) * len(values[reference]))
-    differences = [sign * (a - b) for a, b in zip(values[reference], against, strict=True)]
+    floors, floor_by = _floors(
+        task,
+        sign,
+        {
+            **{
+                entry: measured[entry].by_level
+                for entry in controls
+                if variants.card(names[entry]).role in FLOOR_ROLES
+            },
+            **shortcuts,
+        },
+        max(1, len(example.metrics.levels)),
+    )
+    best = max(attention, key=lambda entry: sign * statistics.fmean(attention[entry].seeds))
+    of_controls = {entry: statistics.fmean(one.seeds) for entry, one in controls.items()}
+    of_controls |= {name: statistics.fmean(values) for name, values in shortcuts.items()}
+    best_control = max(of_controls, key=lambda entry: sign * of_controls[entry])
+    differences = _differences(
+        sign, attention[best].seeds, controls.get(best_control), of_controls[best_control]
+    )
     asked = task.certificate[profile].margin if profile in task.certificate else 0.0
     return CertificateFile(
         task=task.name,
@@ -131,13 +203,76 @@ def certify(
         metric=task.metric,
         higher_is_better=task.higher_is_better,
         reference=reference,
-        values=values,
+        levels=tuple(one.name for one in example.metrics.levels),
+        attention=attention,
+        controls=controls,
         shortcuts=shortcuts,
-        best_control=best,
+        floors=floors,
+        floor_by=floor_by,
+        best=best,
+        best_control=best_control,
         margin=statistics.fmean(differences),
         interval=_half_width(differences),
         asked=asked,
     )
+
+
+def _measured(entry: str, records: Sequence[Record], task: TaskCard) -> Measured:
+    """What an entry gave at its rate.
+
+    Raises:
+        CabError: none of its rates ended well, or a seed at the best did not.
+    """
+    chosen, _ = at_chosen_rate(records)
+    for record in chosen:
+        if record.status != "ok":
+            raise CabError(
+                f"{entry} on {task.name}, seed {record.seed}, ended as {record.status}: "
+                f"{record.message} No certificate is written without it."
+            )
+    seeds = sorted(chosen, key=lambda record: record.seed)
+    return Measured(
+        rate=rate_of(chosen[0]),
+        valid={
+            rate_of(one): one.metrics.valid[task.metric].value
+            for one in sorted(records, key=rate_of)
+            if one.seed == 0 and task.metric in one.metrics.valid
+        },
+        levels=tuple(_by_level(record, task.metric) for record in seeds),
+    )
+
+
+def _by_level(record: Record, metric: str) -> tuple[float, ...]:
+    if record.metrics.levels:
+        return tuple(one.test.value for one in record.metrics.levels)
+    return (record.metrics.test[metric].value,)
+
+
+def _shortcuts(record: Record) -> dict[str, tuple[float, ...]]:
+    """What each shortcut gives at each level."""
+    return {
+        name: tuple(at.shortcuts[name].value for at in record.metrics.levels) or (one.value,)
+        for name, one in record.shortcuts.items()
+    }
+
+
+def _floors(
+    task: TaskCard, sign: float, known: Mapping[str, Sequence[float]], levels: int
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """The floor at each level, and what reaches it."""
+    known = dict(known)
+    if task.chance is not None:
+        known[CHANCE] = (task.chance,) * levels
+    by = [max(known, key=lambda name: sign * known[name][level]) for level in range(levels)]
+    return tuple(known[name][level] for level, name in enumerate(by)), tuple(by)
+
+
+def _differences(
+    sign: float, best: Sequence[float], control: Measured | None, mean: float
+) -> list[float]:
+    """Attention minus control, seed by seed; of a shortcut, which has no seeds, its one value."""
+    against = (mean,) * len(best) if control is None else control.seeds
+    return [sign * (a - b) for a, b in zip(best, against, strict=True)]
 
 
 def _half_width(differences: Sequence[float]) -> float | None:
@@ -151,9 +286,3 @@ def _half_width(differences: Sequence[float]) -> float | None:
 def certificate_path(folder: Path, task: str, profile: str) -> Path:
     """Where a certificate stands: <folder>/<profile>/<task>.json."""
     return folder / profile / f"{task}.json"
-
-
-def read_certificate(path: Path) -> dict[str, Any]:
-    """The content of a certificate's file."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content

@@ -1,5 +1,6 @@
 """`cab certify`: train a task's controls and write its certificate."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from cab.commands.options import (
 from cab.data import data_directory, require
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
-from cab.registry import discover_tasks, discover_variants, name_of_role
+from cab.registry import discover_tasks, discover_variants
 
 DEFAULT_OUT = Path("results/certificates")
 
@@ -36,7 +37,8 @@ def certify_tasks(
 ) -> None:
     """Train softmax and every control on tasks, and write certificates that they need attention.
 
-    Finished cells are skipped. Exit 1 if the margin of a task is too small.
+    Each learns at the best of the task's learning rates, as every entry does. Finished cells are
+    skipped. Exit 1 if the margin of a task is too small.
     """
     size = get_profile(profile)
     files = tuple(include or ())
@@ -49,13 +51,17 @@ def certify_tasks(
     from cab.commands.progress import RunProgress
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
+    from cab.running.search import Search
 
     records = RecordStore(store)
     cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks, files)]
     try:
         with RunProgress(cells) as progress:
-            runner = Runner(records, directory, choose_device(device), progress)
-            finished = runner.run(cells)
+            runner = Runner(
+                records, directory, choose_device(device), progress, search=Search(seeds)
+            )
+            with closing(runner.each(cells)) as each:
+                finished = list(each)
     except Interrupted:
         raise Interrupted("Finished cells are kept. Rerun the same command to resume.") from None
     written = []
@@ -65,7 +71,7 @@ def certify_tasks(
         if missing:
             raise CabError(" ".join(missing))
         found = [one.record for one in of_task if one.record is not None]
-        certificate = certify(card, profile, name_of_role(variants, "reference"), found)
+        certificate = certify(card, profile, variants, found)
         path = certificate_path(out, card.name, profile)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(certificate.to_json(), encoding="utf-8")
@@ -76,6 +82,7 @@ def certify_tasks(
         rows = [
             (
                 one.task,
+                one.best,
                 one.best_control,
                 f"{one.margin:.3f}" + ("" if one.interval is None else f" ± {one.interval:.3f}"),
                 f"{one.asked:g}",
@@ -84,7 +91,15 @@ def certify_tasks(
             )
             for one, path in written
         ]
-        columns = ("task", "best control", "margin ± 95 %", "required", "", "certificate")
+        columns = (
+            "task",
+            "best attention",
+            "best control",
+            "margin ± 95 %",
+            "required",
+            "",
+            "certificate",
+        )
         output.print_table(f"Certificates, profile {profile}, {seeds} seeds", columns, rows)
     if not all(one.holds for one, _ in written):
         raise typer.Exit(1)

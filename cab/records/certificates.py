@@ -9,13 +9,27 @@ from pydantic import Field, ValidationError
 from cab.errors import CabError
 from cab.records.fields import Count, Finite, Line, Name, Version, first_fault
 from cab.records.files import parse_json, read_text
-from cab.records.parts import Part
+from cab.records.parts import MOST_LEVELS, Part
 
 LARGEST_FILE = 1_000_000
 
+AtLevels = Annotated[tuple[Finite, ...], Field(max_length=MOST_LEVELS)]
+"""A value at each level, from the easiest."""
+
+
+class RatesOf(Part):
+    """The learning rate of an entry, and what each of the task's rates gave on validation."""
+
+    chosen: Finite
+    valid: Annotated[Mapping[Line, Finite], Field(max_length=100)]
+
 
 class PublishedCertificate(Part):
-    """What `cab certify` wrote of a task; see `cab.analysis.certificates.CertificateFile`."""
+    """What `cab certify` wrote of a task; see `cab.analysis.certificates.CertificateFile`.
+
+    Fields with defaults are missing in certificates from before tasks had levels; those have one
+    value for each shortcut.
+    """
 
     task: Name
     version: Version
@@ -23,9 +37,16 @@ class PublishedCertificate(Part):
     metric: Name
     higher_is_better: bool
     reference: Name
+    attention: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     seeds: Count
+    levels: Annotated[tuple[Line, ...], Field(max_length=MOST_LEVELS)] = ()
     values: Mapping[Name, Annotated[tuple[Finite, ...], Field(max_length=1_000)]]
-    shortcuts: Mapping[Name, Finite]
+    by_level: Mapping[Name, AtLevels] = {}
+    rates: Mapping[Name, RatesOf] = {}
+    shortcuts: Mapping[Name, AtLevels | Finite]
+    floors: AtLevels = ()
+    floor_by: Annotated[tuple[Line, ...], Field(max_length=MOST_LEVELS)] = ()
+    best: Line = ""
     best_control: Line
     margin: Finite
     interval: Finite | None

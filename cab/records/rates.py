@@ -7,6 +7,7 @@ make the same one. It reads validation only: test results decide nothing.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeGuard
 
 from cab.records.store import Record
 
@@ -27,11 +28,12 @@ def rates_of(record: Record) -> tuple[float, ...]:
     A rate that was set by hand (`--set train.learning_rate`) is no choice either.
     """
     given = record.settings.recipe.get("rates", ())
-    rates = [float(one) for one in given if _is_number(one)] if isinstance(given, list | tuple) else []
+    listed = given if isinstance(given, list | tuple) else ()
+    rates = [float(one) for one in listed if _is_number(one)]
     return tuple(rates) if rate_of(record) in rates else (rate_of(record),)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -59,7 +61,7 @@ def _preference(record: Record, rates: Sequence[float]) -> tuple[float, float, f
     rate, metric = rate_of(record), record.task.metric
     middle = (len(rates) - 1) / 2
     value = -math.inf
-    if record.status == "ok":
+    if record.status == "ok" and metric in record.metrics.valid:
         value = record.metrics.valid[metric].value
         value = value if record.task.higher_is_better else -value
     return value, -abs(rates.index(rate) - middle), -rate

@@ -176,8 +176,8 @@ def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]
     for name, estimate in record.metrics.test.items():
         yield ("test", name), estimate.value, last
         yield ("test", name, "standard_error"), estimate.standard_error, last
-    for at in record.metrics.levels:
-        yield ("test", record.task.metric, f"level_{at.level}"), at.test.value, last
+    for one in record.metrics.levels:
+        yield ("test", record.task.metric, f"level_{one.level}"), one.test.value, last
     for reached in record.metrics.lengths:
         if reached.estimate is not None:
             at = f"at_{reached.factor:g}x"
@@ -185,8 +185,8 @@ def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]
             yield thing, reached.estimate.value, last
     for name, estimate in record.shortcuts.items():
         yield ("shortcut", name), estimate.value, last
-    for one in record.evaluations:
-        made = (one.harness, one.task_version, _sorted(one.settings))
-        yield ("evaluation", one.task, one.metric, *made), one.value, last
+    for found in record.evaluations:
+        made = (found.harness, found.task_version, _sorted(found.settings))
+        yield ("evaluation", found.task, found.metric, *made), found.value, last
     for name, number in record.cost.model_dump(exclude_none=True).items():
         yield ("cost", name), number, last

@@ -2,15 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli_support import cab_here, make_record
 from support import REPOSITORY
 
-from cab.analysis.certificates import certificate_path, certify, control_cells, read_certificate
+from cab.analysis.certificates import certificate_path, certify, control_cells
 from cab.errors import CabError
 from cab.profiles import get_profile
+from cab.records.certificates import read_certificate
+from cab.records.parts import AtLevel, Estimate, Metrics, Settings
 from cab.registry import discover_tasks, discover_variants
 from cab.scores.summary import student_t95
 
@@ -28,9 +31,49 @@ def records(**values):
     ]
 
 
+def at_levels(variant, rate, levels, *, seed=0, valid=0.5, shortcut=(0.1, 0.1), **fields):
+    """A record with its metric at each of two levels, of a task with two learning rates."""
+    each = [Estimate(value=value, standard_error=0.01, n=10) for value in levels]
+    cut = [Estimate(value=value, standard_error=0.01, n=10) for value in shortcut]
+    validation = Estimate(value=valid, standard_error=0.01, n=20)
+    ladder = tuple(
+        AtLevel(
+            level=number,
+            name=f"length {number}",
+            valid=validation,
+            test=test,
+            shortcuts={"last value": shortcut},
+        )
+        for number, (test, shortcut) in enumerate(zip(each, cut, strict=True), 1)
+    )
+    return make_record(
+        f"{abs(hash((variant, rate, seed))):032x}"[:32],
+        variant=variant,
+        seed=seed,
+        settings=Settings(
+            recipe={"train": {"learning_rate": rate}, "rates": [0.1, 0.2]}, changed={}
+        ),
+        metrics=Metrics(
+            valid={"accuracy": validation},
+            test={"accuracy": Estimate.mean(each)},
+            levels=ladder,
+        ),
+        shortcuts={"last value": Estimate.mean(cut)},
+        **fields,
+    )
+
+
+def searched(variant, levels, **options):
+    """The records of an entry that is better at the rate 0.2: two seeds there."""
+    return [
+        at_levels(variant, 0.1, (0.0, 0.0), valid=0.1, **options),
+        *(at_levels(variant, 0.2, one, seed=seed, **options) for seed, one in enumerate(levels)),
+    ]
+
+
 def test_the_margin_is_over_the_best_control_and_paired_by_seed():
     found = records(softmax=(0.9, 0.8, 0.7), none=(0.1, 0.1, 0.1), mean=(0.5, 0.2, 0.2))
-    one = certify(TASKS.card("mqar"), "quick", "softmax", found)
+    one = certify(TASKS.card("mqar"), "quick", VARIANTS, found)
     assert one.best_control == "mean"
     differences = [0.4, 0.6, 0.5]
     assert one.margin == pytest.approx(0.5)
@@ -39,9 +82,42 @@ def test_the_margin_is_over_the_best_control_and_paired_by_seed():
     assert one.holds == (0.5 - one.interval > one.asked)
 
 
+def test_floors_are_the_best_of_what_needs_no_attention_at_each_level():
+    card = replace(TASKS.card("mqar"), chance=0.05, controls={"window": {}})
+    found = [
+        *searched("softmax", [(1.0, 0.8), (0.9, 0.9)], shortcut=(0.3, 0.0)),
+        *searched("none", [(0.2, 0.02), (0.4, 0.02)]),
+        *searched("mean", [(0.28, 0.04), (0.28, 0.02)]),
+        *searched("window", [(0.9, 0.4), (0.9, 0.4)]),
+    ]
+    one = certify(card, "quick", VARIANTS, found)
+    assert one.levels == ("length 1", "length 2")
+    assert one.floors == pytest.approx((0.3, 0.05))  # none has .30 and .02 on average, mean less
+    assert one.floor_by[1] == "chance"
+    assert one.attention["softmax"].by_level == pytest.approx((0.95, 0.85))
+    assert one.attention["softmax"].seeds == pytest.approx((0.9, 0.9))
+    assert one.attention["softmax"].rate == 0.2
+    assert one.attention["softmax"].valid == {0.1: 0.1, 0.2: 0.5}
+    assert one.best_control == "window"  # it reads some tokens, so it is no floor
+    assert one.margin == pytest.approx(0.9 - 0.65)
+
+
+def test_the_best_attention_may_be_another_than_the_reference():
+    card = replace(TASKS.card("mqar"), solvers={"rwkv7": {}})
+    found = [
+        *searched("softmax", [(0.5, 0.1), (0.5, 0.1)]),
+        *searched("rwkv7", [(1.0, 1.0), (1.0, 0.8)]),
+        *searched("none", [(0.5, 0.1), (0.5, 0.1)]),
+        *searched("mean", [(0.5, 0.2), (0.5, 0.2)]),
+    ]
+    one = certify(card, "quick", VARIANTS, found)
+    assert (one.best, one.best_control) == ("rwkv7", "mean")
+    assert one.margin == pytest.approx(0.95 - 0.35)
+    assert set(one.controls) == {"none", "mean"}
+
+
 def test_a_metric_that_is_better_low_turns_the_margin():
     found = records(softmax=(2.0, 2.2), none=(2.5, 2.6), mean=(2.4, 2.4))
-    found = [r.model_copy(update={"task": r.task}) for r in found]
     card = TASKS.card("byte-lm")
     renamed = [
         r.model_copy(
@@ -53,13 +129,13 @@ def test_a_metric_that_is_better_low_turns_the_margin():
         )
         for r in found
     ]
-    one = certify(card, "quick", "softmax", renamed)
+    one = certify(card, "quick", VARIANTS, renamed)
     assert one.best_control == "mean"
     assert one.margin == pytest.approx(0.3)
 
 
 def test_one_seed_proves_nothing():
-    one = certify(TASKS.card("mqar"), "quick", "softmax", records(softmax=(0.9,), none=(0.1,)))
+    one = certify(TASKS.card("mqar"), "quick", VARIANTS, records(softmax=(0.9,), none=(0.1,)))
     assert one.interval is None
     assert not one.holds
 
@@ -67,15 +143,30 @@ def test_one_seed_proves_nothing():
 def test_a_failed_cell_leaves_no_certificate():
     found = [*records(softmax=(0.9,)), make_record("f" * 32, variant="none", status="oom")]
     with pytest.raises(CabError, match="none on mqar, seed 0, ended as oom"):
-        certify(TASKS.card("mqar"), "quick", "softmax", found)
+        certify(TASKS.card("mqar"), "quick", VARIANTS, found)
+
+
+def test_a_certificate_is_read_as_it_was_written(tmp_path):
+    found = [
+        *searched("softmax", [(1.0, 0.8), (0.9, 0.9)]),
+        *searched("none", [(0.2, 0.1), (0.2, 0.1)]),
+    ]
+    one = certify(TASKS.card("mqar"), "quick", VARIANTS, found)
+    path = tmp_path / "mqar.json"
+    path.write_text(one.to_json())
+    content = read_certificate(path)
+    assert content["floors"] == one.floors
+    assert content["by_level"]["softmax"] == pytest.approx(one.attention["softmax"].by_level)
+    assert content["rates"]["softmax"] == {"chosen": 0.2, "valid": {"0.1": 0.1, "0.2": 0.5}}
+    assert content["best"] == "softmax"
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_controls_are_the_roles_and_those_of_the_card(name):
     cells = control_cells(TASKS.card(name), get_profile("smoke"), 2, VARIANTS, TASKS)
     named = {cell.variant.name for cell in cells}
-    assert {"softmax", "none", "mean"} <= named
-    assert named == {"softmax", "none", "mean", *TASKS.card(name).controls}
+    card = TASKS.card(name)
+    assert named == {"softmax", "none", "mean", *card.controls, *card.solvers}
     assert {cell.seed for cell in cells} == {0, 1}
 
 
@@ -99,11 +190,15 @@ def test_every_scored_task_has_a_certificate_that_holds_and_that_its_card_repeat
     assert content["holds"]
     assert content["version"] == card.version
     assert content["seeds"] >= 3
-    proof = card.certificate["quick"]
-    assert (content["asked"], content["seeds"]) == (proof.margin, proof.seeds)
-    means = {entry: sum(vs) / len(vs) for entry, vs in content["values"].items()}
-    for entry, value in proof.measured.items():
-        assert value == pytest.approx((means | content["shortcuts"])[entry], abs=2e-3), entry
+    own = card.certificate["quick"]
+    assert (content["asked"], content["seeds"]) == (own.margin, own.seeds)
+    found = {**content["values"], **content["shortcuts"]}
+    means = {name: sum(vs) / len(vs) if vs else 0.0 for name, vs in found.items()}
+    for entry, value in own.measured.items():
+        assert value == pytest.approx(means[entry], abs=2e-3), entry
+    assert own.floors == pytest.approx(content["floors"], abs=5e-4)
+    levels = len(TASKS.load(name).recipes["quick"].levels)
+    assert len(own.floors) == len(content["levels"]) == levels
 
 
 @pytest.mark.slow
