@@ -25,6 +25,8 @@ class Geometry(TypedDict):
     """The arguments with which a network constructs a variant.
 
     max_length is the longest sequence that the module will receive, as queries or as keys.
+    train_length is the longest sequence of training; tests may be longer. Left out, it is
+    max_length. Mechanisms scale starting values, such as decays, by it.
     grid is (height, width) where the tokens are a picture in raster order, else None.
     layer is the place of the slot, counted from 0 at the input, among the `layers` slots of its
     kind (encoder self attention, decoder self attention, cross attention, feature maps): an
@@ -36,6 +38,7 @@ class Geometry(TypedDict):
     heads: int
     pattern: Pattern
     max_length: int
+    train_length: NotRequired[int]
     grid: NotRequired[tuple[int, int] | None]
     layer: NotRequired[int]
     layers: NotRequired[int]
@@ -69,6 +72,7 @@ class Attention(nn.Module):
         self.dim, self.heads = geometry["dim"], geometry["heads"]
         self.pattern = Pattern(geometry["pattern"])
         self.max_length, self.grid = geometry["max_length"], geometry.get("grid")
+        self.train_length = geometry.get("train_length", self.max_length)
         self.layer, self.layers = geometry.get("layer", 0), geometry.get("layers", 1)
         self.config = type(self).Config() if config is None else config
         self._check_geometry()
@@ -84,6 +88,11 @@ class Attention(nn.Module):
             raise Unsupported(f"{self.card.name} needs a picture: pass grid=(height, width).")
         if self.dim % self.heads:
             raise ValueError(f"dim = {self.dim} is not divisible by heads = {self.heads}.")
+        if not 1 <= self.train_length <= self.max_length:
+            raise ValueError(
+                f"train_length = {self.train_length} is not one of 1 to max_length = "
+                f"{self.max_length}."
+            )
         if not 0 <= self.layer < self.layers:
             raise ValueError(
                 f"layer = {self.layer} is not one of 0 to layers - 1 = {self.layers - 1}."

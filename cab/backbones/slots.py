@@ -42,11 +42,15 @@ class Slots:
     Results are therefore about one pattern. `filled` lists (slot name, pattern, module) in the
     order of construction, which is from the input to the output; `tested` lists the modules of the
     variant under test. One object fills one network.
+
+    stretch is how many times longer than in training the network's sequences may be: a network for
+    512 tokens with stretch 4 gives its attentions max_length = 512 and train_length = 128.
     """
 
     pattern: Pattern
     variant: Factory
     reference: Factory
+    stretch: int = 1
     filled: list[tuple[str, Pattern, Attention]] = field(default_factory=list)
     tested: list[Attention] = field(default_factory=list)
 
@@ -75,6 +79,7 @@ class Slots:
             heads=width.heads,
             pattern=pattern,
             max_length=max_length,
+            train_length=max(1, max_length // self.stretch),
             grid=grid,
             layer=sum(of == name for of, _, _ in self.filled),
             layers=width.layers if layers is None else layers,

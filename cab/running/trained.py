@@ -38,7 +38,7 @@ def assemble(
     with torch.random.fork_rng(devices=[]):
         cpu = torch.device("cpu")
         seed_all(cpu, cell.task.name, cell.task.version, "model", cell.seed)
-        slots = slots_for(cell, variants)
+        slots = slots_for(cell, task, variants)
         return task.build(slots), slots
 
 

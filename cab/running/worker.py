@@ -38,7 +38,7 @@ from cab.running.fork_server import PARENTS
 from cab.running.jobs import Job, Outcome
 from cab.running.training import DivergedError, Report, evaluate, over_levels, train
 from cab.seeding import seed_all
-from cab.task import LENGTH_FACTORS, Batch, Task, level_names
+from cab.task import LENGTH_FACTORS, LONGEST, Batch, Task, level_names
 from cab.taxonomy import VariantCard
 
 GIB = 1 << 30
@@ -162,7 +162,7 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
         str(accelerator.device), torch.get_num_threads(), cell.processes
     )
     task = _build_task(job)
-    slots = slots_for(cell, job.variants)
+    slots = slots_for(cell, task, job.variants)
     # The global generator seeds initialisation and dropout; this process runs this cell alone.
     seed_all(accelerator.device, cell.task.name, cell.task.version, "model", cell.seed)
     model = task.build(slots)
@@ -263,8 +263,11 @@ def _build_task(job: Job) -> Task:
     return task_class(job.cell.recipe, job.data_dir)
 
 
-def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
-    """Return slots that a cell's variant, and the reference beside it, are to fill."""
+def slots_for(cell: Cell, task: Task, known: Registry[VariantCard] | None = None) -> Slots:
+    """Return slots that a cell's variant, and the reference beside it, are to fill.
+
+    A task with tests at other lengths builds its network for LONGEST times the training length.
+    """
     variants = known or discover_variants(cell.include, tolerant=True)
     variants.load(cell.variant.name)  # before a seed is set: a module may draw when it is imported
 
@@ -277,6 +280,7 @@ def slots_for(cell: Cell, known: Registry[VariantCard] | None = None) -> Slots:
         cell.task.pattern,
         partial(build, cell.variant.name, dict(cell.options)),
         partial(build, name_of_role(variants, "reference"), {}),
+        stretch=LONGEST if task.at_lengths() else 1,
     )
 
 

@@ -93,6 +93,14 @@ def test_the_slots_of_a_hybrid_are_counted_together():
         slots.fill("cross", Pattern.CC, width, 9)
 
 
+@pytest.mark.parametrize(("stretch", "expected"), [(1, 40), (4, 10), (64, 1)])
+def test_slots_tell_the_length_of_training(stretch, expected):
+    slots = Slots(Pattern.CS, Marked(), Marked(), stretch)
+    slots.fill("decoder_self", Pattern.CS, Width(dim=4, heads=2, layers=1), 40)
+    (made,) = slots.variant.made
+    assert (made.max_length, made.train_length) == (40, expected)
+
+
 @pytest.mark.parametrize(("name", "profile"), GENERATED)
 def test_every_slot_is_called_once_per_pass_in_its_pattern(name, profile):
     model, tested, others = built(name, profile)

@@ -74,6 +74,16 @@ def test_a_grid_is_asked_for_where_the_card_needs_one():
     assert build_attention(Pictures, {}, **geometry, grid=(2, 3)).grid == (2, 3)
 
 
+def test_the_training_length_is_the_longest_one_unless_it_is_said():
+    geometry = {"dim": 4, "heads": 2, "pattern": Pattern.CS, "max_length": 8}
+    softmax = VARIANTS.load("softmax")
+    assert softmax(**geometry).train_length == 8
+    assert softmax(**geometry, train_length=2).train_length == 2
+    for wrong in (0, 9):
+        with pytest.raises(ValueError, match=rf"train_length = {wrong} is not one of 1 to .*8\."):
+            softmax(**geometry, train_length=wrong)
+
+
 def test_a_variant_without_step_says_that_it_does_not_decode():
     @register_variant(name="whole", family="linear", patterns="cs", summary="for this test")
     class Whole(Attention):

@@ -294,8 +294,15 @@ def test_an_unknown_size_of_the_backbone_is_named_with_its_neighbours() -> None:
         planned(options={"model.layer": "3"})
 
 
+@pytest.mark.parametrize(("task", "factor"), [("mqar", 4), ("induction", 1)])
+def test_attentions_know_how_long_the_sequences_of_training_are(task: str, factor: int) -> None:
+    cell, *_ = planned(tasks=[task])
+    (module, *_) = slots_of(cell).tested
+    assert module.max_length == factor * module.train_length
+
+
 def slots_of(cell: Cell) -> Slots:
-    slots = slots_for(cell)
-    task = TASKS.load(cell.task.name)
-    task(cell.recipe).build(slots)
+    task = TASKS.load(cell.task.name)(cell.recipe)
+    slots = slots_for(cell, task)
+    task.build(slots)
     return slots
