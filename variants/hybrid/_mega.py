@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cab.attention import Attention, Geometry, read_decoding_context, read_source
 from cab.kernels.linear.diagonal import diagonal_state_space, diagonal_step
+from cab.kernels.linear.time_constants import over_channels
 from cab.variants.hybrid._masked import masked_softmax
 
 
@@ -30,14 +31,17 @@ class MovingAverage(nn.Module):
     .. math:: a_t = \alpha \odot \beta x_t + (1 - \alpha \odot \delta) \odot a_{t-1}, \qquad
               y_t = \eta^\top a_t / \sqrt{h}
 
-    Not causal, a second average runs from the end over s > t, and the two are added.
+    Not causal, a second average runs from the end over s > t, and the two are added. At the start
+    delta = 1/2, and alpha is such that the time constants of the averages of a channel go from 2
+    tokens to train_length, evenly spread in their logarithm.
     """
 
-    def __init__(self, dim: int, width: int, causal: bool) -> None:
+    def __init__(self, dim: int, width: int, causal: bool, train_length: int) -> None:
         super().__init__()
         size = (1 if causal else 2, dim, width)
-        self.rate = nn.Parameter(torch.randn(size) * 0.2)
-        self.damping = nn.Parameter(torch.randn(size) * 0.2)
+        forgotten = -torch.expm1(-1 / over_channels(dim, width, train_length)).view(dim, width)
+        self.rate = nn.Parameter((2 * forgotten).logit().float().expand(size).clone())
+        self.damping = nn.Parameter(torch.zeros(size))
         signs = 1.0 - 2.0 * (torch.arange(width) % 2)
         self.expansion = nn.Parameter(signs + torch.randn(size) * 0.02)
         self.projection = nn.Parameter(torch.randn(size))
@@ -68,7 +72,7 @@ class MegaAttention(Attention):
         dim, causal = self.dim, self.pattern.causal
         self.widths = (dim, max(1, dim // 4), max(1, dim // 2), dim)  # phi, z, gamma, h
         _, shared, values, _ = self.widths
-        self.average = MovingAverage(dim, averages, causal)
+        self.average = MovingAverage(dim, averages, causal, self.train_length)
         self.skip = nn.Parameter(torch.randn(dim))
         self.from_average = nn.Linear(dim, sum(self.widths))
         self.value = nn.Linear(dim, values)
@@ -77,6 +81,10 @@ class MegaAttention(Attention):
         self.distances = distances
         self.bias = nn.Parameter(torch.randn(distances if causal else 2 * distances - 1) * 0.02)
         self.hidden = nn.Linear(values, dim, bias=False)
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the averages' decays, and the vectors that scale and shift queries and keys."""
+        return {"average.rate", "average.damping", "scale", "offset"}
 
     def meet(
         self,

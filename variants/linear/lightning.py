@@ -1,15 +1,17 @@
 """Lightning attention: linear attention with a fixed decay per head, computed block by block."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cab.attention import Geometry
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.scalar_decay import scalar_decay_attention
+from cab.kernels.linear.time_constants import SHORTEST, pieces
 from cab.registry import register_variant
 
 
@@ -30,20 +32,23 @@ class FadingSum(NamedTuple):
     arxiv="2401.04658",
     time="N d^2",
     memory="N d",
-    state="E^2",
-    published_defaults="decays exp(-2^(-8 h / H)), h = 1 ... H, slower in higher layers; here "
-    "those of the first layer in all layers; blocks of 256, here 64",
+    state="E^2 / max(1, ceil(4/H) (E % ceil(4/H) == 0))",
+    published_defaults="decays exp(-256^(-h / H)), h = 1 ... H, slower in higher layers; here "
+    "those of the first layer in all layers, with the training length in place of 256 tokens, "
+    "over at least 4 heads; an output gate and rotations, here left out; blocks of 256, here 64",
 )
 class LightningAttention(DecodingAttention):
     r"""Sum outer products of swish features with a decay per head, and normalise the output.
 
     .. math:: o_t = \mathrm{RMSNorm}\Big(\sum_{s \le t} \lambda_h^{t-s}
               (\mathrm{swish}(q_t) \cdot \mathrm{swish}(k_s)) v_s\Big), \quad
-              \lambda_h = \exp(-2^{-8h/H})
+              \lambda_h = \exp(-T^{-h/H}), \quad h = 1, \dots, H
 
     Lightning Attention-2 is the algorithm: within a block the masked product (Q K^T) V, between
     blocks the running K^T V. The mechanism is that of TransNormerLLM (arXiv 2307.14995), whose
-    norm without parameters spans all heads; its gate and its rotations are left out.
+    norm without parameters spans all heads; its gate and its rotations are left out. T is
+    train_length, so the longest time constant; with T = 256 the decays are the paper's
+    :math:`\exp(-2^{-8h/H})`. Fewer than 4 heads are divided, for as many time constants.
     """
 
     @dataclass(frozen=True)
@@ -57,6 +62,11 @@ class LightningAttention(DecodingAttention):
                 raise ValueError("block must be at least 1")
 
     config: Config
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        self.heads *= pieces(self.heads, self.head_width)
+        self.head_width = self.dim // self.heads
 
     def attend(
         self,
@@ -93,7 +103,8 @@ class LightningAttention(DecodingAttention):
         """Made here and not kept: a buffer in bfloat16 would round the slow decays away."""
         head = torch.arange(1, self.heads + 1, device=like.device, dtype=torch.float64)
         wide = torch.promote_types(like.dtype, torch.float32)
-        return -(2.0 ** (-8 * head / self.heads)).to(wide)
+        longest = max(self.train_length, 2 * SHORTEST)
+        return -(longest ** (-head / self.heads)).to(wide)
 
 
 def _norm(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:

@@ -4,7 +4,6 @@ Dimensions: B batch, N length, H heads, E head width, D model width, K and V wid
 R tokens that a short convolution looks back, C its channels.
 """
 
-import math
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.attention import Attention, Geometry, read_decoding_context, read_source
+from cab.kernels.linear.time_constants import SHORTEST, spread
 
 Tokens = tuple[Tensor, ...]
 """Queries, keys, values, further gates, and last the log decay: what a kernel takes."""
@@ -144,7 +144,13 @@ def normalise(x: Float[Tensor, "B H N K"]) -> Float[Tensor, "B H N K"]:
 
 
 @torch.no_grad()
-def draw_step_bias(bias: nn.Parameter) -> None:
-    """Draw biases so that softplus(bias) is log-uniform in [0.001, 0.1], as Mamba's steps are."""
-    step = torch.empty_like(bias).uniform_(math.log(0.001), math.log(0.1)).exp()
+def start_steps(bias: nn.Parameter, log_rate: nn.Parameter, train_length: int) -> None:
+    """Start one decay exp(-A Delta) per head, with Delta = softplus(bias) and A = exp(log_rate).
+
+    The rates A start at 1 and the steps at 1 / tau, with time constants tau from 2 tokens to
+    train_length, evenly spread over the heads in their logarithm. Mamba-2 draws Delta in
+    [0.001, 0.1] and A in [1, 16], so that tau = 1 / (A Delta) is between 0.6 and 1,000 tokens.
+    """
+    step = 1 / spread(len(bias), SHORTEST, train_length)
     bias.copy_(step + (-torch.expm1(-step)).log())  # the inverse of softplus
+    log_rate.zero_()

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
+from cab.kernels.linear.time_constants import pieces
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import (
     RecurrentAttention,
     ShortConvolution,
     Tokens,
-    draw_step_bias,
     merge_heads,
     normalise,
+    start_steps,
 )
 
 
@@ -32,9 +33,13 @@ from cab.variants.recurrent._recurrent import (
     arxiv="2412.06464",
     time="N d^2",
     memory="N d",
-    state="ceil(key_share E) E + (kernel - 1) (2 ceil(key_share E) + E)",
+    state="ceil(key_share E / max(1, ceil(4/H) (E % ceil(4/H) == 0))) E + (kernel - 1) "
+    "(2 max(1, ceil(4/H) (E % ceil(4/H) == 0))"
+    " ceil(key_share E / max(1, ceil(4/H) (E % ceil(4/H) == 0))) + E)",
     published_defaults="short convolutions of 4 tokens, keys 0.75 d wide, as here; values 1.5 d "
-    "wide (6 d^2 parameters), here d (4.5 d^2)",
+    "wide (6 d^2 parameters), here d (4.5 d^2); A in [0, 16] and steps in [0.001, 0.1] drawn; "
+    "here A = 1, and the steps give time constants of 2 tokens to the training length, evenly "
+    "spread in their logarithm over at least 4 heads",
 )
 class GatedDeltaNet(RecurrentAttention):
     r"""DeltaNet whose state first decays by :math:`\alpha_t`; alpha = 1 gives DeltaNet.
@@ -44,7 +49,9 @@ class GatedDeltaNet(RecurrentAttention):
 
     .. math:: y_t = W_o (\mathrm{RMSNorm}(S_t^\top q_t) \odot \mathrm{SiLU}(W_g x_t))
 
-    q, k (of norm 1) and v are made as in `deltanet`.
+    q, k (of norm 1) and v are made as in `deltanet`. At the start a = 0, and softplus(b) is
+    1 / tau for time constants tau from 2 tokens to train_length, evenly spread over the heads in
+    their logarithm. Fewer than 4 heads are divided, for as many time constants.
     """
 
     @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class GatedDeltaNet(RecurrentAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
+        self.heads *= pieces(self.heads, self.dim // self.heads)
         width = self.dim // self.heads
         self.state_shape = (ceil(self.config.key_share * width), width)
         self.keys = self.heads * self.state_shape[0]
@@ -74,8 +82,8 @@ class GatedDeltaNet(RecurrentAttention):
         self.convolution = ShortConvolution(2 * self.keys + self.dim, self.config.kernel)
         self.strength = nn.Linear(self.dim, self.heads, bias=False)
         self.decay = nn.Linear(self.dim, self.heads)
-        draw_step_bias(self.decay.bias)
-        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(0, 16).clamp(min=1e-3).log())
+        self.log_rate = nn.Parameter(torch.empty(self.heads))
+        start_steps(self.decay.bias, self.log_rate, self.train_length)
         self.gate = nn.Linear(self.dim, self.dim, bias=False)
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.output = nn.Linear(self.dim, self.dim, bias=False)

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Unpack
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
+from cab.kernels.linear.time_constants import over_channels
 from cab.kernels.linear.vector_decay import vector_decay_attention, vector_decay_step
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
@@ -24,7 +26,9 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     time="N d^2",
     memory="N d",
     state="ceil(E / 2) E",
-    published_defaults="keys half as wide as values, gates of rank 16 at temperature 16, as here",
+    published_defaults="keys half as wide as values, gates of rank 16 at temperature 16, as "
+    "here; all gates start near 0.5, a time constant of 23 tokens; here time constants of 2 "
+    "tokens to the training length, evenly spread in their logarithm over the key channels",
 )
 class GatedLinearAttention(RecurrentAttention):
     r"""Decay each key channel by a gate near 1, a low-rank projection of the token.
@@ -35,7 +39,9 @@ class GatedLinearAttention(RecurrentAttention):
 
     .. math:: y_t = W_o (\mathrm{swish}(W_r x_t + b_r) \odot \mathrm{LayerNorm}(o_t))
 
-    K = E / 2 is the keys' width per head (rounded up); the norm acts per head.
+    K = E / 2 is the keys' width per head (rounded up); the norm acts per head. b starts so that
+    for x = 0 the time constants of the key channels go from 2 tokens to train_length, evenly
+    spread in their logarithm.
     """
 
     @dataclass(frozen=True)
@@ -65,6 +71,10 @@ class GatedLinearAttention(RecurrentAttention):
         self.decay = nn.Sequential(
             nn.Linear(self.dim, self.config.rank, bias=False), nn.Linear(self.config.rank, keys)
         )
+        tau = over_channels(self.heads, self.state_shape[0], self.train_length)
+        strength = self.config.temperature / tau
+        with torch.no_grad():  # the logit of exp(-strength)
+            self.decay[1].bias.copy_(-strength - (-torch.expm1(-strength)).log())
         self.gate = nn.Linear(self.dim, self.dim)
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(self.dim, self.dim, bias=False)

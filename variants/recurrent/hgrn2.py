@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
+from cab.kernels.linear.time_constants import over_channels
 from cab.kernels.linear.vector_decay import vector_decay_attention, vector_decay_step
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
@@ -26,7 +27,8 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     memory="N d",
     state="E^2",
     published_defaults="state expansion 128 = head width, as here; lower bounds that grow from 0 "
-    "with the layer, here one that starts at 0.5",
+    "with the layer, shared by its channels; here every layer's bounds give time constants of 2 "
+    "tokens to the training length, evenly spread in their logarithm over the channels",
 )
 class Hgrn2(RecurrentAttention):
     r"""Forget gates above a learned bound :math:`\beta`; the key is the complement of the gate.
@@ -36,20 +38,19 @@ class Hgrn2(RecurrentAttention):
               y_t = W_o \mathrm{RMSNorm}(S_t^\top q_t)
 
     with input i = W_i x and output gate q = swish(W_q x). The paper ties the bounds of all layers
-    by a cumulative softmax, so that higher layers forget more slowly; a mixer knows no layer, so
-    each learns its own, per channel: :math:`\beta = \sigma(b)`.
+    by a cumulative softmax, so that higher layers forget more slowly; a mixer shares no parameter
+    with other layers, so each learns its own, per channel: :math:`\beta = \sigma(b)`. b starts so
+    that for x = 0 the time constants of the channels of a head go from 2 tokens to train_length,
+    evenly spread in their logarithm.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """bound: where beta starts; chunk: tokens per chunk (cost only), a power of two."""
+        """chunk: tokens per chunk (cost only), a power of two."""
 
-        bound: float = 0.5
         chunk: int = 32
 
         def __post_init__(self) -> None:
-            if not 0 < self.bound < 1:
-                raise ValueError("bound must be between 0 and 1")
             if self.chunk < 1 or self.chunk & (self.chunk - 1):
                 raise ValueError("chunk must be a power of two")
 
@@ -63,7 +64,8 @@ class Hgrn2(RecurrentAttention):
         self.forget = nn.Linear(self.dim, self.dim, bias=False)
         self.input = nn.Linear(self.dim, self.dim, bias=False)
         self.output = nn.Linear(self.dim, self.dim, bias=False)
-        self.bound = nn.Parameter(torch.full((self.dim,), self.config.bound).logit())
+        keep = (-1 / over_channels(self.heads, width, self.train_length)).exp()
+        self.bound = nn.Parameter((2 * keep - 1).logit().float())
         self.norm = nn.RMSNorm(self.dim, eps=1e-5)
 
     def read(

@@ -15,8 +15,8 @@ from cab.variants.recurrent._recurrent import (
     RecurrentAttention,
     ShortConvolution,
     Tokens,
-    draw_step_bias,
     merge_heads,
+    start_steps,
 )
 
 
@@ -32,8 +32,11 @@ from cab.variants.recurrent._recurrent import (
     time="N d^2",
     memory="N d",
     state="expand E state_width + (kernel - 1) (expand d + 2 state_width) / H",
-    published_defaults="expansion 2 (6 d^2 parameters), here 1 (3 d^2 and 2 state_width d); state "
-    "128 at head width 64, here 32 at 16; convolution of 4 tokens, steps in [0.001, 0.1], as here",
+    published_defaults="expansion 2 (6 d^2 parameters), here 1 (3 d^2 and 2 state_width d); "
+    "state 128 at head width 64, here 32 at 8; convolution of 4 tokens, as here; A in [1, 16] "
+    "and steps in [0.001, 0.1] drawn, so time constants of 0.6 to 1,000 tokens; here A = 1, and "
+    "the steps give time constants of 2 tokens to the training length, evenly spread in their "
+    "logarithm over the heads",
 )
 class Mamba2(RecurrentAttention):
     r"""Each head has a state of its values u; the decay, B and C depend on the token.
@@ -45,7 +48,8 @@ class Mamba2(RecurrentAttention):
 
     (u, B, C) are SiLU of a short convolution of projections; all heads share B and C. So B is a
     key, C a query: :math:`o = (L \odot C B^\top) \Delta u` with L the products of decays. The norm
-    is over all heads together.
+    is over all heads together. At the start A = -1, and the steps Delta of the heads are
+    1 / tau for time constants tau from 2 tokens to train_length, evenly spread in their logarithm.
     """
 
     @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Mamba2(RecurrentAttention):
 
         expand: int = 1
         state_width: int = 32
-        head_width: int = 16
+        head_width: int = 8
         kernel: int = 4
         chunk: int = 64
 
@@ -78,8 +82,8 @@ class Mamba2(RecurrentAttention):
         self.input = nn.Linear(self.dim, sum(self.parts), bias=False)
         self.convolution = ShortConvolution(sum(self.parts), self.config.kernel, bias=True)
         self.step_size = nn.Linear(self.dim, self.heads)
-        draw_step_bias(self.step_size.bias)
-        self.log_rate = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.log_rate = nn.Parameter(torch.empty(self.heads))
+        start_steps(self.step_size.bias, self.log_rate, self.train_length)
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.gate = nn.Linear(self.dim, inner, bias=False)
         self.norm = nn.RMSNorm(inner, eps=1e-5)

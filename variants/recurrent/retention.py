@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
+from cab.kernels.linear.time_constants import SHORTEST, pieces, spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
 
@@ -24,15 +25,21 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     arxiv="2307.08621",
     time="N d^2",
     memory="N d",
-    state="E^2",
-    published_defaults="decays 1 - 2^(-5-h) for head h, as here; values twice as wide as keys "
-    "(8 d^2 parameters), here as wide (5 d^2)",
+    state="E^2 / max(1, ceil(4/H) (E % ceil(4/H) == 0))",
+    published_defaults="decays 1 - 2^(-5-h) for head h, time constants of 32 to 4,096 tokens in "
+    "8 heads at 2,048 tokens; here 1/64 of the training length (at least 2 tokens) to twice that "
+    "length, evenly spread in their logarithm over at least 4 heads; values twice as wide as "
+    "keys (8 d^2 parameters), here as wide (5 d^2)",
 )
 class Retention(RecurrentAttention):
-    r"""Decay by :math:`\gamma_h = 1 - 2^{-5-h}` per token; :math:`R_t` rotates by angles t theta.
+    r"""Decay by :math:`\gamma_h = 1 - 1/\tau_h` per token; :math:`R_t` rotates by angles t theta.
 
     .. math:: o_t = \sum_{s \le t} \gamma^{t-s} \frac{(R_t q_t) \cdot (R_s k_s)}{\sqrt{E}} v_s,
               \qquad y = W_o (\mathrm{swish}(W_g x) \odot \mathrm{GroupNorm}_H(o))
+
+    The time constants tau of the heads go from train_length / 64, but at least 2 tokens, to
+    2 train_length, each by the same factor longer: with 8 heads and 2,048 tokens they are the
+    paper's :math:`2^{5+h}`. Fewer than 4 heads are divided, for as many time constants.
 
     The angles are those of rotary positions. The paper's other normalisers (by the decays' and the
     scores' sums) are positive factors of a row, which the group norm removes; they are left out.
@@ -41,19 +48,19 @@ class Retention(RecurrentAttention):
 
     @dataclass(frozen=True)
     class Config:
-        """first: head 0 forgets 2^-first a token; chunk: tokens per chunk (cost, not result)."""
+        """chunk: tokens per chunk; it changes the cost, not the result."""
 
-        first: int = 5
         chunk: int = 64
 
         def __post_init__(self) -> None:
-            if self.first < 1 or self.chunk < 1:
-                raise ValueError("first and chunk must be at least 1")
+            if self.chunk < 1:
+                raise ValueError("chunk must be at least 1")
 
     config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
+        self.heads *= pieces(self.heads, self.dim // self.heads)
         width = self.dim // self.heads
         self.state_shape = (width, width)
         self.query = nn.Linear(self.dim, self.dim, bias=False)
@@ -70,8 +77,9 @@ class Retention(RecurrentAttention):
         q, k, v = (self.split_heads(part(x)) for part in (self.query, self.key, self.value))
         k = k / self.state_shape[0] ** 0.5
         # Made here and not kept: a buffer in bfloat16 would round 1 - 2^-10 to 1.
-        head = torch.arange(self.heads, device=x.device, dtype=torch.float64)
-        log_decay = torch.log1p(-(2.0 ** (-self.config.first - head)))
+        ends = max(SHORTEST, self.train_length / 64), 2 * self.train_length
+        tau = spread(self.heads, *ends, device=x.device)
+        log_decay = torch.log1p(-1 / tau)
         wide = torch.promote_types(x.dtype, torch.float32)
         return (q, k, v, log_decay.to(wide)[None, :, None].expand(v.shape[:3])), recent
 

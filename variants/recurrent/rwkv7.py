@@ -13,6 +13,7 @@ from cab.kernels.linear.generalised_delta import (
     generalised_delta_attention,
     generalised_delta_step,
 )
+from cab.kernels.linear.time_constants import SHORTEST, spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads, normalise
 
@@ -32,7 +33,8 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     memory="N d",
     state="E^2 + E",
     published_defaults="gates of ranks near d / 12 (64 and 128 at d = 768), here 8 for d of 64; "
-    "decays start between exp(-0.0009) and exp(-0.11) over the channels, as here",
+    "decays start between exp(-0.0009) and exp(-0.11) over the channels, time constants of 1,100 "
+    "to 9 tokens; here of the training length to 2 tokens, evenly spread in their logarithm",
 )
 class Rwkv7(RecurrentAttention):
     r"""Remove the value stored for the key, at a rate per channel, and add the new value.
@@ -47,7 +49,8 @@ class Rwkv7(RecurrentAttention):
     Every projection reads :math:`x_t + \mu (x_{t-1} - x_t)` with a mu of its own;
     kappa = k * xi with norm 1, and k~ = k (1 + (a - 1) alpha). The decay w, the rate a and the
     gate g are low-rank. Higher layers of the paper also mix in the first layer's values: a mixer
-    knows no other layer, so this is the form of the first.
+    knows no other layer's values, so this is the form of the first. For x = 0 the time constants
+    of the decays start from train_length at the first channel and go to 2 tokens at the last.
     """
 
     @dataclass(frozen=True)
@@ -84,12 +87,18 @@ class Rwkv7(RecurrentAttention):
             nn.Linear(dim, rank, bias=False), nn.Sigmoid(), nn.Linear(rank, dim, bias=False)
         )
         with torch.no_grad():
-            self.decay[2].bias.copy_(torch.linspace(-6.5, -1.5, dim))
+            tau = spread(dim, SHORTEST, self.train_length).flip(0)
+            self.decay[2].bias.copy_((math.exp(0.5) / tau).logit())
             self.rate[1].bias.zero_()
         self.removal = nn.Parameter(torch.full((dim,), 0.85))  # xi
         self.replacement = nn.Parameter(torch.ones(dim))  # alpha
         self.bonus = nn.Parameter(torch.zeros(self.heads, 1, width))  # rho
         self.norm = nn.GroupNorm(self.heads, dim, eps=1e-5 * width)
+
+    def no_weight_decay(self) -> set[str]:
+        """Name all but the square projections, the only parameters that the authors decay."""
+        square = {f"{name}.weight" for name in ("receptance", "key", "value", "output")}
+        return {name for name, _ in self.named_parameters()} - square
 
     def read(
         self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B 1 D"]

@@ -26,8 +26,9 @@ from cab.registry import register_variant
     time="N d (d + state)",
     memory="N d (1 + state / chunk) + d chunk (chunk + state)",
     state="E state",
-    published_defaults="state 64, as here; steps in [0.001, 0.1] for 1,024 tokens, here 8 times "
-    "larger for 128, and evenly spaced instead of random",
+    published_defaults="state 64, as here; steps drawn in [0.001, 0.1] for 1,024 tokens, time "
+    "constants of 20 to 2,000 tokens; here scaled to the training length, at most 1 (2 tokens), "
+    "and evenly spread in their logarithm over the channels",
 )
 class S4D(Attention):
     r"""Per channel :math:`X' = A X + u`, y = C X + D u, with A diagonal, sampled at steps Delta.
@@ -36,19 +37,25 @@ class S4D(Attention):
               C_n \frac{e^{\Delta A_n} - 1}{A_n} e^{(t - s) \Delta A_n} u_s, \qquad
               \text{out} = \mathrm{GLU}(W \mathrm{GELU}(y) + b)
 
-    state = 2 n counts a conjugate pair as two. It starts as S4D-Lin, A_n = -1/2 + i pi n; learned
-    are offsets from there, which a module in bfloat16 still holds. NS is bidirectional: later
-    tokens s > t pass a second C, at distance s - t - 1. The paper convolves by FFT; the blocks of
-    our kernel compute the same, without the rounding by which an FFT lets the future through.
+    state = 2 n counts a conjugate pair as two. It starts as S4D-Lin, A_n = -1/2 + i pi n, and with
+    steps from 0.001 to 0.1 times 1,024 / train_length, but at most 1, evenly spread over the
+    channels in their logarithm: time constants 2 / Delta from 2 tokens, or train_length / 51, to
+    2 train_length. Learned are offsets from there, which a module in bfloat16 still holds. NS is
+    bidirectional: later tokens s > t pass a second C, at distance s - t - 1. The paper convolves
+    by FFT; the blocks of the kernel compute the same, without the rounding by which an FFT lets
+    the future through.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """state: real numbers per channel; steps Delta; chunk: tokens per chunk (cost only)."""
+        """state: real numbers per channel; steps Delta; chunk: tokens per chunk (cost only).
+
+        The steps are those for 1,024 tokens.
+        """
 
         state: int = 64
-        shortest_step: float = 0.008
-        longest_step: float = 0.8
+        shortest_step: float = 0.001
+        longest_step: float = 0.1
         chunk: int = 64
 
         def __post_init__(self) -> None:
@@ -71,6 +78,10 @@ class S4D(Attention):
         self.skip = nn.Parameter(torch.randn(self.dim))
         self.output = nn.Linear(self.dim, 2 * self.dim)
 
+    def no_weight_decay(self) -> set[str]:
+        """Name the matrices among the parameters of A, as the authors' optimiser settings do."""
+        return {"damping_offset", "frequency_offset"}
+
     def discretise(self) -> tuple[Complex[Tensor, "D S"], Complex[Tensor, "P D S"]]:
         """Return Delta A, and 2 C (exp(Delta A) - 1) / A for each direction."""
         damping, frequency, offset, reading = (
@@ -79,9 +90,11 @@ class S4D(Attention):
                 self.damping_offset, self.frequency_offset, self.step_offset, self.reading
             )
         )  # fmt: skip
-        bounds = math.log(self.config.shortest_step), math.log(self.config.longest_step)
-        spread = torch.linspace(*bounds, self.dim, dtype=offset.dtype, device=offset.device)
-        step = (spread + offset).exp()[:, None]
+        bounds = (self.config.shortest_step, self.config.longest_step)
+        # A step of 1 is a time constant of 2 tokens.
+        bounds = [math.log(min(1.0, step * 1024 / self.train_length)) for step in bounds]
+        start = torch.linspace(*bounds, self.dim, dtype=offset.dtype, device=offset.device)
+        step = (start + offset).exp()[:, None]
         harmonic = torch.arange(damping.shape[1], dtype=offset.dtype, device=offset.device)
         real, imaginary = -0.5 * damping.exp(), math.pi * harmonic + frequency
         x, y = step * real, step * imaginary

@@ -55,18 +55,11 @@ def test_mamba2_is_its_masked_quadratic_form(length, options):
 
 
 def test_heads_are_its_own_and_as_many_as_the_layers_where_they_cannot_be():
-    assert build("mamba2", "cs", dim=64, heads=1).heads == 4
+    assert build("mamba2", "cs", dim=64, heads=1).heads == 8
     assert build("mamba2", "cs", dim=64, heads=1, head_width=32).heads == 2
     assert build("mamba2", "cs", dim=15, heads=3).heads == 3
     with pytest.raises(CabError, match="head_width"):
         build("mamba2", "cs", head_width=0)
-
-
-def test_steps_start_between_a_thousandth_and_a_tenth():
-    attention = build("mamba2", "cs", dim=256, heads=128, head_width=2)
-    step = F.softplus(attention.step_size.bias)
-    assert 0.001 * (1 - 1e-5) <= step.min() < 0.003
-    assert 0.03 < step.max() <= 0.1 * (1 + 1e-5)
 
 
 @both_dtypes

@@ -23,7 +23,7 @@ def parallel(attention, x):
             torch.complex(part[..., :half], part[..., half : 2 * half]) * phase for part in (q, k)
         )
         scores = (q_turned @ k_turned.mH).real + q[..., 2 * half :] @ k[..., 2 * half :].mT
-        gamma = 1 - 2.0 ** (-5 - head)
+        gamma = 1 - 1 / (4 * 128 ** (head / (HEADS - 1)))  # of 256 tokens: from 4 to 512
         distance = n[:, None] - n
         decay = torch.where(distance >= 0, gamma**distance, 0.0)
         mixed = (scores * decay / HEAD_WIDTH**0.5) @ v
@@ -48,10 +48,24 @@ def test_only_distances_count():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_slow_decays_are_not_rounded_to_one(dtype):
-    attention = build("retention", "cs", dim=32, heads=16, dtype=dtype)
-    tokens, _ = attention.read(draw(1, 3, 32, dtype=dtype), torch.empty(1, 0, 0))
-    expected = torch.log1p(-(2.0 ** (-5 - torch.arange(16, dtype=torch.float64))))
+    geometry = {"pattern": "cs", "max_length": 2**19, "train_length": 2**17}
+    attention = type(build("retention", "cs"))(dim=16, heads=8, **geometry).to(dtype)
+    tokens, _ = attention.read(draw(1, 3, 16, dtype=dtype), torch.empty(1, 0, 0))
+    expected = torch.log1p(-(2.0 ** (-11 - torch.arange(8, dtype=torch.float64))))
     torch.testing.assert_close(tokens[-1][0, :, 0].double(), expected, rtol=1e-6, atol=0)
+
+
+def test_eight_heads_at_2048_tokens_have_the_papers_decays():
+    geometry = {"pattern": "cs", "max_length": 8192, "train_length": 2048}
+    attention = type(build("retention", "cs"))(dim=16, heads=8, **geometry).double()
+    tokens, _ = attention.read(draw(1, 3, 16), torch.empty(1, 0, 0))
+    expected = 1 - 2.0 ** (-5 - torch.arange(8, dtype=torch.float64))
+    torch.testing.assert_close(tokens[-1][0, :, 0].exp(), expected)
+
+
+def test_fewer_than_four_heads_are_divided():
+    assert [build("retention", "cs", dim=32, heads=h).heads for h in (1, 2, 4, 8)] == [4, 4, 4, 8]
+    assert build("retention", "cs", dim=15, heads=3).heads == 3
 
 
 @both_dtypes

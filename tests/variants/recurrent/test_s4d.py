@@ -26,7 +26,8 @@ def system(attention):
     """A, C and the steps, as the paper has them: A_n = -exp(.)/2 + i (pi n + .)."""
     harmonics = math.pi * torch.arange(3, dtype=torch.float64)
     a = torch.complex(-attention.damping_offset.exp() / 2, harmonics + attention.frequency_offset)
-    spread = torch.linspace(math.log(0.008), math.log(0.8), DIM, dtype=torch.float64)
+    # For 256 tokens, four times the paper's steps for 1,024.
+    spread = torch.linspace(math.log(0.004), math.log(0.4), DIM, dtype=torch.float64)
     return a, torch.view_as_complex(attention.reading), (spread + attention.step_offset).exp()
 
 
