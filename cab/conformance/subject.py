@@ -136,8 +136,8 @@ class Subject:
 
     @property
     def without_dropout(self) -> dict[str, Any]:
-        """Options under which training and evaluation must agree."""
-        return {"dropout": 0.0} if "dropout" in self.config else {}
+        """Options under which training and evaluation must agree: no dropout and no noise."""
+        return {name: 0.0 for name in ("dropout", "noise") if name in self.config}
 
     def typical(self, longest: int = LONGEST) -> tuple[Shape, ...]:
         """Three of the shapes: a short one, one of middle length, the longest."""

@@ -36,7 +36,7 @@ class FocalState(NamedTuple):
     paper="Focal Modulation Networks (Yang, Li, Dai, Yuan, Gao)",
     year=2022,
     arxiv="2203.11926",
-    time="N d (d + levels^2)",
+    time="N d (d + levels^3)",
     memory="N d levels",
     state="(d levels (levels + 1) / 2 + d + 1) / H",
     published_defaults="2 levels with kernels of 3 and 5 (small receptive field), as here",

@@ -34,8 +34,9 @@ class PartialConvolution(Attention):
               x_{p:} \odot \mathrm{hardsigmoid}(W [\mathrm{mean}(x_{p:}), \mathrm{std}(x_{p:})])
               \big], \qquad p = d / \text{share}
 
-    Mean and deviation are taken over the row's own tokens; the deviation is
-    :math:`\sqrt{\mathrm{var} + 10^{-5}}`, for one token too. On a picture the kernel is a square,
+    Mean and deviation are taken over the row's own n tokens; the deviation is
+    :math:`\sqrt{\mathrm{var} + 10^{-5}}` with the variance of a sample (divided by n - 1), which
+    is 0 for one token. On a picture the kernel is a square,
     else it lies along the sequence. The paper's batch norms are left out: rows of a batch would
     meet. Its spatial gate sits in the feed-forward part, which is the backbone's.
     """
@@ -80,7 +81,8 @@ class PartialConvolution(Attention):
             present = present.masked_fill(key_padding_mask[:, :, None], 0.0)
         count = present.sum(dim=1, keepdim=True).clamp(min=1)
         mean = wide.sum(dim=1, keepdim=True) / count
-        variance = ((wide - mean).square() * present).sum(dim=1, keepdim=True) / count
+        squares = ((wide - mean).square() * present).sum(dim=1, keepdim=True)
+        variance = squares / (count - 1).clamp(min=1)
         moments = torch.cat((mean, (variance + 1e-5).sqrt()), dim=-1).to(x.dtype)
         weighed = rest * F.hardsigmoid(self.gate(moments))
         return torch.cat((self.convolution(convolved), weighed), dim=-1)

@@ -20,7 +20,7 @@ from cab.registry import register_variant
     "Yan)",
     year=2021,
     arxiv="2111.11418",
-    time="N d reach",
+    time="N d reach^2",
     memory="N d",
     sees="abs(t - s) <= reach and N > 1",
     published_defaults="pools of 3 x 3 (reach 1), as here",

@@ -24,7 +24,8 @@ from cab.variants.feature_map._pooling import pooled_maximum, pooled_mean
     time="N (d + kernel^2)",
     memory="N d",
     needs_grid=True,
-    published_defaults="reduction 16, kernel 7; here reduction 4, for maps of 16 channels",
+    published_defaults="reduction 16, kernel 7, and a batch norm behind it; here reduction 4, for "
+    "maps of 16 channels, and a bias in place of the batch norm",
 )
 class ConvolutionalBlockAttention(Attention):
     r"""Gate channels, then positions.
@@ -34,7 +35,9 @@ class ConvolutionalBlockAttention(Attention):
             f(c) = W_2\,\mathrm{relu}(W_1 c) \\
         y &= x' \odot \sigma(\mathrm{conv}_{k \times k}[\mathrm{mean}_D x'; \mathrm{max}_D x'])
 
-    :math:`\bar x` and :math:`\hat x` are mean and maximum over the map's unpadded places.
+    :math:`\bar x` and :math:`\hat x` are mean and maximum over the map's unpadded places. The
+    convolution has a bias where the authors' has a batch norm behind it, in which rows of a batch
+    would meet.
     """
 
     @dataclass(frozen=True)

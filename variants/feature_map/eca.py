@@ -19,7 +19,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     summary="channels gated by a convolution over the means of neighbouring channels",
     paper="ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks "
     "(Wang, Wu, Zhu, Li, Zuo, Hu)",
-    year=2020,
+    year=2019,
     arxiv="1910.03151",
     time="N d",
     memory="N d",

@@ -18,7 +18,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     patterns="ns",
     summary="channels gated by two linear layers on the feature map's mean",
     paper="Squeeze-and-Excitation Networks (Hu, Shen, Albanie, Sun, Wu)",
-    year=2018,
+    year=2017,
     arxiv="1709.01507",
     time="N d",
     memory="N d",

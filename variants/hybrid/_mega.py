@@ -31,7 +31,8 @@ class MovingAverage(nn.Module):
     .. math:: a_t = \alpha \odot \beta x_t + (1 - \alpha \odot \delta) \odot a_{t-1}, \qquad
               y_t = \eta^\top a_t / \sqrt{h}
 
-    Not causal, a second average runs from the end over s > t, and the two are added. At the start
+    Not causal, a second average runs from the end over s > t, as in the authors' code (an earlier
+    version of which also gave it the token itself), and the two are added. At the start
     delta = 1/2, and alpha is such that the time constants of the averages of a channel go from 2
     tokens to train_length, evenly spread in their logarithm.
     """

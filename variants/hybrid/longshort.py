@@ -40,7 +40,8 @@ class LongShortState(NamedTuple):
     memory="N (d + window + rank) + causal N^2 segment_rank / segment",
     state="2 E window + window segment_rank + 2 E segment_rank (M // segment)",
     published_defaults="NS: windows of 128 and 256 summaries for 4,096 tokens, here 16 and 8 for "
-    "128; CS: windows of 512, segments of 16, 1 summary each, for 8,192, here 16, 16 and 1",
+    "128; CS: windows of 512, segments of 16, 1 summary each, for 8,192, here 16, 16 and 1; "
+    "positional biases, here left to the backbone",
 )
 class LongShortAttention(MultiHeadAttention):
     r"""Summaries are sums of all tokens, weighted by a softmax over the positions.
@@ -54,7 +55,8 @@ class LongShortAttention(MultiHeadAttention):
     block. In CS, W_t are the last w tokens, and each segment of l tokens has summaries of its own,
     which every later segment sees: N / l summaries for N queries. Two layer norms, over all heads,
     bring both kinds of keys and values to one scale. Positional biases, which the language model
-    of the paper adds, are left to the backbone.
+    of the paper adds, are left to the backbone. This is the paper's equation; the authors' code
+    for Long Range Arena normalises keys and values before they are summarised as well.
     """
 
     @dataclass(frozen=True)

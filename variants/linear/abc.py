@@ -28,7 +28,6 @@ from cab.variants.linear._prefix_softmax import Prefix, SoftmaxSum, prefix_softm
     time="N slots d",
     memory="N slots H",
     state="slots (2 E + 1)",
-    budget="slots",
     published_defaults="32 and 64 slots for 512 tokens; here 16, an eighth of 128",
 )
 class AbcAttention(DecodingAttention):

@@ -30,10 +30,11 @@ class AdditiveAttention(MultiHeadAttention):
               \bar k = \sum_s \mathrm{softmax}_s(b \cdot (k_s \odot \bar q) / \sqrt{E}) k_s, \quad
               o_t = R (v_t \odot \bar k) + q_t
 
-    with vectors a and b and a matrix R that all heads share. The form is Fastformer's (Wu et al.,
-    2021, arXiv 2108.09084). The paper mixes the matches of two pictures so, with rotary positions,
-    and halves widths for them; positions are left to the backbone. Every query enters the global
-    one, so there is no causal form.
+    with vectors a and b and a matrix R that all heads share. The form is close to Fastformer's (Wu
+    et al., 2021, arXiv 2108.09084), whose global key sums the products of keys and :math:`\bar q`
+    where this one sums the keys. The paper mixes the matches of two pictures so, with rotary
+    positions, and halves widths for them; positions are left to the backbone. Every query enters
+    the global one, so there is no causal form.
     """
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:

@@ -24,7 +24,8 @@ from cab.variants.linear._segments import segments
     arxiv="2312.08874",
     time="N agents d",
     memory="N agents H",
-    published_defaults="49 agents, a quarter of 196 tokens; here 32, a quarter of 128",
+    published_defaults="49 agents, a quarter of 196 tokens, pooled over squares, and position "
+    "biases; here 32, a quarter of 128, pooled over runs of tokens, without position biases",
 )
 class AgentAttention(MultiHeadAttention):
     r"""Attend twice, through agents :math:`A`: means of the queries over segments.
@@ -55,7 +56,7 @@ class AgentAttention(MultiHeadAttention):
         self.window = (1, 3) if self.grid is None else (3, 3)
         if not self.pattern.cross:
             self.convolution = nn.Conv2d(
-                self.dim, self.dim, self.window, padding="same", groups=self.dim, bias=False
+                self.dim, self.dim, self.window, padding="same", groups=self.dim
             )
 
     def attend(

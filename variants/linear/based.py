@@ -17,8 +17,8 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     name="based",
     family="linear",
     patterns="cs",
-    summary="softmax weights in a small window; their second-order Taylor series for earlier "
-    "tokens",
+    summary="in every layer softmax weights in a small window, and their second-order Taylor "
+    "series for earlier tokens",
     paper="Simple linear attention language models balance the recall-throughput tradeoff "
     "(Arora et al.)",
     year=2024,
@@ -28,7 +28,10 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     state="window (min(feature_width, E) + E)"
     " + (min(feature_width, E) + 1) (min(feature_width, E) + 2) / 2 (E + 1)",
     budget="window",
-    published_defaults="window 64, queries and keys of width 16; here 16 and 16",
+    published_defaults="layers of Taylor linear attention with queries and keys of width 16, of "
+    "softmax in windows of 64 to 256 and of gated convolutions, in turn; here both kinds of "
+    "weights in every layer, under one normaliser, width 16 and window 16, and no gated "
+    "convolutions",
 )
 class BasedAttention(NearAndFarAttention):
     r"""Softmax weights for near keys, their Taylor series (linear attention) for earlier ones.
@@ -39,9 +42,11 @@ class BasedAttention(NearAndFarAttention):
               1 + x_{ts} + x_{ts}^2 / 2 & \text{else} \end{cases}
 
     q and k are of the small width F, so that the state, whose features are 1, the F components
-    and their F (F + 1) / 2 products, stays small. The paper has layers of the one kind and of
-    the other in turn; in one module both share a normaliser, and a window as long as the
-    sequence is softmax attention. Every far weight is at least 1/2.
+    and their F (F + 1) / 2 products, stays small. The paper has no such layer: its
+    networks alternate between layers of Taylor linear attention, layers of softmax attention in a
+    window, and gated convolutions. In this module both kinds of weights share a normaliser, so
+    that a window as long as the sequence is softmax attention; a window of 1 is not the paper's
+    linear layer, for the own token keeps its exponential. Every far weight is at least 1/2.
     """
 
     @dataclass(frozen=True)

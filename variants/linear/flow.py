@@ -40,7 +40,7 @@ class Flows(NamedTuple):
     time="N d^2",
     memory="N d",
     state="E^2 + 4 E + 1 + 1/H",
-    published_defaults="sigmoid features; the same here",
+    published_defaults="sigmoid features, and in the authors' code a clamp at 1; the same here",
 )
 class FlowAttention(MultiHeadAttention):
     r"""Normalise the flow into each query and out of each key, so that keys compete.
@@ -55,20 +55,25 @@ class FlowAttention(MultiHeadAttention):
 
     over N unpadded queries and M unpadded keys, with :math:`\phi` the sigmoid plus 1e-6. In CS
     each sum runs up to its own token: I, O and the sums of their reciprocals are divided by the
-    tokens so far, and key s competes with those before it, as in the authors' code. That code
-    also cuts :math:`\hat O` off at 1; the paper's formula does not. Other queries enter
-    :math:`\hat O`, so there is no form for CC.
+    tokens so far, and key s competes with those before it, as in the authors' code. As there,
+    :math:`\hat O` is cut off at `clamp` before the softmax, which the paper's formula leaves out.
+    :math:`\hat O` is 1 on average, so a good part of the keys is cut off. Other queries enter it,
+    so there is no form for CC.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """chunk: tokens per chunk of the causal form; it changes the cost, not the result."""
+        """clamp: the largest O^ that a key competes with, 0 for none.
 
+        chunk: tokens per chunk of the causal form; it changes the cost, not the result.
+        """
+
+        clamp: float = 1.0
         chunk: int = 64
 
         def __post_init__(self) -> None:
-            if self.chunk < 1:
-                raise ValueError("chunk must be at least 1")
+            if self.chunk < 1 or self.clamp < 0:
+                raise ValueError("chunk must be at least 1 and clamp at least 0")
 
     config: Config
 
@@ -83,8 +88,32 @@ class FlowAttention(MultiHeadAttention):
         """Return o, or 0 if all keys are padded."""
         absent_keys = padded_keys(k, key_padding_mask)
         absent_queries = padded_keys(q, None) if self.pattern.cross else absent_keys
-        mix = self._attend_causally if self.pattern.causal else _attend
+        mix = self._attend_causally if self.pattern.causal else self._attend
         return at_least_float32(mix)(q, k, v, absent_queries, absent_keys)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        absent_queries: Bool[Tensor, "B N"],
+        absent_keys: Bool[Tensor, "B M"],
+    ) -> Float[Tensor, "B H N E"]:
+        queries, keys = hide(_features(q), absent_queries), hide(_features(k), absent_keys)
+        many_queries, many_keys = (
+            (~absent).sum(dim=1)[:, None, None, None].to(q.dtype)
+            for absent in (absent_queries, absent_keys)
+        )
+        into = _reciprocal(_dot(queries, keys.sum(dim=2, keepdim=True)))
+        out_of = _reciprocal(_dot(keys, queries.sum(dim=2, keepdim=True)))
+        allotted = _dot(queries, (keys * out_of).sum(dim=2, keepdim=True))
+        competing = self._clamped(_dot(keys, (queries * into).sum(dim=2, keepdim=True)))
+        share = hide(competing, absent_keys, NOTHING).softmax(dim=2) * many_keys
+        ratio = many_queries / many_keys.clamp(min=1)
+        return (allotted * ratio).sigmoid() * (queries * into @ (keys.mT @ (v * share)))
+
+    def _clamped(self, competing: Float[Tensor, "B H M 1"]) -> Float[Tensor, "B H M 1"]:
+        return competing.clamp(max=self.config.clamp) if self.config.clamp else competing
 
     def _attend_causally(
         self,
@@ -100,7 +129,7 @@ class FlowAttention(MultiHeadAttention):
         into = _reciprocal(_dot(queries, offered.cumsum(dim=2))) * count
         out_of = _reciprocal(_dot(keys, sent.cumsum(dim=2))) * count
         allotted = _dot(queries, (offered * out_of).cumsum(dim=2)) / count
-        competing = _dot(keys, (sent * into).cumsum(dim=2)) / count
+        competing = self._clamped(_dot(keys, (sent * into).cumsum(dim=2)) / count)
         log_total = hide(competing, absent_keys, NOTHING).logcumsumexp(dim=2)
         share = hide(competing - log_total, absent_keys, NOTHING).exp() * count
         sums = causal_linear_attention(queries * into, offered, v * share, self.config.chunk)
@@ -135,34 +164,14 @@ class FlowAttention(MultiHeadAttention):
         into = _reciprocal(_dot(queries, key_sum)) * tokens
         out_of = _reciprocal(_dot(keys, query_sum)) * tokens
         offered_sum, sent_sum = offered_sum + keys * out_of, sent_sum + queries * into
-        allotted, competing = _dot(queries, offered_sum) / tokens, _dot(keys, sent_sum) / tokens
+        allotted = _dot(queries, offered_sum) / tokens
+        competing = self._clamped(_dot(keys, sent_sum) / tokens)
         log_total = torch.logaddexp(state.log_total, competing)
         values = state.values + keys.mT @ (v * (competing - log_total).exp() * tokens)
         mixed = allotted.sigmoid() * (queries * into @ values) / tokens
         sums = torch.cat((key_sum, query_sum, offered_sum, sent_sum), dim=2)
         y = self.output(self.merge_heads(mixed))[:, 0]
         return y, Flows(sums, log_total, values, count)
-
-
-def _attend(
-    q: Float[Tensor, "B H N E"],
-    k: Float[Tensor, "B H M E"],
-    v: Float[Tensor, "B H M E"],
-    absent_queries: Bool[Tensor, "B N"],
-    absent_keys: Bool[Tensor, "B M"],
-) -> Float[Tensor, "B H N E"]:
-    queries, keys = hide(_features(q), absent_queries), hide(_features(k), absent_keys)
-    many_queries, many_keys = (
-        (~absent).sum(dim=1)[:, None, None, None].to(q.dtype)
-        for absent in (absent_queries, absent_keys)
-    )
-    into = _reciprocal(_dot(queries, keys.sum(dim=2, keepdim=True)))
-    out_of = _reciprocal(_dot(keys, queries.sum(dim=2, keepdim=True)))
-    allotted = _dot(queries, (keys * out_of).sum(dim=2, keepdim=True))
-    competing = _dot(keys, (queries * into).sum(dim=2, keepdim=True))
-    share = hide(competing, absent_keys, NOTHING).softmax(dim=2) * many_keys
-    ratio = many_queries / many_keys.clamp(min=1)
-    return (allotted * ratio).sigmoid() * (queries * into @ (keys.mT @ (v * share)))
 
 
 def _features(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:

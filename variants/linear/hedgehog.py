@@ -46,6 +46,10 @@ class HedgehogAttention(LogFeatureAttention):
             nn.Parameter(torch.zeros(self.heads, 1, self.head_width)) for _ in range(2)
         )
 
+    def no_weight_decay(self) -> set[str]:
+        """Name the biases of the maps, a vector per head."""
+        return {"query_bias", "key_bias"}
+
     def log_query_features(self, q: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N J"]:
         """Return W q + b and its negative."""
         return _with_negative(q @ self.query_map.to(q.dtype).mT + self.query_bias.to(q.dtype))

@@ -22,7 +22,6 @@ from cab.registry import register_variant
     arxiv="2006.04768",
     time="N rank d",
     memory="N rank H",
-    budget="rank",
     fixed_length=True,
     published_defaults="ranks of a quarter to a half of 512 and 1,024 tokens, compression 4 in "
     "the authors' code; here 16 of 128, to stay within the parameter budget",

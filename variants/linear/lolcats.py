@@ -26,7 +26,8 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     memory="N (window + E) H",
     state="2 window E + 2 E (E + 1)",
     budget="window",
-    published_defaults="window 64; here 16, for short lengths",
+    published_defaults="window 64, here 16, for short lengths; gamma starts at 0.1, as here; maps "
+    "first trained on the outputs of a softmax network, here with all else",
 )
 class LolcatsAttention(NearAndFarAttention):
     r"""Exponential weights for near keys, learned features for earlier ones, one normalisation.
@@ -36,10 +37,10 @@ class LolcatsAttention(NearAndFarAttention):
               \phi(x) = [\mathrm{softmax}(W x), \mathrm{softmax}(-W x)]
 
     with :math:`c_t` the query's largest near score, a learned :math:`\gamma` per head between 0
-    and 1, and maps W of queries and of keys that start as identity matrices. The paper converts
-    trained networks, and first trains W to give softmax's outputs. transfer adds that loss to a
-    task's: the mean square difference from the outputs of exact softmax attention with the same
-    queries, keys and values, which costs N^2 time in training.
+    and 1, at first 0.1, and maps W of queries and of keys that start as identity matrices. The
+    paper converts trained networks, and first trains W to give softmax's outputs. transfer adds
+    that loss to a task's: the mean square difference from the outputs of exact softmax attention
+    with the same queries, keys and values, which costs N^2 time in training.
     """
 
     @dataclass(frozen=True)
@@ -60,8 +61,12 @@ class LolcatsAttention(NearAndFarAttention):
         self.query_map, self.key_map = (
             nn.Parameter(torch.eye(self.head_width).repeat(self.heads, 1, 1)) for _ in range(2)
         )
-        self.mixing = nn.Parameter(torch.zeros(self.heads, 1, 1))
+        self.mixing = nn.Parameter(torch.full((self.heads, 1, 1), 0.1).logit())
         self._transfer_loss: Tensor | None = None
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the gate between near and far keys, a number per head."""
+        return {"mixing"}
 
     def query_features(self, q: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N J"]:
         """Return phi(q)."""

@@ -22,7 +22,8 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     arxiv="2106.01540",
     time="N (packed + d) d",
     memory="N packed H",
-    published_defaults="16 to 256 packed tokens; here 16",
+    published_defaults="16 to 256 packed tokens, handed from layer to layer; here 16, which every "
+    "layer learns for itself",
 )
 class LunaAttention(MultiHeadAttention):
     r"""Nest two softmax attentions, with l learned queries P between them.

@@ -45,8 +45,8 @@ class NalaAttention(DecodingAttention):
     Normalisation cancels the query's norm, so it enters as a power: the longer the query, the
     more its largest components outweigh the rest. As in the authors' code an angle is 0 for a
     positive component and pi / 2 for a negative one: :math:`\cos(\theta_q - \theta_k)` keeps
-    products of equal signs and drops the others. The output gate, rotary positions and local
-    convolution of their network are left out.
+    products of equal signs and drops the others. The output gate and the layer norm before
+    it, rotary positions and the local convolution of their network are left out.
     """
 
     @dataclass(frozen=True)

@@ -46,11 +46,13 @@ class Rwkv7(RecurrentAttention):
     .. math:: y_t = W_o \big(g_t \odot [\mathrm{GroupNorm}(S_t^\top r_t)
               + (r_t \cdot (\rho \odot \tilde{k}_t)) v_t]\big)
 
-    Every projection reads :math:`x_t + \mu (x_{t-1} - x_t)` with a mu of its own;
-    kappa = k * xi with norm 1, and k~ = k (1 + (a - 1) alpha). The decay w, the rate a and the
-    gate g are low-rank. Higher layers of the paper also mix in the first layer's values: a mixer
-    knows no other layer's values, so this is the form of the first. For x = 0 the time constants
-    of the decays start from train_length at the first channel and go to 2 tokens at the last.
+    Every projection reads :math:`x_t + \mu (x_{t-1} - x_t)` with a mu of its own; kappa = k * xi
+    with norm 1, and k~ = k (1 + (a - 1) alpha). The decay w, the rate a and the gate g are
+    low-rank, and at the start constants; this and the starts of the projections, W_o = 0 among
+    them, are those of the authors' code. Higher layers of the paper also mix in the first layer's
+    values: a mixer knows no other layer's values, so this is the form of the first. For x = 0 the
+    time constants of the decays start from train_length at the first channel and go to 2 tokens at
+    the last.
     """
 
     @dataclass(frozen=True)
@@ -90,6 +92,12 @@ class Rwkv7(RecurrentAttention):
             tau = spread(dim, SHORTEST, self.train_length).flip(0)
             self.decay[2].bias.copy_((math.exp(0.5) / tau).logit())
             self.rate[1].bias.zero_()
+            for low_rank in (self.decay, self.rate, self.gate):
+                low_rank[0].weight.zero_()
+                nn.init.orthogonal_(low_rank[-1].weight, gain=0.1)
+            for name, size in (("receptance", 0.5), ("key", 0.05), ("value", 0.5)):
+                getattr(self, name).weight.uniform_(-size * dim**-0.5, size * dim**-0.5)
+            self.output.weight.zero_()
         self.removal = nn.Parameter(torch.full((dim,), 0.85))  # xi
         self.replacement = nn.Parameter(torch.ones(dim))  # alpha
         self.bonus = nn.Parameter(torch.zeros(self.heads, 1, width))  # rho

@@ -23,7 +23,7 @@ from cab.registry import register_variant
     "(Gu, Gupta, Goel, Re)",
     year=2022,
     arxiv="2206.11893",
-    time="N d (d + state)",
+    time="N d (d + state + chunk)",
     memory="N d (1 + state / chunk) + d chunk (chunk + state)",
     state="E state",
     published_defaults="state 64, as here; steps drawn in [0.001, 0.1] for 1,024 tokens, time "

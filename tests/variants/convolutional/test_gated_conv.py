@@ -1,14 +1,19 @@
 """Gated convolution against its equation."""
 
 import pytest
+import torch
 import torch.nn.functional as F
 from convolution_oracles import build_on_grid, filtered
 from long_sequences import assert_survives, both_dtypes
 from support import BATCH, DIM, build, draw, relative_difference
 
+CONVOLVED = DIM  # conv_ratio is 1; the other channels of 4/3 DIM pass as they are
+
 
 def equation(mixer, x, grid=None):
-    content = filtered(mixer.convolution, mixer.content(x), grid)
+    content, convolved = mixer.content(x), min(CONVOLVED, mixer.content.out_features)
+    near = filtered(mixer.convolution, content[..., -convolved:], grid)
+    content = torch.cat((content[..., :-convolved], near), dim=-1)
     return mixer.output(F.gelu(mixer.gate(x)) * content)
 
 
@@ -25,6 +30,12 @@ def test_gated_convolution_is_its_equation_on_a_line(pattern, length, options):
 def test_gated_convolution_is_its_equation_on_a_picture(grid):
     mixer, x = build_on_grid("gated-conv", grid), draw(2, grid[0] * grid[1], DIM)
     assert relative_difference(mixer(x), equation(mixer, x, grid)) <= 1e-12
+
+
+@pytest.mark.parametrize(("ratio", "convolved"), [(1.0, 15), (4 / 3, 20), (0.5, 8), (9.0, 20)])
+def test_the_ratio_says_how_many_channels_are_convolved(ratio, convolved):
+    mixer = build("gated-conv", "cs", conv_ratio=ratio)
+    assert mixer.initial_state(1).shape == (1, 3, convolved)
 
 
 @both_dtypes

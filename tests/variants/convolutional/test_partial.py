@@ -9,7 +9,8 @@ from support import BATCH, DIM, build, draw, relative_difference, right_padding
 
 def equation(mixer, x, grid=None):
     convolved, rest = x[..., : DIM // 4], x[..., DIM // 4 :]
-    deviation = (rest.var(dim=1, correction=0) + 1e-5).sqrt()
+    variance = rest.var(dim=1, correction=1) if x.shape[1] > 1 else torch.zeros_like(rest[:, 0])
+    deviation = (variance + 1e-5).sqrt()
     scores = torch.cat((rest.mean(dim=1), deviation), dim=-1) @ mixer.gate.weight.T
     gate = (scores / 6 + 0.5).clamp(0, 1)
     return torch.cat((filtered(mixer.convolution, convolved, grid), rest * gate[:, None]), dim=-1)

@@ -17,6 +17,7 @@ def through_agents(attention, q, k, v, head):
     if attention.pattern == "ns":
         cut = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
         kernel = attention.convolution.weight[cut, 0, 0]  # (E, 3)
+        mixed = mixed + attention.convolution.bias[cut]
         for t in range(len(v)):
             for right in (-1, 0, 1):
                 if 0 <= t + right < len(v):
@@ -37,6 +38,7 @@ def test_as_many_agents_as_queries_are_the_queries(pattern):
     context = draw(1, 29, DIM, seed="context") if pattern == "nc" else None
     if pattern == "ns":
         attention.convolution.weight.zero_()
+        attention.convolution.bias.zero_()
     q = attention.split_heads(attention.query(x)) / HEAD_WIDTH**0.25
     k, v = (
         attention.split_heads(part(x if context is None else context))

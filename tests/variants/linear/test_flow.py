@@ -11,6 +11,11 @@ def features(x):
     return torch.sigmoid(x) + 1e-6
 
 
+def limited(attention, competing):
+    limit = attention.config.clamp
+    return torch.where(competing > limit, limit, competing) if limit else competing
+
+
 def flows(q, k):
     """Return (into each query, out of each key) before conservation."""
     products = features(q) @ features(k).T
@@ -21,7 +26,7 @@ def mix(attention, q, k, v, head):
     into, out_of = flows(q, k)
     products, many_queries, many_keys = features(q) @ features(k).T, len(q), len(k)
     allotted = (products / out_of).sum(dim=1)
-    competing = (products / into[:, None]).sum(dim=0)
+    competing = limited(attention, (products / into[:, None]).sum(dim=0))
     share = many_keys * competing.softmax(dim=0)
     mixed = products / into[:, None] @ (share[:, None] * v)
     return torch.sigmoid(allotted * many_queries / many_keys)[:, None] * mixed
@@ -35,6 +40,7 @@ def mix_causally(attention, q, k, v, head):
     competing = torch.stack(
         [keys[s] @ (queries / into[:, None])[: s + 1].mean(dim=0) for s in range(len(q))]
     )
+    competing = limited(attention, competing)
     for t in range(len(q)):
         past = slice(0, t + 1)
         allotted = queries[t] @ (keys / out_of[:, None])[past].mean(dim=0)
@@ -46,14 +52,16 @@ def mix_causally(attention, q, k, v, head):
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize("clamp", [1.0, 0.9, 0.0])
 @pytest.mark.parametrize("pattern", ["ns", "nc"])
-def test_flow_attention_is_its_flows_written_out(pattern):
-    assert_is("flow", pattern, mix)
+def test_flow_attention_is_its_flows_written_out(pattern, clamp):
+    assert_is("flow", pattern, mix, clamp=clamp)
 
 
+@pytest.mark.parametrize("clamp", [1.0, 0.9, 0.0])
 @pytest.mark.parametrize("chunk", [3, 64])
-def test_causal_flows_are_those_so_far(chunk):
-    assert_is("flow", "cs", mix_causally, lengths=(1, 2, 17), chunk=chunk)
+def test_causal_flows_are_those_so_far(chunk, clamp):
+    assert_is("flow", "cs", mix_causally, lengths=(1, 2, 17), chunk=chunk, clamp=clamp)
 
 
 def test_the_flow_into_queries_and_out_of_keys_is_conserved():

@@ -13,9 +13,20 @@ def xi(x, omega):
     return torch.exp(omega @ x - x @ x / 2)
 
 
+def normed(x, part):
+    """A linear layer, then a layer norm."""
+    linear, norm = part
+    x = x @ linear.weight.T + linear.bias
+    variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+    return (x - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+
+
 def sample(attention, q, k, v, head):
-    q, k = q / q.shape[1] ** 0.25, k / k.shape[1] ** 0.25
-    mean_q, mean_k = (segment_means(x, attention.config.landmarks) for x in (q, k))
+    mapped_q, mapped_k = (
+        normed(x, part) for x, part in ((q, attention.query_landmark), (k, attention.key_landmark))
+    )
+    q, k, mapped_q, mapped_k = (x / x.shape[1] ** 0.25 for x in (q, k, mapped_q, mapped_k))
+    mean_q, mean_k = (segment_means(x, attention.config.landmarks) for x in (mapped_q, mapped_k))
     centers, rows = mean_q + mean_k, []
     nearness = (q @ mean_q.T).softmax(dim=0)
     for t in range(len(q)):
