@@ -1,6 +1,6 @@
 """`python -m cab` is `cab`."""
 
-from cab.commands.app import main
+from cab.commands.program import main
 
 if __name__ == "__main__":
     main()

@@ -1,10 +1,4 @@
-"""The `cab` program."""
-
-import contextlib
-import signal
-import sys
-from collections.abc import Iterator
-from types import FrameType
+"""The commands of the `cab` program."""
 
 import typer
 
@@ -24,7 +18,6 @@ from cab.commands import (
     list_,
     lm_eval,
     new,
-    output,
     probe,
     publish,
     report,
@@ -35,9 +28,6 @@ from cab.commands import (
     verify,
 )
 from cab.commands.help import Command
-from cab.errors import CabError, Interrupted
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="cab",
@@ -87,43 +77,3 @@ def root(
     ),
 ) -> None:
     """CAB, the Comprehensive Attention Benchmark."""
-
-
-def main() -> None:
-    """Run the program; errors that the user can mend exit with 2 and without a traceback."""
-    signals: list[int] = []
-    try:
-        with _interruptible(signals):
-            app()
-    except (Interrupted, Exception) as error:
-        if signals:  # an import that is cut off may raise something else than what cut it off
-            reason = str(error) if isinstance(error, Interrupted) else ""
-            output.say(f"Interrupted. {reason}".strip())
-            sys.exit(INTERRUPTED)
-        if isinstance(error, CabError):
-            output.fail(str(error))
-            sys.exit(2)
-        raise
-
-
-@contextlib.contextmanager
-def _interruptible(signals: list[int]) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `Interrupted`, and note them in `signals`."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        raise Interrupted
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-if __name__ == "__main__":
-    main()

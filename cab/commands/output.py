@@ -1,9 +1,13 @@
 """How commands speak: results on stdout, everything else on stderr, JSON alone when asked for."""
 
+import codecs
+import contextlib
 import dataclasses
+import io
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -11,7 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cab.errors import CabError
 from cab.records.text import tidy
+
+PLAIN = {"±": "+/-", "\u00d7": "x", "\u2013": "-", "\u2212": "-", "\u2026": "..."}
+"""What is printed for some characters where the encoding of stdout lacks them."""
 
 
 class SafeConsole(Console):
@@ -25,11 +33,54 @@ class SafeConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does; texts are made safe first."""
-        super().print(*(tidy(one) if isinstance(one, str) else one for one in objects), **options)
+        texts = (tidy(one) if isinstance(one, str) else one for one in objects)
+        # Nobody can be told that stderr takes nothing, and no work is to end for it.
+        with contextlib.suppress(OSError) if self.stderr else _written():
+            super().print(*texts, **options)
 
 
 out = SafeConsole(soft_wrap=False)
 err = SafeConsole(stderr=True, soft_wrap=True)
+
+
+def prepare() -> None:
+    """Let stdout take every character, in whatever encoding it is."""
+    codecs.register_error("cab.plain", _plain)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors != "surrogateescape":
+        sys.stdout.reconfigure(errors="cab.plain")
+
+
+def flush() -> None:
+    """Write what stdout still holds.
+
+    Raises:
+        CabError: it cannot be written, for example because the disk is full.
+    """
+    try:
+        with _written():
+            sys.stdout.flush()
+    except (CabError, BrokenPipeError):
+        # What is left is dropped, or Python would complain about it once more at its end.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads has seen enough
+        raise
+    except OSError as error:
+        raise CabError(f"The output cannot be written: {error}.") from None
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(one, "?") for one in text), error.end
 
 
 def say(text: str) -> None:
@@ -49,13 +100,15 @@ def warn(text: str) -> None:
 
 def write_text(text: str) -> None:
     """Write a text to stdout as it is, but for characters that are not safe to print."""
-    out.file.write(tidy(text))
+    with _written():
+        out.file.write(tidy(text))
 
 
 def print_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    json.dump(plain(value), sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
+    with _written():
+        json.dump(plain(value), sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
 
 
 def plain(value: Any) -> Any:

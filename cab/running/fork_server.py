@@ -32,12 +32,10 @@ def start_fork_server(tasks: Registry[TaskCard] | None = None) -> ForkServerCont
     quiet = "ignore::UserWarning:multiprocessing.resource_tracker"
     sys.warnoptions[:] = [*(one for one in sys.warnoptions if one != quiet), quiet]
     libraries = {library for task in (tasks.cards() if tasks else ()) for library in task.imports}
-    # PyTorch's optimisers import its compiler, which takes as long as torch itself; and every
-    # process first runs the script that the user started, with all that it imports.
-    program = {"cab.commands.app"} & sys.modules.keys()
+    # PyTorch's optimisers import its compiler, which takes as long as torch itself.
     warm_up = ["cab.running.warm_up"] if tasks else []
     context.set_forkserver_preload(
-        ["cab.running.worker", "torch._dynamo", *program, *sorted(libraries), *warm_up]
+        ["cab.running.worker", "torch._dynamo", *sorted(libraries), *warm_up]
     )
     if tasks:
         os.environ[MODULES] = " ".join(tasks.modules())

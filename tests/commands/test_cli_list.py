@@ -167,7 +167,7 @@ def test_the_version_and_the_help_of_every_verb_are_there(tmp_path: Path) -> Non
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "variants"], ["list", "tasks"]])
 def test_help_and_lists_import_no_heavy_package(arguments: list[str], tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom cab.commands.app import main\n"
+        "import sys\nfrom cab.commands.program import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "heavy = {'torch', 'numpy', 'mlflow', 'datasets', 'pandas', 'sklearn', 'accelerate'}\n"
         "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"

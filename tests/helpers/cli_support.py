@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 from plug_ins import installed_source
 
-from cab.commands.app import main
+from cab.commands.program import main
 from cab.profiles import get_profile
 from cab.records.store import (
     Cost,
@@ -113,7 +113,8 @@ def cab(*arguments: object, cwd: Path, timeout: float = 120, **changes: str) -> 
 def cab_here(*arguments: object, **changes: str) -> Said:
     """Run the program in this process, which spares the imports; a defect raises here."""
     out, err = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
     code: Any = 0
     with (
         mock.patch.object(sys, "argv", ["cab", *map(str, arguments)]),
@@ -126,7 +127,9 @@ def cab_here(*arguments: object, **changes: str) -> Said:
         except SystemExit as end:
             code = end.code
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            sys.unraisablehook = hook
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     return Said(code or 0, out.getvalue(), err.getvalue())
 
 
