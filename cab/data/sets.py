@@ -114,6 +114,12 @@ def checksum(files: Iterable[Path]) -> str:
     for path in files:
         with path.open("rb") as file:
             digests.append((hashlib.file_digest(file, "sha256").hexdigest(), path.name))
+    return checksum_of(digests)
+
+
+def checksum_of(digests: Iterable[tuple[str, str]]) -> str:
+    """Return the sha256 of one file, or of the sha256sum list, from digests and names."""
+    digests = list(digests)
     if len(digests) == 1:
         return digests[0][0]
     listing = "".join(f"{digest}  {name}\n" for digest, name in digests)

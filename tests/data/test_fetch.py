@@ -1,7 +1,10 @@
 """Fetching, from a server on this machine: whatever happens, the user's files are not harmed."""
 
 import hashlib
+import os
 import socket
+import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +12,8 @@ from pathlib import Path
 import pytest
 from file_server import Site, archive, serve
 
-from cab.data import DataSet, inspect
+from cab.data import DataSet, inspect, transfer
+from cab.data import fetch as fetching
 from cab.data.fetch import fetch
 from cab.errors import CabError
 
@@ -38,7 +42,8 @@ def packed(site: Site) -> DataSet:
     listing = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     digest = hashlib.sha256(listing.encode()).hexdigest()
     address, files = site.address + "/all.tar.gz", "recordings/*.wav"
-    return DataSet("packed", "", "sounds", files, digest, 1, "none", address, "", "recordings")
+    size = len(site.pages["/all.tar.gz"])
+    return DataSet("packed", "", "sounds", files, digest, size, "none", address, "", "recordings")
 
 
 @pytest.fixture(params=["small", "packed"])
@@ -223,3 +228,88 @@ def test_a_place_that_cannot_be_written_is_a_sentence(small: DataSet, tmp_path: 
     if Path("/proc/self/task").is_dir():  # a folder that not even root can write into
         with pytest.raises(CabError, match="cannot be written"):
             fetch(replace(small, folder="self/task"), Path("/proc"))
+
+
+def test_an_archive_is_unpacked_only_when_all_its_files_have_the_published_content(
+    site: Site, packed: DataSet, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All but the last file are right, and none of them reaches the disk.
+    members = {f"top/recordings/{name}": sound for name, sound in SOUNDS.items()}
+    site.pages["/all.tar.gz"] = archive(members | {"top/recordings/99.wav": b"one too many"})
+    unpacked: list[object] = []
+    monkeypatch.setattr(fetching, "_unpack", lambda *given: unpacked.append(given))
+    with pytest.raises(CabError, match="is not data set packed"):
+        fetch(packed, home)
+    assert unpacked == []
+    assert files_below(home) == {}
+
+
+def test_an_archive_that_unpacks_to_no_end_is_not_read_to_its_end(
+    site: Site, packed: DataSet, home: Path
+) -> None:
+    bomb = archive({"top/recordings/0.wav": bytes(200_000_000)})
+    site.pages["/all.tar.gz"] = bomb
+    with pytest.raises(CabError, match="holds more than the published archive"):
+        fetch(replace(packed, size=len(bomb)), home)
+    assert files_below(home) == {}
+
+
+def test_python_without_filters_of_archives_unpacks_them_too(
+    packed: DataSet, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python 3.11.0 to 3.11.3 lack the argument `filter` of tarfile's methods.
+    def refuse(*_: object, **__: object) -> None:
+        raise TypeError("extract() got an unexpected keyword argument 'filter'")
+
+    for name in ("extract", "extractall"):
+        monkeypatch.setattr(tarfile.TarFile, name, refuse)
+    fetch(packed, home)
+    assert inspect(packed, home)[0] == "verified"
+
+
+def test_a_server_without_the_range_that_nobody_asked_for_is_a_sentence(
+    site: Site, small: DataSet, home: Path
+) -> None:
+    site.refuses_ranges = True
+    with pytest.raises(CabError, match="answered 416"):
+        fetch(small, home)
+    assert files_below(home) == {}
+
+
+def test_a_server_that_sends_one_byte_at_a_time_is_not_waited_for(
+    site: Site, small: DataSet, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE", 1.0)
+    site.drips = True
+    started = time.monotonic()
+    with pytest.raises(CabError, match=r"60,000 bytes arrived within 1 s.*Rerun"):
+        fetch(small, home)
+    assert time.monotonic() - started < 10
+
+
+def test_a_server_that_drips_its_headers_is_not_waited_for(
+    site: Site, small: DataSet, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE", 1.0)
+    site.drips_headers = True
+    started = time.monotonic()
+    with pytest.raises(CabError, match="arrived within 1 s"):
+        fetch(small, home)
+    assert time.monotonic() - started < 10
+
+
+def test_a_server_that_never_stops_sending_is_stopped(
+    site: Site, small: DataSet, home: Path
+) -> None:
+    site.pages["/input.txt"] = TEXT * 10
+    site.manner = "until it closes"
+    with pytest.raises(CabError, match=r"more than the .* bytes that are allowed"):
+        fetch(small, home)
+    assert inspect(small, home)[0] == "missing"
+
+
+def test_a_pipe_in_the_place_of_a_download_is_said(small: DataSet, home: Path) -> None:
+    (home / "text").mkdir(parents=True)
+    os.mkfifo(home / "text" / "small.part")
+    with pytest.raises(CabError, match=r"small\.part is not a file"):
+        fetch(small, home)

@@ -1,8 +1,10 @@
 """A server of files on this machine that misbehaves as it is told."""
 
+import contextlib
 import io
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,9 @@ class Site:
     ranges: bool = True
     manner: str = "with a length"
     cut_after: int | None = None
+    refuses_ranges: bool = False
+    drips: bool = False
+    drips_headers: bool = False
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     address: str = ""
 
@@ -52,6 +57,12 @@ def _handler_of(site: Site) -> type[BaseHTTPRequestHandler]:
             if body is None:
                 self.send_error(404)
                 return
+            if site.refuses_ranges:
+                self.send_error(416)
+                return
+            if site.drips_headers:
+                self.drip(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 60_000)
+                return
             start = 0
             if wanted and site.ranges:
                 start = int(wanted.removeprefix("bytes=").rstrip("-"))
@@ -74,7 +85,18 @@ def _handler_of(site: Site) -> type[BaseHTTPRequestHandler]:
             if site.manner == "chunked":
                 end = b"0\r\n\r\n" if sent == body else b""
                 sent = b"%x\r\n%b\r\n" % (len(sent), sent) + end
-            self.wfile.write(sent)
+            if site.drips:
+                self.drip(sent)
+            else:
+                self.wfile.write(sent)
+
+        def drip(self, content: bytes) -> None:
+            """Send a byte at a time until nobody listens any more, or for ten seconds."""
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                for place in range(min(len(content), 1000)):
+                    self.wfile.write(content[place : place + 1])
+                    time.sleep(0.01)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
             pass
