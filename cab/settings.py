@@ -32,10 +32,14 @@ def parse_settings(
         return TypeAdapter(settings_class).validate_python(dict(options))
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}"
-            for one in error.errors()
+            _said(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors()
         )
         raise CabError(f"Invalid settings of {owner}: {problems}.") from None
+
+
+def _said(name: str, problem: str) -> str:
+    problem = problem.removeprefix("Value error, ").rstrip(".")
+    return f"{name}: {problem}" if name else problem
 
 
 def split_assignments(assignments: list[str], option: str = "--set") -> dict[str, str]:

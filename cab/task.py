@@ -51,8 +51,8 @@ class Training:
     gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError("steps and batch_size must be at least 1")
+        if not (1 <= self.steps < 2**31 and 1 <= self.batch_size < 2**31):
+            raise ValueError("steps and batch_size must be at least 1 and below 2^31")
         if not 0 < self.warmup < 1:
             raise ValueError("warmup must be a fraction between 0 and 1")
         if not (0 < self.learning_rate < math.inf and 0 < self.gradient_clip < math.inf):

@@ -9,6 +9,9 @@ from cab.taxonomy import Pattern
 Factory = Callable[..., Attention]
 """Constructs an attention from its geometry (see `cab.attention.Geometry`)."""
 
+LARGEST_SIZE = 10**6
+"""The largest size that a backbone may have; networks of today have hundredths of it."""
+
 
 @dataclass(frozen=True)
 class Width:
@@ -28,6 +31,15 @@ class Width:
     hybrid: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("dim", "heads", "layers", "expansion"):
+            if not 1 <= getattr(self, name) <= LARGEST_SIZE:
+                raise ValueError(f"{name} must be 1 to {LARGEST_SIZE}")
+        if self.dim % self.heads:
+            raise ValueError(f"dim = {self.dim} is not divisible by heads = {self.heads}")
+        if not 0 <= self.short_convolution <= LARGEST_SIZE:
+            raise ValueError(f"short_convolution must be 0 to {LARGEST_SIZE}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must be at least 0 and below 1")
         if not 0 <= self.hybrid < self.layers:
             raise ValueError(
                 f"hybrid = {self.hybrid} needs at least {self.hybrid + 1} layers, and there are "

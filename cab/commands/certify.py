@@ -13,6 +13,7 @@ from cab.commands.options import (
     Device,
     Include,
     Json,
+    Seeds,
     Store,
     choose_device,
 )
@@ -27,7 +28,7 @@ DEFAULT_OUT = Path("results/certificates")
 def certify_tasks(
     task: Annotated[list[str], typer.Argument(help="The tasks to certify.")],
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0 to N - 1.")] = 3,
+    seeds: Seeds = 3,
     out: Annotated[Path, typer.Option(help="Folder for the certificates.")] = DEFAULT_OUT,
     device: Device = "auto",
     store: Store = DEFAULT_STORE,

@@ -15,12 +15,14 @@ from cab.commands.options import (
     Json,
     Settings,
     Store,
+    TrainingSeed,
     Unchecked,
     choose_device,
 )
 from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.errors import CabError
+from cab.profiles import DEFAULT_PROFILE
 from cab.registry import discover_tasks, discover_variants, name_of_role
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ SHOWN = 4
 def extrapolate(
     variant: Annotated[str, typer.Option(help="The variant.")],
     task: Annotated[str, typer.Option(help="A task with several lengths.")] = DEFAULT_TASK,
-    profile: Annotated[str, typer.Option(help="Profile of the task.")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0,
+    profile: Annotated[
+        str | None, typer.Option(help=f"Profile of the task. Default: {DEFAULT_PROFILE}.")
+    ] = None,
+    seed: TrainingSeed = None,
     set_: Settings = None,
     checkpoint: Checkpoint = None,
     plot: Annotated[Path | None, typer.Option(help="SVG file for the curves.")] = None,

@@ -15,12 +15,14 @@ from cab.commands.options import (
     Json,
     Settings,
     Store,
+    TrainingSeed,
     Unchecked,
     choose_device,
 )
 from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.errors import CabError
+from cab.profiles import DEFAULT_PROFILE
 from cab.registry import discover_tasks, discover_variants
 
 
@@ -33,8 +35,10 @@ def lm_eval(
     task: Annotated[
         str | None, typer.Option(help=f"CAB task to train on. Default: {DEFAULT_TASK}.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="Profile of the CAB task.")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0,
+    profile: Annotated[
+        str | None, typer.Option(help=f"Profile of the CAB task. Default: {DEFAULT_PROFILE}.")
+    ] = None,
+    seed: TrainingSeed = None,
     set_: Settings = None,
     tokenizer: Annotated[
         str | None,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cab.errors import CabError
+from cab.records.fields import LARGEST_SEED
 from cab.taxonomy import Domain, Pattern
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -60,13 +61,20 @@ Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task.
 Domains = Annotated[
     list[Domain] | None, typer.Option("--domain", help="Only this domain. Repeatable.")
 ]
+MOST_SEEDS = 1_000
+"""Of one command, whose plan holds all cells; a rank needs three."""
 Seeds = Annotated[
     int | None,
     typer.Option(
         "--seeds",
         min=1,
+        max=MOST_SEEDS,
         help="Number of seeds: 0 to N - 1. Default: 3 where the learning rate is chosen, else 1.",
     ),
+]
+TrainingSeed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=LARGEST_SEED, help="Training seed. Default: 0."),
 ]
 Settings = Annotated[
     list[str] | None,

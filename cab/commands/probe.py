@@ -14,19 +14,23 @@ from cab.commands.options import (
     Json,
     Settings,
     Store,
+    TrainingSeed,
     Unchecked,
     choose_device,
 )
 from cab.commands.training import Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
+from cab.profiles import DEFAULT_PROFILE
 from cab.registry import discover_tasks, discover_variants
 
 
 def probe(
     variant: Annotated[str, typer.Option(help="The variant.")],
     task: Annotated[str, typer.Option(help="The task.")],
-    profile: Annotated[str, typer.Option(help="Profile of the task.")] = "quick",
-    seed: Annotated[int, typer.Option(min=0, help="Training seed.")] = 0,
+    profile: Annotated[
+        str | None, typer.Option(help=f"Profile of the task. Default: {DEFAULT_PROFILE}.")
+    ] = None,
+    seed: TrainingSeed = None,
     set_: Settings = None,
     checkpoint: Checkpoint = None,
     examples: Annotated[int, typer.Option(min=1, help="Number of test examples.")] = 16,

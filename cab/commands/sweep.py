@@ -47,7 +47,7 @@ from cab.commands.work import (
     report,
     say_what_follows,
 )
-from cab.errors import CabError, UnknownName, counted
+from cab.errors import CabError, counted
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard
@@ -250,18 +250,23 @@ def _given(asked: Sequence[str]) -> list[str]:
 
 
 def _names(asked: Sequence[str], variants: Registry[VariantCard]) -> tuple[list[str], list[str]]:
-    """Return the requested variants that load, and a sentence for each file that does not."""
+    """Return the requested variants that load, and a sentence for each file that does not.
+
+    Raises:
+        UnknownName: a name is not registered; one beside `all` is no exception.
+    """
     given = _given(asked)
-    wanted = variants.names() if EVERY in given else list(dict.fromkeys(given))
+    named = [name for name in dict.fromkeys(given) if name != EVERY]
+    wanted = variants.names() if EVERY in given else named
     broken, names = list(variants.problems), []
     variants.problems.clear()
     for sentence in broken:
         output.fail(f"{sentence} It is skipped.")
+    for name in named:
+        variants.entry(name)
     for name in wanted:
         try:
             variants.load(name)
-        except UnknownName:
-            raise
         except CabError as error:
             broken.append(str(error))
             output.fail(f"{error} {name} is skipped.")

@@ -3,15 +3,15 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cab.commands import output
 from cab.errors import CabError, Interrupted
-from cab.profiles import get_profile
+from cab.profiles import DEFAULT_PROFILE, get_profile
 from cab.registry import Registry
-from cab.settings import split_assignments
+from cab.settings import parse_settings, split_assignments
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ DEFAULT_TASK = "byte-lm"
 class Wanted:
     """Which cells a command is about, and where their records and weights are.
 
-    task: None for the checkpoint's, or DEFAULT_TASK; checkpoint: None to train.
+    task, profile, seed: None for the checkpoint's, or the default; checkpoint: None to train.
     """
 
     task: str | None
-    profile: str
-    seed: int
+    profile: str | None
+    seed: int | None
     settings: Sequence[str]
     checkpoint: Path | None
     include: tuple[Path, ...]
@@ -80,10 +80,50 @@ def trained_cells(
         manifests = [
             find(place if name == names[0] else folder, name, wanted.task) for name in names
         ]
-    return [
-        restore(manifest, variants, tasks, wanted.data_dir, wanted.include)
-        for manifest in manifests
-    ]
+    cells = []
+    for manifest in manifests:
+        trained = restore(manifest, variants, tasks, wanted.data_dir, wanted.include)
+        own = trained.cell.variant.name == names[0]
+        if other := _contradictions(wanted, trained.cell, own, variants):
+            raise CabError(
+                f"{manifest} holds the weights of {trained.cell.title}, which contradict "
+                f"{', '.join(other)}. Omit these options, or name another checkpoint."
+            )
+        cells.append(trained)
+    return cells
+
+
+def _contradictions(
+    wanted: Wanted, cell: "Cell", own: bool, variants: Registry[VariantCard]
+) -> list[str]:
+    """The options that ask for something else than a cell is, as the user gave them.
+
+    Args:
+        own: whether the settings of a variant are meant for this one.
+    """
+    from cab.attention import Attention
+
+    other = []
+    if wanted.profile not in (None, cell.profile.name):
+        other.append(f"--profile {wanted.profile}")
+    if wanted.seed not in (None, cell.seed):
+        other.append(f"--seed {wanted.seed}")
+    attention = variants.load(cell.variant.name)
+    assert issubclass(attention, Attention)
+    parts: dict[str, tuple[type[Any], dict[str, Any]]] = {
+        "train": (type(cell.recipe.train), dataclasses.asdict(cell.recipe.train)),
+        "model": (type(cell.recipe.model.width), dataclasses.asdict(cell.recipe.model.width)),
+        "": (attention.Config, dict(cell.config)),
+    }
+    for key, value in split_assignments(list(wanted.settings)).items():
+        part, dot, name = key.rpartition(".")
+        if part not in parts or not (dot or own):
+            continue
+        kind, known = parts[part]
+        asked = parse_settings(kind, {**known, name: value}, f"{cell.title} (--set)")
+        if dataclasses.asdict(asked) != known:
+            other.append(f"--set {key}={value}")
+    return other
 
 
 def _train(
@@ -103,7 +143,7 @@ def _train(
         own = {k: v for k, v in options.items() if place == 0 or "." in k}
         request = Request(
             [name],
-            get_profile(wanted.profile),
+            get_profile(wanted.profile or DEFAULT_PROFILE),
             tasks=[wanted.task or DEFAULT_TASK],
             options=own,
             include=wanted.include,
@@ -111,7 +151,7 @@ def _train(
             checkpoints=folder,
         )
         cells.extend(
-            dataclasses.replace(cell, seed=wanted.seed)
+            dataclasses.replace(cell, seed=wanted.seed or 0)
             for cell in plan(request, variants, tasks).cells
         )
     require({name for cell in cells for name in cell.task.data}, wanted.data_dir)

@@ -107,7 +107,7 @@ def plan_work(
         tasks=asked.task,
         patterns=read_patterns(asked.pattern),
         domains=asked.domain,
-        options=split_assignments(list(asked.settings)) | _hybrid(asked.hybrid),
+        options=_options(asked),
         include=asked.include,
         unchecked=asked.unchecked,
         diagnostic=asked.diagnostic,
@@ -225,6 +225,16 @@ def report(
         print_results(cells, work.records, work.variants, work.tasks, work.asked.profile)
         close(tally, work.records, tracking == TrackingKind.MLFLOW)
     return not (tally.failed or work.refused)
+
+
+def _options(asked: Asked) -> dict[str, str]:
+    """The settings that were asked for; --hybrid is one of them."""
+    given, hybrid = split_assignments(list(asked.settings)), _hybrid(asked.hybrid)
+    for key in given.keys() & hybrid.keys():
+        raise CabError(
+            f"--hybrid {asked.hybrid} and --set {key}={given[key]} set the same. Give one of them."
+        )
+    return given | hybrid
 
 
 def _hybrid(ratio: str | None) -> dict[str, str]:

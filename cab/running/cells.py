@@ -17,7 +17,7 @@ from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.rates import SEARCH_SEED
 from cab.records.sources import source_hash
 from cab.registry import Entry, Registry, import_file
-from cab.running.fitting import other_slot, refusal, unoffered
+from cab.running.fitting import other_slot, refusal, refuse_unrecordable, unoffered
 from cab.running.recipes import HYBRID, RATE, is_of_recipe, recipe_of
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
@@ -223,12 +223,14 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     f"--processes {request.processes}."
                 )
             own = {**shared, **sources[card.name], "changed": changed}
+            first = Cell(**own, recipe=recipe, seed=SEARCH_SEED)
+            refuse_unrecordable(first)
             if request.rates and recipe.rates and RATE not in request.options:
-                first = [recipe.at_rate(rate) for rate in recipe.rates]
-                cells.extend(Cell(**own, recipe=one, seed=SEARCH_SEED) for one in first)
+                each = [recipe.at_rate(rate) for rate in recipe.rates]
+                cells.extend(dataclasses.replace(first, recipe=one) for one in each)
             else:
                 seeds = range(request.seeds or 1)
-                cells.extend(Cell(**own, recipe=recipe, seed=seed) for seed in seeds)
+                cells.extend(dataclasses.replace(first, seed=seed) for seed in seeds)
         if lacking:
             left_out.append(unoffered(entry.card, lacking))
     return Plan(tuple(cells), tuple(left_out))

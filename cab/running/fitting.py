@@ -1,7 +1,13 @@
-"""Which variant fits which task, and the message if it does not."""
+"""Which variant fits which task, which cell can be recorded, and the message if it does not."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from pydantic import ValidationError
+
+from cab.errors import CabError
+from cab.records.fields import first_fault
+from cab.records.parts import Settings, VariantInfo
 from cab.taxonomy import Family, Pattern, TaskCard, VariantCard
 
 
@@ -41,3 +47,31 @@ def unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
         f"{variant.name} does not support {patterns}, only {', '.join(variant.patterns)}. "
         f"Skipped: {', '.join(card.name for card in tasks)}."
     )
+
+
+class Recorded(Protocol):
+    """The parts of a cell that its record will hold."""
+
+    @property
+    def title(self) -> str:
+        """The cell in words."""
+
+    def variant_info(self) -> VariantInfo:
+        """The mechanism."""
+
+    def settings(self) -> Settings:
+        """The recipe."""
+
+
+def refuse_unrecordable(cell: Recorded) -> None:
+    """Refuse a cell, before it runs, whose settings its record could not hold.
+
+    Raises:
+        CabError: for example, a number in them has more than 64 bits.
+    """
+    try:
+        cell.variant_info()
+        cell.settings()
+    except ValidationError as error:
+        fault = first_fault(error, "the settings")
+        raise CabError(f"{cell.title} cannot be recorded: {fault}. Change its --set.") from None

@@ -60,6 +60,50 @@ MISTAKES = {
     "a setting of another type": ([*RUN, "--set", "window=wide"], ["window", "integer"]),
     "a setting out of range": ([*RUN, "--set", "window=0"], ["window", "at least 1"]),
     "a setting that is no number": ([*RUN, "--set", "train.learning_rate=nan"], ["learning_rate"]),
+    "more seeds than any plan holds": (
+        ["run", "--variant", "linear", "--task", "mqar", "--seeds", str(10**20)],
+        ["--seeds", "less than or equal to 1000"],
+    ),
+    "more seeds than a certificate has": (["certify", "mqar", "--seeds", str(10**20)], ["1000"]),
+    "a seed of more bits than records hold": (
+        ["probe", "--variant", "linear", "--task", "mqar", "--seed", str(10**20)],
+        ["--seed", "2147483647"],
+    ),
+    "a name beside all": (
+        ["sweep", "--variant", "all,nope", "--dry-run"],
+        ["no variant called 'nope'"],
+    ),
+    "no heads": ([*RUN, "--set", "model.heads=0", "--dry-run"], ["heads must be 1 to"]),
+    "heads that do not divide the width": (
+        [*RUN, "--set", "model.heads=3", "--dry-run"],
+        ["not divisible by heads = 3"],
+    ),
+    "a width that no machine holds": (
+        [*RUN, "--set", "model.dim=8000000000", "--dry-run"],
+        ["dim must be 1 to"],
+    ),
+    "a network without width": ([*RUN, "--set", "model.expansion=0"], ["expansion must be 1 to"]),
+    "a convolution of no size": (
+        [*RUN, "--set", "model.short_convolution=-1"],
+        ["short_convolution must be 0 to"],
+    ),
+    "dropout of everything": ([*RUN, "--set", "model.dropout=1"], ["dropout must be at least 0"]),
+    "a batch that no machine holds": (
+        [*RUN, "--set", f"train.batch_size={10**20}", "--dry-run"],
+        ["batch_size must be at least 1 and below 2^31"],
+    ),
+    "a setting that no record holds": (
+        [*RUN, "--set", f"window={10**20}", "--dry-run"],
+        ["cannot be recorded", "more than 64 bits"],
+    ),
+    "a rate that no record holds": (
+        [*RUN, "--set", "train.learning_rate=1e300", "--dry-run"],
+        ["cannot be recorded", "beyond 1e+30"],
+    ),
+    "a hybrid that is set twice": (
+        [*RUN, "--hybrid", "1:1", "--set", "model.hybrid=2", "--dry-run"],
+        ["--hybrid 1:1 and --set model.hybrid=2 set the same"],
+    ),
     "no seeds": ([*RUN, "--seeds", "0"], ["--seeds", "1"]),
     "seeds in words": ([*RUN, "--seeds", "two"], ["--seeds", "integer"]),
     "no time": ([*RUN, "--time-limit", "0"], ["--time-limit"]),
