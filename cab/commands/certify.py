@@ -28,7 +28,7 @@ DEFAULT_OUT = Path("results/certificates")
 def certify_tasks(
     task: Annotated[list[str], typer.Argument(help="The tasks to certify.")],
     profile: Annotated[str, typer.Option(help="smoke, quick, standard or full.")] = "quick",
-    seeds: Seeds = 3,
+    seeds: Seeds = None,
     out: Annotated[Path, typer.Option(help="Folder for the certificates.")] = DEFAULT_OUT,
     device: Device = "auto",
     store: Store = DEFAULT_STORE,
@@ -52,14 +52,14 @@ def certify_tasks(
     from cab.commands.progress import RunProgress
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
-    from cab.running.search import Search
+    from cab.running.search import SEEDS, Search
 
-    records = RecordStore(store)
-    cells = [c for card in cards for c in control_cells(card, size, seeds, variants, tasks, files)]
+    records, count = RecordStore(store), seeds or SEEDS
+    cells = [c for card in cards for c in control_cells(card, size, count, variants, tasks, files)]
     try:
         with RunProgress(cells) as progress:
             runner = Runner(
-                records, directory, choose_device(device), progress, search=Search(seeds)
+                records, directory, choose_device(device), progress, search=Search(count)
             )
             with closing(runner.each(cells)) as each:
                 finished = list(each)
@@ -101,6 +101,6 @@ def certify_tasks(
             "",
             "certificate",
         )
-        output.print_table(f"Certificates, profile {profile}, {seeds} seeds", columns, rows)
+        output.print_table(f"Certificates, profile {profile}, {count} seeds", columns, rows)
     if not all(one.holds for one, _ in written):
         raise typer.Exit(1)
