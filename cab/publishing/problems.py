@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "look"]
+Finding = tuple[Severity, str]
 
 
 @dataclass(frozen=True)

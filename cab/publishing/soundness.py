@@ -7,27 +7,19 @@ such that no honest record exceeds it; `docs/verification.md` lists them.
 
 from collections.abc import Iterator, Sequence
 
-from cab.profiles import SEEDS_FOR_A_RANK
 from cab.publishing.costs import cost_problems, data_problems, size_problems, unknown_data
 from cab.publishing.levels import level_problems, level_shortcuts
 from cab.publishing.measured import (
     item_problems,
     measured_problems,
-    near_copies,
     unknown_metrics,
 )
 from cab.publishing.metrics import ROUNDING, metric_of
-from cab.publishing.problems import Severity
+from cab.publishing.problems import Finding
 from cab.publishing.recount import Recount, TaskFacts
 from cab.records.parts import Metrics
 from cab.records.store import Record
-from cab.registry import Registry
 from cab.running.cells import Cell
-from cab.running.fitting import refusal_of
-from cab.scores.summary import entry_label
-from cab.taxonomy import TaskCard, VariantCard
-
-Finding = tuple[Severity, str]
 
 
 class Soundness:
@@ -162,54 +154,3 @@ def _lengths(record: Record, facts: TaskFacts) -> Iterator[str]:
             part.nats < 0 or not 0 <= part.first <= part.last < length for part in one.positions
         ):
             yield f"{where} it has losses that are negative or of positions that are not there"
-
-
-def file_findings(
-    records: Sequence[Record], card: VariantCard | None, tasks: Registry[TaskCard]
-) -> Iterator[Finding]:
-    """Yield what is wrong with the records of one variant and profile taken together."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if record.status == "ok":
-            groups.setdefault((entry_label(record), record.task.name), []).append(record)
-    for (entry, task), own in groups.items():
-        for one, other in near_copies(own):
-            yield (
-                "error",
-                f"seeds {one.seed} and {other.seed} of {entry} on {task} trained alike: their "
-                f"curves differ less than those of two seeds do",
-            )
-        kinds: dict[str, set[str | None]] = {}
-        for one in own:
-            kinds.setdefault(one.environment.cpu, set()).add(one.task.data_fingerprint)
-        if any(len(found) > 1 for found in kinds.values()):
-            yield "error", f"the seeds of {entry} on {task} are of different data on one processor"
-        if card is not None and card.role == "entry" and len(own) < SEEDS_FOR_A_RANK:
-            yield (
-                "look",
-                f"{entry} has {len(own)} seeds on {task} that ended well; a rank needs "
-                f"{SEEDS_FOR_A_RANK}",
-            )
-    if card is not None:
-        yield from _left_out(records, card, tasks)
-
-
-def _left_out(
-    records: Sequence[Record], card: VariantCard, tasks: Registry[TaskCard]
-) -> Iterator[Finding]:
-    """Yield each pattern of which an entry has results and lacks a scored task."""
-    for entry in sorted({entry_label(record) for record in records}):
-        own = [record for record in records if entry_label(record) == entry]
-        done = {record.task.name for record in own if record.status == "ok"}
-        by_pattern: dict[str, list[str]] = {}
-        for task in tasks.cards():
-            scored = task.scored_in(own[0].task.profile) and not refusal_of(card, task)
-            if scored:
-                by_pattern.setdefault(str(task.pattern), []).append(task.name)
-        for pattern, names in by_pattern.items():
-            if (missing := sorted(set(names) - done)) and done & set(names):
-                yield (
-                    "look",
-                    f"{entry} has no result on {', '.join(missing)}, of the {len(names)} scored "
-                    f"tasks of {pattern}",
-                )

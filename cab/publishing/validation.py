@@ -10,7 +10,8 @@ from cab.profiles import PROFILES
 from cab.publishing.problems import Problem
 from cab.publishing.provenance import ruler_findings, tree_findings
 from cab.publishing.recount import Recount
-from cab.publishing.soundness import Soundness, file_findings
+from cab.publishing.seeds import file_findings, seed_problems
+from cab.publishing.soundness import Soundness
 from cab.records.results import (
     CURVE_POINTS,
     LARGEST_FILE,
@@ -24,7 +25,6 @@ from cab.registry import Registry, reference_names
 from cab.running.replanning import cell_of
 from cab.scores.board import Board
 from cab.scores.rows import PARAMETER_BUDGET
-from cab.scores.summary import entry_label
 from cab.taxonomy import NAME, TaskCard, VariantCard
 
 LONGEST_TEXT = 2_000
@@ -60,7 +60,9 @@ def validate(
         records = read_file(path)
     except CabError as error:
         return [Problem("error", str(path), str(error))]
-    found = _form(path, records) + _seeds(path, records)
+    found = _form(path, records) + [
+        Problem("error", str(path), text) for text in seed_problems(records)
+    ]
     recount = recount or Recount(variants, tasks, data_directory())
     sound = Soundness(published, reference_names(variants), recount)
     for number, record in enumerate(records, 1):
@@ -159,24 +161,6 @@ def _content(path: Path, record: Record) -> list[str]:
         if isinstance(text, str) and (len(text) > LONGEST_TEXT or not _printable(text)):
             found.append("a text in it is too long or holds control characters")
     return found
-
-
-def _seeds(path: Path, records: Sequence[Record]) -> list[Problem]:
-    """Seeds are not to be chosen: n of them are 0 to n - 1, with those that failed."""
-    found: dict[tuple[str, str, int, str, str], list[int]] = {}
-    for record in records:
-        code = record.task.version, record.task.source_hash or "", record.variant.source_hash
-        found.setdefault((entry_label(record), record.task.name, *code), []).append(record.seed)
-    return [
-        Problem(
-            "error",
-            str(path),
-            f"the seeds of {entry} on {task} are {', '.join(map(str, sorted(seeds)))}, not 0 to "
-            f"{len(seeds) - 1}: publish them all, with those that failed",
-        )
-        for (entry, task, *_), seeds in sorted(found.items())
-        if sorted(seeds) != list(range(len(seeds)))
-    ]
 
 
 def _printable(text: str) -> bool:

@@ -9,13 +9,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeGuard
 
+from cab.records.copies import OfCell
 from cab.records.store import Record
 
 SEARCH_SEED = 0
 """The seed with which all rates are tried."""
 
 
-def rate_of(record: Record) -> float:
+def rate_of(record: OfCell) -> float:
     """The learning rate with which a cell was trained; 0 where its recipe gives none."""
     training = record.settings.recipe.get("train")
     rate = training.get("learning_rate") if isinstance(training, Mapping) else None

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from cab.errors import CabError
 from cab.profiles import get_profile
+from cab.records.rates import rate_of
 from cab.records.store import Record
 from cab.registry import Registry
 from cab.running.cells import Cell, Request, plan
 from cab.running.checkpoints import Checkpoint
+from cab.running.recipes import RATE
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -28,6 +30,8 @@ def cell_of(
             settings are not those published.
     """
     options = {**record.variant.options, **record.settings.changed}
+    if record.settings.recipe.get("rates"):  # one of them was chosen, which is no change
+        options.setdefault(RATE, rate_of(record))
     request = Request(
         variants=[record.variant.name],
         profile=get_profile(record.task.profile),
