@@ -68,6 +68,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=recipe.warmup
     )
+    attentions, parameters = _attentions(model), list(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
     batches = generator(task.card.name, task.card.version, "train", seed)
     levels = task.at_levels()
@@ -75,22 +76,22 @@ def train(
     result = Trained()
     points = curve_steps(task.recipe)
     losses: list[torch.Tensor] = []
+    model.train()
     for step in range(1, recipe.steps + 1):
         started = time.perf_counter()
         level = levels[level_at(step, recipe.steps, len(levels))]
         whole = level.draw("train", recipe.batch_size, batches)
         batch, part = _share(level, whole, accelerator)
         batch = _to_device(batch, accelerator)
-        model.train()
         loss = level.loss(model, batch)
         optimizer.zero_grad()
-        total = loss + _auxiliary_loss(model)
+        total = loss + _auxiliary_loss(attentions)
         # Gradients are averaged over processes, and the shares may have unequal parts.
         accelerator.backward(total if part == 1 else total * (part * accelerator.num_processes))
-        accelerator.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+        accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
         optimizer.step()
         schedule.step()
-        _after_step(model)
+        _after_step(attentions)
         losses.append(loss.detach() * part)
         result.tokens += level.tokens(whole)
         measure = points.get(step, False)
@@ -109,6 +110,7 @@ def train(
                     evaluate(each, model, examples, accelerator)
                     for each, examples in zip(levels, valid, strict=True)
                 ]
+                model.train()
                 result.evaluation_seconds += time.perf_counter() - started
             values = {name: one.value for name, one in result.valid.items()} if measure else {}
             result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
@@ -187,15 +189,15 @@ def _share(task: Task, whole: Batch, accelerator: Accelerator) -> tuple[Batch, f
     return share, task.loss_terms(share) / task.loss_terms(whole)
 
 
-def _auxiliary_loss(model: nn.Module) -> torch.Tensor | float:
+def _auxiliary_loss(attentions: Sequence[Attention]) -> torch.Tensor | float:
     """Sum what the attentions add to the task's loss."""
-    own = [attention.auxiliary_loss() for attention in _attentions(model)]
+    own = [attention.auxiliary_loss() for attention in attentions]
     return sum((loss for loss in own if loss is not None), 0.0)
 
 
 @torch.no_grad()
-def _after_step(model: nn.Module) -> None:
-    for attention in _attentions(model):
+def _after_step(attentions: Sequence[Attention]) -> None:
+    for attention in attentions:
         attention.after_step()
 
 
