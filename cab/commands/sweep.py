@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cab.commands import output
+from cab.commands.names import EVERY, are_many, given_names
 from cab.commands.options import (
     DEFAULT_STORE,
     Checkpoints,
@@ -55,7 +56,6 @@ from cab.taxonomy import VariantCard
 if TYPE_CHECKING:
     from cab.running.executors import Executor
 
-EVERY = "all"
 JOBS = 16
 
 
@@ -70,7 +70,10 @@ class Where(StrEnum):
 def sweep(
     variant: Annotated[
         list[str],
-        typer.Option(help="Variants to run: a name, several as a,b, or all. Repeatable."),
+        typer.Option(
+            help="Variants to run: a name, several as a,b, all, or @FILE with one name per line. "
+            "Repeatable."
+        ),
     ],
     task: Tasks = None,
     pattern: Patterns = None,
@@ -159,7 +162,7 @@ def sweep(
         diagnostic=diagnostic,
         checkpoints=checkpoints,
         processes=processes,
-        every=EVERY in _given(variant),
+        every=are_many(variant),
     )
     part = Shard.read(shard) if shard else None
     if processes > 1:
@@ -245,17 +248,13 @@ def _executor(
     return LocalExecutor.here(choose_device(device), workers, threads, cells_per_gpu, processes)
 
 
-def _given(asked: Sequence[str]) -> list[str]:
-    return [name.strip() for text in asked for name in text.split(",") if name.strip()]
-
-
 def _names(asked: Sequence[str], variants: Registry[VariantCard]) -> tuple[list[str], list[str]]:
     """Return the requested variants that load, and a sentence for each file that does not.
 
     Raises:
         UnknownName: a name is not registered; one beside `all` is no exception.
     """
-    given = _given(asked)
+    given = given_names(asked)
     named = [name for name in dict.fromkeys(given) if name != EVERY]
     wanted = variants.names() if EVERY in given else named
     broken, names = list(variants.problems), []

@@ -114,7 +114,7 @@ class Runner:
         jobs = Jobs(self.data_dir, self.device)
 
         def told(finished: Finished) -> Finished:
-            waiting.extend(self.following(finished))
+            waiting.extendleft(reversed(self.following(finished)))  # so that rows end early
             return self._told(finished)
 
         with given_up(claims), stopping(self.places or Processes(1, self.context)) as places:

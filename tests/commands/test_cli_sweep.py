@@ -86,6 +86,34 @@ def test_all_variants_are_swept_where_they_can_be(tmp_path: Path) -> None:
     assert cab_here("sweep", "--variant", "window", "--task", "mqar-cross", *PLAN).code == 2
 
 
+def test_a_file_of_names_is_swept_in_its_order(tmp_path: Path) -> None:
+    names = tmp_path / "order"
+    names.write_text("# first of all\nwindow\n\nmean  # a control\nfnet # only noncausal\n")
+    sweep = ("sweep", "--variant", f"none,@{names}", "--task", "mqar", *PLAN)
+    said = cab_here(*sweep, "--store", tmp_path / "store")
+    assert said.code == 0, said.err
+    assert [one["variant"] for one in said.document["cells"]] == ["none", "window", "mean"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "cannot be read"),
+        ("# nothing\n\n", "holds no name. Write one variant per line."),
+        ("windo\n", "Did you mean window"),
+    ],
+)
+def test_a_file_of_names_that_is_missing_empty_or_wrong_is_named(
+    text: str | None, sentence: str, tmp_path: Path
+) -> None:
+    names = tmp_path / "order"
+    if text is not None:
+        names.write_text(text)
+    said = cab_here("sweep", "--variant", f"@{names}", *PLAN, "--store", tmp_path / "store")
+    assert said.code == 2
+    assert sentence in said.err
+
+
 def test_all_may_stand_beside_names_and_after_a_space(tmp_path: Path) -> None:
     how = ("--pattern", "cc", "--profile", "smoke", "--dry-run", "--json", "--store", tmp_path)
     said = [cab_here("sweep", "--variant", names, *how) for names in ("all", "mean, all")]
