@@ -66,12 +66,13 @@ class Family(StrEnum):
     FEATURE_MAP = "feature_map"
 
 
-Role = Literal["entry", "reference", "reimplementation", "control", "no_attention"]
+Role = Literal["entry", "reference", "reimplementation", "equivalent", "control", "no_attention"]
 """How a variant appears on the board.
 
 entry: an ordinary variant; it is ranked.
 reference: softmax attention; it is ranked and fills the attention layers not under test.
 reimplementation: the reference's function by other code; the spread of these scores is noise.
+equivalent: an entry's function by other code; it is ranked once, as that entry.
 control: mixes tokens without looking at their content, such as uniform attention.
 no_attention: mixes no tokens at all.
 """

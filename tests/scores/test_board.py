@@ -88,6 +88,16 @@ def test_the_noise_band_is_what_the_reimplementation_rows_reach():
     assert board_of(ends("mqar")).band is None
 
 
+def test_another_implementation_of_an_entry_is_shown_and_not_ranked():
+    names = ("linear", "gla", "lasp2")
+    records = [r for name in names for r in made(name, "mqar", (0.6, 0.62, 0.64))]
+    board = board_of([*ends("mqar"), *records])
+    assert board.row("linear").place is not None
+    assert board.row("lasp2").place is None
+    assert board.row("lasp2").score.point == board.row("linear").score.point
+    assert board.row("lasp2").role_words == "equivalent"
+
+
 def test_tasks_that_do_not_count_say_why():
     left_out = board_of([*ends("mqar", softmax=(0.2, 0.2), none=(0.3, 0.3))]).left_out
     assert "not above" in left_out["mqar"]

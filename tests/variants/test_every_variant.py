@@ -65,7 +65,7 @@ SUB_QUADRATIC = [
     (card.name, pattern)
     for card in VARIANTS.cards()
     for pattern in card.patterns
-    if card.role == "entry" and claimed_memory(card, pattern) < 1.6
+    if card.role in ("entry", "equivalent") and claimed_memory(card, pattern) < 1.6
 ]
 
 

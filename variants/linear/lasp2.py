@@ -31,6 +31,7 @@ class KeyValueSum(NamedTuple):
     time="N d^2",
     memory="N d",
     state="E (E + 1)",
+    role="equivalent",
     published_defaults="a chunk of the sequence per device; no feature map and no normaliser in "
     "the plain form, here those of linear",
 )
