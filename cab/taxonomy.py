@@ -1,7 +1,6 @@
 """Attention patterns, domains, families, and the cards of variants and tasks.
 
-The taxonomy {noncausal, causal} x {self, cross} is that of CAB (Zhang et al., 2023,
-arXiv 2210.07661).
+The taxonomy {noncausal, causal} x {self, cross} is CAB's (Zhang et al., 2023, arXiv 2210.07661).
 """
 
 import ast
@@ -72,7 +71,7 @@ Role = Literal["entry", "reference", "reimplementation", "equivalent", "control"
 entry: an ordinary variant; it is ranked.
 reference: softmax attention; it is ranked and fills the attention layers not under test.
 reimplementation: the reference's function by other code; the spread of these scores is noise.
-equivalent: an entry's function by other code; it is ranked once, as that entry.
+equivalent: an entry's function by other code, without a rank of its own.
 control: mixes tokens without looking at their content, such as uniform attention.
 no_attention: mixes no tokens at all.
 """

@@ -75,6 +75,16 @@ def test_no_memory_depends_on_the_seed(name):
     torch.testing.assert_close(first, second)
 
 
+@pytest.mark.parametrize("name", MEMORIES)
+def test_weight_decay_leaves_the_starting_memories_alone(name):
+    attention = built(name, 32, 2, 128)
+    expected, exempt = time_constants(name, attention), attention.no_weight_decay()
+    for parameter_name, parameter in attention.named_parameters():
+        if parameter.ndim >= 2 and parameter_name not in exempt:  # the others are not decayed
+            parameter.data.mul_(0.5)
+    torch.testing.assert_close(time_constants(name, attention), expected)
+
+
 def test_time_constants_are_evenly_spread_in_their_logarithm():
     torch.testing.assert_close(spread(4, 2, 128), torch.tensor([2, 8, 32, 128]).double())
     torch.testing.assert_close(spread(1, 2, 128), torch.tensor([16.0]).double())

@@ -25,7 +25,7 @@ from cab.variants.linear._segments import segments
     time="N agents d",
     memory="N agents H",
     published_defaults="49 agents, a quarter of 196 tokens, pooled over squares, and position "
-    "biases; here 32, a quarter of 128, pooled over runs of tokens, without position biases",
+    "biases; here 16, pooled over runs of tokens, without position biases",
 )
 class AgentAttention(MultiHeadAttention):
     r"""Attend twice, through agents :math:`A`: means of the queries over segments.
@@ -43,7 +43,7 @@ class AgentAttention(MultiHeadAttention):
     class Config:
         """agents: how many pooled queries."""
 
-        agents: int = 32
+        agents: int = 16
 
         def __post_init__(self) -> None:
             if self.agents < 1:

@@ -55,6 +55,23 @@ def test_mega_is_its_equations(pattern, length):
     assert relative_difference(attention(x), equations(attention, x)) <= 1e-11
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 19])
+def test_both_averages_are_one_circular_convolution(length):
+    """The published algorithm: backward taps from distance 1 on, by FFT of twice the length."""
+    attention, x = build("mega", "ns").requires_grad_(False), draw(2, length, DIM)
+    average = attention.average
+    alpha, delta = average.rate.sigmoid(), average.damping.sigmoid()
+    reading = average.projection / average.projection.shape[-1] ** 0.5
+    powers = (1 - alpha * delta)[..., None] ** torch.arange(length)
+    forward, backward = ((alpha * average.expansion * reading)[..., None] * powers).sum(dim=2)
+    kernel = torch.zeros(DIM, 2 * length, dtype=x.dtype)
+    kernel[:, :length] = forward
+    kernel[:, length + 1 :] = backward[:, 1:].flip(-1)
+    spectrum = torch.fft.rfft(x.mT, n=2 * length) * torch.fft.rfft(kernel)
+    expected = torch.fft.irfft(spectrum, n=2 * length)[..., :length].mT
+    assert relative_difference(average(x), expected) <= 1e-11
+
+
 @pytest.mark.parametrize("pattern", ["ns", "cs"])
 @pytest.mark.parametrize("chunk", [1, 4, 5, 19, 30])
 def test_mega_chunk_is_its_equations(pattern, chunk):

@@ -65,6 +65,15 @@ def test_samples_around_the_landmarks_are_right_on_average():
     assert (mean - expected).norm() < 0.5 * (at_landmarks - expected).norm()
 
 
+def test_it_samples_in_training_alone():
+    attention, x = build("lara", "ns", landmarks=4), draw(1, 17, DIM)
+    assert attention(x).equal(attention(x))
+    attention.train()
+    assert not attention(x).equal(attention(x))
+    silent = build("lara", "ns", landmarks=4, noise=0.0)
+    assert silent.train()(x).equal(attention.eval()(x))
+
+
 @both_dtypes
 def test_it_survives_a_long_sequence(dtype):
     assert_survives("lara", "ns", dtype)

@@ -34,6 +34,10 @@ def test_lolcats_is_its_sum_over_pairs(window):
     assert_is("lolcats", "cs", weigh_near_and_far, prepare=learn, window=window)
 
 
+def test_near_keys_start_with_a_tenth_of_their_weight():
+    torch.testing.assert_close(build("lolcats", "cs").mixing.sigmoid().unique().item(), 0.1)
+
+
 @pytest.mark.parametrize("window", [17, 20])
 def test_a_window_of_the_length_is_softmax_attention(window):
     attention, x = build("lolcats", "cs", window=window), draw(2, 17, DIM)

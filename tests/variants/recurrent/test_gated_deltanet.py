@@ -4,21 +4,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 from long_sequences import assert_survives, both_dtypes
-from support import BATCH, DIM, HEAD_WIDTH, HEADS, build, draw, relative_difference
+from support import BATCH, DIM, HEADS, build, draw, relative_difference
 
 KEYS = 4  # three quarters of 5, rounded up
 
 
-def recurrence(attention, x):
+def recurrence(attention, x, heads=HEADS, keys=KEYS):
     """S = alpha (I - beta k k^T) S + beta k v^T, normed, gated."""
-    (q, k, v, _, _), _ = attention.read(x, torch.zeros(x.shape[0], 3, HEADS * 13).to(x))
-    assert k.shape[-1] == KEYS
+    width = x.shape[2] // heads
+    recent = torch.zeros(x.shape[0], 3, heads * (2 * keys + width)).to(x)
+    (q, k, v, _, _), _ = attention.read(x, recent)
+    assert k.shape[1:] == (heads, x.shape[1], keys)
     strength = torch.sigmoid(x @ attention.strength.weight.T)
     step = torch.log1p(torch.exp(x @ attention.decay.weight.T + attention.decay.bias))
     alpha = torch.exp(-torch.exp(attention.log_rate) * step)
-    out, identity = torch.zeros_like(x), torch.eye(KEYS, dtype=x.dtype)
-    for head in range(HEADS):
-        state = torch.zeros(x.shape[0], KEYS, HEAD_WIDTH, dtype=x.dtype)
+    out, identity = torch.zeros_like(x), torch.eye(keys, dtype=x.dtype)
+    for head in range(heads):
+        state = torch.zeros(x.shape[0], keys, width, dtype=x.dtype)
         for t in range(x.shape[1]):
             key, rate = k[:, head, t, :, None], strength[:, t, head, None, None]
             erase = identity - rate * key @ key.mT
@@ -26,7 +28,7 @@ def recurrence(attention, x):
             state = state + rate * key * v[:, head, t, None]
             mixed = (q[:, head, t, None] @ state)[:, 0]
             mixed = mixed / (mixed.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
-            out[:, t, head * HEAD_WIDTH : (head + 1) * HEAD_WIDTH] = mixed
+            out[:, t, head * width : (head + 1) * width] = mixed
     return (out * F.silu(x @ attention.gate.weight.T)) @ attention.output.weight.T
 
 
@@ -35,6 +37,14 @@ def test_gated_deltanet_is_its_recurrence(length):
     attention, x = build("gated-deltanet", "cs"), draw(BATCH, length, DIM)
     with torch.no_grad():
         assert relative_difference(attention(x), recurrence(attention, x)) <= 1e-10
+
+
+@pytest.mark.parametrize(("dim", "heads"), [(16, 2), (16, 1)])
+def test_fewer_than_four_heads_are_four_of_their_own(dim, heads):
+    attention, x = build("gated-deltanet", "cs", dim=dim, heads=heads), draw(BATCH, 33, dim)
+    with torch.no_grad():
+        expected = recurrence(attention, x, heads=4, keys=3)
+        assert relative_difference(attention(x), expected) <= 1e-10
 
 
 def test_with_a_gate_of_one_it_is_deltanet():

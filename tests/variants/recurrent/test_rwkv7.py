@@ -63,10 +63,25 @@ def test_rwkv7_is_its_recurrence(length):
 
 
 def test_decays_stay_above_the_paper_s_bound():
-    attention, x = build("rwkv7", "cs"), 1000 * draw(BATCH, 17, DIM)
+    attention, x = drawn(), 1000 * draw(BATCH, 17, DIM)
     tokens, _ = attention.read(x, torch.zeros(BATCH, 1, DIM).double())
     assert tokens[-1].min() >= -math.exp(-0.5)
     assert tokens[-1].max() <= 0
+
+
+def test_it_starts_as_in_the_authors_code():
+    attention = build("rwkv7", "cs", dim=64, heads=4)
+    x = draw(BATCH, 9, 64)
+    (_, _, _, removed, rated, gate, log_decay), _ = attention.read(x, torch.zeros(BATCH, 1, 64))
+    for constant in (gate, log_decay, rated / -removed):  # low-rank parts that read nothing yet
+        torch.testing.assert_close(constant, constant[:1, :, :1].expand_as(constant))
+    assert not attention(x).any()
+    for name, size in (("receptance", 0.5), ("key", 0.05), ("value", 0.5)):
+        largest = getattr(attention, name).weight.abs().max().item()
+        assert 0.95 * size / 8 < largest <= size / 8
+    for layers in (attention.decay, attention.rate, attention.gate):
+        last = layers[-1].weight
+        torch.testing.assert_close(last.T @ last, 0.01 * torch.eye(8).double(), atol=1e-6, rtol=0)
 
 
 @both_dtypes
