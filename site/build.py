@@ -1,7 +1,6 @@
 """Writing the pages: equal results give equal bytes."""
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from markupsafe import Markup, escape
 
 import cab
 from cab.errors import CabError
+from cab.records.files import try_writing
 from cab.records.results import canonical_line
 from cab.records.text import tidy
 from cab.scores import report
@@ -58,6 +58,7 @@ def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) 
             f"{out} contains files that are not pages of this site, so it was not changed. "
             f"Choose another --out, or empty it."
         )
+    try_writing(out.absolute().parent, "The pages", folder=True)
     content = gather(results, include)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,9 +70,15 @@ def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) 
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(tidy(text), encoding="utf-8", newline="\n")
             (made / MARK).write_text("Written by `cab site build`, and replaced by it.\n")
+            before = Path(folder) / "before"  # it goes with the temporary folder
             if out.exists():
-                shutil.rmtree(out)
-            made.rename(out)
+                out.rename(before)
+            try:
+                made.rename(out)
+            except OSError:
+                if before.exists():
+                    before.rename(out)
+                raise
     except OSError as error:
         raise CabError(f"The site cannot be written to {out}: {error}.") from None
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())

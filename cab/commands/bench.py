@@ -32,6 +32,7 @@ from cab.commands.measuring import (
 )
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
 from cab.errors import CabError
+from cab.records.files import try_writing
 from cab.registry import discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import Pattern
@@ -132,6 +133,10 @@ def bench(
         raise CabError("--resume needs the file to continue: add --json FILE.jsonl.")
     if implementation and not op:
         raise CabError("--implementation needs --op NAME.")
+    if json is not None:
+        try_writing(json, "The measurements", parents=json.suffix == ".jsonl")
+    if plot is not None:
+        try_writing(plot, "Plots", folder=True)
     files = tuple(include or ())
     variants = discover_variants(files)
     for problem in variants.problems:

@@ -17,9 +17,11 @@ from cab.commands.options import (
     Store,
     choose_device,
 )
+from cab.commands.work import check_writable
 from cab.data import data_directory, require
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
+from cab.records.files import try_writing, write_file
 from cab.registry import discover_tasks, discover_variants
 
 DEFAULT_OUT = Path("results/certificates")
@@ -48,6 +50,9 @@ def certify_tasks(
     directory = data_directory(data_dir)
     require({name for card in cards for name in card.data}, directory)
 
+    try_writing(out, "Certificates", folder=True)
+    check_writable(store)
+
     from cab.analysis.certificates import certificate_path, certify, control_cells
     from cab.commands.progress import RunProgress
     from cab.records.store import RecordStore
@@ -75,7 +80,7 @@ def certify_tasks(
         certificate = certify(card, profile, variants, found)
         path = certificate_path(out, card.name, profile)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(certificate.to_json(), encoding="utf-8")
+        write_file(path, certificate.to_json(), "The certificate")
         written.append((certificate, path))
     if json:
         output.print_json([{"path": str(path), "holds": one.holds} for one, path in written])

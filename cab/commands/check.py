@@ -10,6 +10,7 @@ import typer
 from cab.commands import output
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
 from cab.errors import CabError, UnknownName, Unsupported, counted
+from cab.records.files import try_writing, write_file
 from cab.registry import Registry, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import VariantCard, kinds_in
@@ -53,6 +54,8 @@ def check(
     card = variants.card(variant)
     for problem in variants.problems:
         output.warn(problem)
+    if json is not None:
+        try_writing(json, "The report")
     wanted = read_patterns(pattern or [])
     for one in wanted:
         if one not in card.patterns:
@@ -81,10 +84,7 @@ def check(
     _print(variant, verdicts, [one.name for one in chosen])
     if json is not None:
         report = {"variant": variant, "verdicts": [one.as_dict() for one in verdicts]}
-        try:
-            json.write_text(json_.dumps(output.plain(report), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise CabError(f"The report cannot be written to {json}: {error}.") from None
+        write_file(json, json_.dumps(output.plain(report), indent=2) + "\n", "The report")
     if not all(one.holds for one in verdicts):
         raise typer.Exit(1)
 

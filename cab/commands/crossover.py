@@ -30,6 +30,7 @@ from cab.commands.measuring import (
 )
 from cab.commands.options import Device, Include, Json, Patterns, choose_device, read_patterns
 from cab.errors import CabError
+from cab.records.files import try_writing
 from cab.registry import discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import Pattern
@@ -90,6 +91,8 @@ def crossover(
     from cab.measure.record import write_rows
     from cab.running.fork_server import start_fork_server
 
+    if rows is not None:
+        try_writing(rows, "The measurements")
     files = tuple(include or ())
     variants = discover_variants(files)
     chosen = choose_device(device)

@@ -23,6 +23,7 @@ from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, t
 from cab.data import data_directory
 from cab.errors import CabError
 from cab.profiles import DEFAULT_PROFILE
+from cab.records.files import try_writing
 from cab.registry import discover_tasks, discover_variants, name_of_role
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def extrapolate(
     """
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)
+    if plot is not None:
+        try_writing(plot, "The figure", parents=True)
 
     from cab.analysis.extrapolation import extrapolate as measure
     from cab.analysis.extrapolation import join

@@ -10,6 +10,7 @@ import typer
 from cab.commands import output
 from cab.commands.help import Command
 from cab.errors import CabError
+from cab.records.files import write_file
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.taxonomy import NAME, Family
 
@@ -97,10 +98,7 @@ def _write(target: Path, template: str, words: Mapping[str, str]) -> None:
     text = resources.files("cab.commands").joinpath(template).read_text("utf-8")
     for word, value in words.items():
         text = text.replace(f"@{word}@", value)
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CabError(f"{target} cannot be written: {error}.") from None
+    write_file(target, text, "The file")
 
 
 def _say_how(target: Path, *commands: str) -> None:

@@ -21,6 +21,7 @@ from cab.commands.options import (
 from cab.commands.training import Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.profiles import DEFAULT_PROFILE
+from cab.records.files import try_writing
 from cab.registry import discover_tasks, discover_variants
 
 
@@ -49,6 +50,8 @@ def probe(
     """
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)
+    if plots is not None:
+        try_writing(plots, "Drawings", folder=True)
 
     from cab.analysis.probing import evaluations, plot
     from cab.analysis.probing import probe as look

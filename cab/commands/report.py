@@ -14,7 +14,7 @@ from cab.commands.boards import (
     load_board,
 )
 from cab.commands.options import Include
-from cab.errors import CabError
+from cab.records.files import try_writing, write_file
 from cab.records.text import tidy
 
 
@@ -47,6 +47,8 @@ def report(
 
     csv and json contain every task; latex and md have one line per entry.
     """
+    if file is not None:
+        try_writing(file, "The report")
     board, _, _ = load_board(results, store, profile, tuple(include or ()), strict=strict)
     from cab.scores import report as reports
 
@@ -60,8 +62,5 @@ def report(
     if file is None:
         output.write_text(text)
         return
-    try:
-        file.write_text(tidy(text), encoding="utf-8")
-    except OSError as error:
-        raise CabError(f"The report cannot be written to {file}: {error}.") from None
+    write_file(file, tidy(text), "The report")
     output.say(f"Wrote {file}.")

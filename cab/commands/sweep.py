@@ -40,7 +40,6 @@ from cab.commands.options import (
 from cab.commands.sharding import Shard
 from cab.commands.work import (
     Asked,
-    check_writable,
     hear,
     indexed,
     plan_work,
@@ -185,7 +184,6 @@ def sweep(
     here = choose_device("auto" if executor != Where.LOCAL and device == "cuda" else device)
     cells, to_run, directory = prepare(work, here, usable_cores())
     if to_run:
-        check_writable(work.records)
         output.say(f"Running {len(to_run)} of {counted(len(cells), 'cell')}: {chosen.said}.")
         say_what_follows(work, cells)
     with RunProgress(cells) as progress:

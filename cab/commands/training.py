@@ -165,10 +165,12 @@ def _run(wanted: Wanted, cells: "list[Cell]", tasks: Registry[TaskCard]) -> None
         return
     from cab.commands.progress import RunProgress
     from cab.commands.run_gate import pass_gate
+    from cab.commands.work import check_writable
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
     from cab.running.fork_server import start_fork_server
 
+    check_writable(wanted.store, wanted.store / FOLDER)
     context = start_fork_server(tasks.only(*{cell.task.name for cell in cells}))
     keys = {cell.key for cell in cells}
     kept, refused = pass_gate(cells, keys, wanted.device, context)

@@ -13,6 +13,7 @@ from cab.commands import output
 from cab.commands.options import DataDir, Device, Include, Json, choose_device
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError
+from cab.records.files import try_writing
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -68,10 +69,12 @@ def verify(
     from cab.publishing.status import compare, reproduced
     from cab.publishing.validation import trace, validate
     from cab.records.folders import folders_around, refuse_package
-    from cab.records.results import VERIFIED, read_file, write_verifications
+    from cab.records.results import read_file, write_verifications
 
     if write:
         refuse_package(file)
+        for path in file:
+            try_writing(_rerun_file(path), "Reruns", parents=True)
     problems: list[Problem] = []
     reruns: list[tuple[Path, Rerun]] = []
     sentences: list[str] = []
@@ -91,7 +94,7 @@ def verify(
         reruns += [(path, one) for one in own]
         failed |= not reproduced(own)
         if write and again:
-            target = path.parent.parent / VERIFIED / path.parent.name / path.name
+            target = _rerun_file(path)
             write_verifications(target, again)
             output.say(f"Wrote {target}.")
     if json:
@@ -116,6 +119,13 @@ def verify(
         output.warn(sentence)
     if failed or sentences or any(one.severity == "error" for one in problems):
         raise typer.Exit(1)
+
+
+def _rerun_file(path: Path) -> Path:
+    """Where reruns of a file of results are kept."""
+    from cab.records.results import VERIFIED
+
+    return path.parent.parent / VERIFIED / path.parent.name / path.name
 
 
 def _board(

@@ -1,6 +1,5 @@
 """The steps that `cab run` and `cab sweep` share, before and after their cells run."""
 
-import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from cab.commands.options import TrackingKind, read_patterns
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
+from cab.records.files import try_writing
 from cab.registry import Registry, discover_tasks, discover_variants
 from cab.settings import split_assignments
 from cab.taxonomy import Domain, TaskCard, VariantCard
@@ -134,6 +134,7 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     from cab.running.fork_server import start_fork_server
 
     asked, planned = work.asked, work.planned.cells
+    check_writable(asked.store, asked.checkpoints)
     directory = data_directory(asked.data_dir)
     to_run = {cell.key: cell for cell in planned if asked.force or not is_done(work.records, cell)}
     _look_for_weights(cell for cell in planned if cell.key not in to_run)
@@ -151,20 +152,15 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     return cells, to_run.keys() & {cell.key for cell in cells}, directory
 
 
-def check_writable(records: "RecordStore") -> None:
-    """Check, before any cell runs, that records can be written.
+def check_writable(store: Path, checkpoints: Path | None = None) -> None:
+    """Check, before any work, that records and weights can be written.
 
     Raises:
-        CabError: the folder cannot be made, or no file in it.
+        CabError: a folder cannot be made, or no file in it.
     """
-    try:
-        records.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=records.folder, prefix=".writing-"):
-            pass
-    except OSError as error:
-        raise CabError(
-            f"The store {records.root} cannot be written: {error}. Choose another with --store."
-        ) from None
+    try_writing(store / "records", "Records", folder=True)
+    if checkpoints is not None:
+        try_writing(checkpoints, "Weights", folder=True)
 
 
 @contextmanager

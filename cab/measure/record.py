@@ -1,5 +1,6 @@
 """The row of `cab bench`: one mechanism at one point, with all its samples."""
 
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from cab.records.fields import (
     Text,
     first_fault,
 )
-from cab.records.files import parse_json, read_text, whole
+from cab.records.files import parse_json, read_text, whole, write_file
 from cab.records.parts import Part
 from cab.records.store import Environment
 from cab.records.text import one_line
@@ -161,16 +162,12 @@ def write_rows(rows: Iterable[BenchRow], path: Path) -> None:
     Raises:
         CabError: the file cannot be written.
     """
-    try:
-        if path.suffix == ".jsonl":  # a kill must not destroy hours of measurements
-            with whole(path) as beside:
-                beside.write_text(_lines(rows), encoding="utf-8")
-        else:  # it may be a pipe
-            plain = [row.model_dump(mode="json") for row in rows]
-            text = json.dumps({"rows": plain}, indent=2, sort_keys=True, allow_nan=False) + "\n"
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _unwritten(path, error) from None
+    rows = list(rows)
+    text = _lines(rows)
+    if path.suffix != ".jsonl":
+        plain = [row.model_dump(mode="json") for row in rows]
+        text = json.dumps({"rows": plain}, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_file(path, text, "The measurements")
 
 
 def append_rows(rows: Iterable[BenchRow], path: Path) -> None:
@@ -180,10 +177,20 @@ def append_rows(rows: Iterable[BenchRow], path: Path) -> None:
         CabError: the file cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(_lines(rows))
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                _write_all(file, _lines(rows).encode())
+            except OSError:  # the disk is full: a part of a row is of no use
+                file.truncate(before)
+                raise
     except OSError as error:
         raise _unwritten(path, error) from None
+
+
+def _write_all(file: io.FileIO, content: bytes) -> None:
+    while content:
+        content = content[file.write(content) :]
 
 
 def _lines(rows: Iterable[BenchRow]) -> str:

@@ -3,9 +3,11 @@
 Whatever stands in a file's place, reading it ends.
 """
 
+import errno
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,8 +88,63 @@ def whole(path: Path, beside: Path | None = None) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
-        beside.unlink()
+        beside.unlink(missing_ok=True)
         raise
+
+
+def write_file(path: Path, text: str, what: str) -> None:
+    """Write a text to a file that the user named: all of it or nothing.
+
+    A link is followed. A pipe or a device, such as /dev/stdout, is written to as it is.
+
+    Args:
+        what: what the text is, for the error, such as "The report".
+
+    Raises:
+        CabError: the file cannot be written. What stood there stays.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        with whole(path.resolve()) as beside:
+            beside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, what, error) from None
+
+
+def try_writing(
+    path: Path, what: str, *, folder: bool = False, parents: bool | None = None
+) -> None:
+    """Find out, before any work is done, whether its result can be written.
+
+    Nothing is left behind, and folders that are missing are not made yet.
+
+    Args:
+        path: the file, or with `folder` the folder of files.
+        what: what is to be written, for the error.
+        parents: whether folders that are missing are made later; by default those of a folder.
+
+    Raises:
+        CabError: it cannot be written.
+    """
+    place = path if folder else path.resolve().parent
+    try:
+        if not folder and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not folder and path.exists() and not path.is_file():
+            return  # a pipe or a device
+        while (folder if parents is None else parents) and not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise _unwritable(path, what, error) from None
+
+
+def _unwritable(path: Path, what: str, error: OSError) -> CabError:
+    reason = error.strerror or str(error)
+    return CabError(f"{what} cannot be written to {path}: {reason}. Choose another place.")
 
 
 @contextmanager
