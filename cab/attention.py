@@ -10,6 +10,7 @@ Dimensions: B batch, N query length, M key length, H heads, E head width, D mode
 from dataclasses import dataclass
 from typing import Any, ClassVar, NotRequired, TypedDict, Unpack
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -158,6 +159,19 @@ class Attention(nn.Module):
         """Return the output of `forward` at this position, and the state after it."""
         raise Unsupported(f"{self.card.name} cannot decode token by token.")
 
+    def prefill(
+        self, x: Float[Tensor, "B N D"], state: State
+    ) -> tuple[Float[Tensor, "B N D"], State]:
+        """Return the outputs of `forward` at the next N positions (N may be 0), and the state.
+
+        The default reads token by token.
+        """
+        outputs = [x[:, :0]]
+        for token in x.unbind(dim=1):
+            y, state = self.step(token, state)
+            outputs.append(y[:, None])
+        return torch.cat(outputs, dim=1), state
+
 
 def build_attention(
     attention: type[Attention], options: dict[str, Any], **geometry: Unpack[Geometry]
@@ -172,11 +186,7 @@ def build_attention(
 
 
 def undecayed(attention: Attention) -> list[nn.Parameter]:
-    """Return the parameters that `no_weight_decay` names.
-
-    Raises:
-        CabError: a name that is no parameter of the attention.
-    """
+    """Return the parameters that `no_weight_decay` names; a `CabError` names unknown ones."""
     named, own = attention.no_weight_decay(), dict(attention.named_parameters())
     unknown = [named] if isinstance(named, str) else sorted(set(named) - set(own))
     if unknown:

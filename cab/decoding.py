@@ -86,7 +86,19 @@ class CachedAttention(DecodingAttention):
         )
 
     def recall(
-        self, q: Float[Tensor, "B H 1 E"], state: KeyValueCache
-    ) -> Float[Tensor, "B H 1 E"]:
-        """Attend to the whole cache."""
+        self, q: Float[Tensor, "B H N E"], state: KeyValueCache
+    ) -> Float[Tensor, "B H N E"]:
+        """Attend to the whole cache; several queries are those of its last positions."""
         return self.attend(q, state.k, state.v, key_padding_mask=state.key_padding_mask)
+
+    def prefill(
+        self, x: Float[Tensor, "B N D"], state: State
+    ) -> tuple[Float[Tensor, "B N D"], State]:
+        """Append all keys at once and attend with all queries. See `Attention.prefill`."""
+        if not self.pattern.cross:
+            k, v = self.split_heads(self.key(x)), self.split_heads(self.value(x))
+            state = self.absorb(state, k, v)
+        if not x.shape[1]:
+            return x, state
+        mixed = self.recall(self.split_heads(self.query(x)), state)
+        return self.output(self.merge_heads(mixed)), state

@@ -1,4 +1,4 @@
-"""Decoding: `step` equals `forward` at every position; the state has the stated size."""
+"""Decoding: `step` and `prefill` equal `forward`; the state has the stated size."""
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ def run(subject: Subject) -> Said:
             yield from _size(subject, shape)
     if torch.float64 in subject.dtypes:
         yield from _equal(subject, Shape(LONG), torch.float64)
+    yield from _in_parts(subject)
     yield from _pure(subject)
     yield from _elsewhere(subject)
 
@@ -73,6 +74,33 @@ def _equal(subject: Subject, shape: Shape, dtype: torch.dtype) -> Said:
                 f"on{padded} ({name_of(dtype)}, relative)",
                 moved,
                 LIMITS[dtype],
+            )
+            return
+
+
+def _in_parts(subject: Subject) -> Said:
+    """A prompt that is read in parts, and continued step by step, equals the whole."""
+    shape = subject.typical(70)[-1]
+    module, n = subject.build(shape), shape.length
+    x, context = subject.draw(4, n, subject.dim, seed="stream"), subject.context(4)
+    expected = module(x, context)
+    for parts in ((n,), (1, n - 1), (n // 2 + 1, 0, n - n // 2 - 1), (n - 2, 1)):
+        state, outputs, at = module.initial_state(4, context), [], 0
+        for length in parts:
+            y, state = module.prefill(x[:, at : at + length], state)
+            outputs.append(y)
+            at += length
+        for t in range(at, n):
+            y, state = module.step(x[:, t], state)
+            outputs.append(y[:, None])
+        moved = largest(torch.cat(outputs, dim=1) - expected) / scale_of(expected)
+        if moved > LIMITS[torch.float64]:
+            lengths = ", ".join(map(str, parts))
+            yield Finding(
+                f"Reading {shape} by prefill in parts of {lengths} differs from forward (float64, "
+                f"relative)",
+                moved,
+                LIMITS[torch.float64],
             )
             return
 
@@ -150,7 +178,7 @@ def _elsewhere(subject: Subject) -> Said:
 
 LAW = Law(
     "decoding",
-    "step equals forward at every position; the state is as large as the card says",
+    "step and prefill equal forward at every position; the state is as large as the card says",
     run,
     asks=lambda s: s.pattern.causal and (bool(s.card.state) or s.build(s.shapes()[0]).decodes),
 )

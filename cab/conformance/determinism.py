@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cab.conformance import afterwards
 from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import Shape, Subject, name_of, right_padding
 
@@ -30,6 +31,7 @@ def run(subject: Subject) -> Said:
     for dtype in SAME:
         if dtype in subject.dtypes:
             yield from _training(subject.trained, dtype)
+    yield from afterwards.run(subject)
 
 
 def _looks_about(subject: Subject) -> Said:
