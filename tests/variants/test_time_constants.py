@@ -69,6 +69,18 @@ def test_memories_start_from_a_few_tokens_to_the_training_length(name, dim, head
     assert found.min() < train_length / 8
 
 
+@pytest.mark.parametrize("train_length", [32, 128, 512])
+@pytest.mark.parametrize("name", ["gated-deltanet", "gla", "hgrn2", "mamba2", "rwkv7"])
+def test_random_tokens_leave_the_range_as_it_is(name, train_length):
+    attention = built(name, 32, 2, train_length)
+    with torch.no_grad():
+        tokens, _ = attention.read(draw(8, 64, 32), attention.initial_state(8).recent)
+    found = -1 / tokens[-1].transpose(1, 2).flatten(0, 1).mean(dim=0).flatten()
+    assert len(found.log().round(decimals=2).unique()) >= 4
+    assert train_length / 4 <= found.max() <= 4 * train_length
+    assert found.min() < train_length / 8
+
+
 @pytest.mark.parametrize("name", MEMORIES)
 def test_no_memory_depends_on_the_seed(name):
     first, second = (time_constants(name, built(name, 32, 2, 128, seed)) for seed in (0, 1))

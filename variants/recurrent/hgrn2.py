@@ -26,9 +26,10 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     time="N d^2",
     memory="N d",
     state="E^2",
-    published_defaults="state expansion 128 = head width, as here; lower bounds that grow from 0 "
-    "with the layer, shared by its channels; here every layer's bounds give time constants of 2 "
-    "tokens to the training length, evenly spread in their logarithm over the channels",
+    published_defaults="state expansion 128 = head width, as here; lower bounds that grow from "
+    "0 with the layer and start alike in all channels; here every layer's bounds give time "
+    "constants of 2 tokens to the training length, evenly spread in their logarithm over the "
+    "channels",
 )
 class Hgrn2(RecurrentAttention):
     r"""Forget gates above a learned bound :math:`\beta`; the key is the complement of the gate.
