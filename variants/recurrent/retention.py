@@ -41,10 +41,10 @@ class Retention(RecurrentAttention):
     2 train_length, each by the same factor longer: with 8 heads and 2,048 tokens they are the
     paper's :math:`2^{5+h}`. Fewer than 4 heads are divided, for as many time constants.
 
-    The angles are those of rotary positions, 10,000^(-2 c / E); the authors' code ends at 1e-4
-    exactly. The paper's other normalisers (by the decays' and the
-    scores' sums) are positive factors of a row, which the group norm removes; they are left out.
-    A step keeps the memory in the frame of the present token, so that it needs no position.
+    The angles are those of rotary positions, 10,000^(-2 c / E); in the authors' code the last is
+    1e-4. The paper's other normalisers (by the decays' and the scores' sums) are positive factors
+    of a row, which the group norm removes; they are left out. A step keeps the memory in the frame
+    of the present token, so that it needs no position.
     """
 
     @dataclass(frozen=True)
