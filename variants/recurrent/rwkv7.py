@@ -34,7 +34,8 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     state="E^2 + E",
     published_defaults="gates of ranks near d / 12 (64 and 128 at d = 768), here 8 for d of 64; "
     "decays start between exp(-0.0009) and exp(-0.11) over the channels, time constants of 1,100 "
-    "to 9 tokens; here of the training length to 2 tokens, evenly spread in their logarithm",
+    "to 9 tokens; here of the training length to 2 tokens, evenly spread in their logarithm; "
+    "the decays' biases learned at twice the rate, here at the task's",
 )
 class Rwkv7(RecurrentAttention):
     r"""Remove the value stored for the key, at a rate per channel, and add the new value.

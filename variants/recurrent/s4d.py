@@ -28,7 +28,8 @@ from cab.registry import register_variant
     state="E state",
     published_defaults="state 64, as here; steps drawn in [0.001, 0.1] for 1,024 tokens, time "
     "constants of 20 to 2,000 tokens; here scaled to the training length, at most 1 (2 tokens), "
-    "and evenly spread in their logarithm over the channels",
+    "and evenly spread in their logarithm over the channels; A and the steps learned at a lower "
+    "rate, here at the task's",
 )
 class S4D(Attention):
     r"""Per channel :math:`X' = A X + u`, y = C X + D u, with A diagonal, sampled at steps Delta.
