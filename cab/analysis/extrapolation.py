@@ -1,7 +1,6 @@
 """How a trained cell does on sequences shorter and longer than those it was trained on."""
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cab.analysis.figures import figure
 from cab.errors import CabError
 from cab.records.fields import LARGEST
 from cab.records.store import AtLength, Positions, Record, RecordStore
+from cab.running.awake import awake
 from cab.running.trained import TrainedCell
 from cab.running.training import evaluate
 from cab.running.worker import length_curve
@@ -43,7 +43,7 @@ def extrapolate(
         )
     accelerator = Accelerator(cpu=device == "cpu")
     model.to(accelerator.device)
-    test, began = task.examples("test"), time.perf_counter()
+    test, began = task.examples("test"), awake()
     measured = evaluate(task, model, test, accelerator)
     curve = length_curve(task, model, accelerator, test, measured, profile, began, factors)
     return tuple(

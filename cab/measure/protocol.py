@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from cab.records.fields import WRITTEN_TEXT
 from cab.records.sources import source_hash
 from cab.records.text import clean
 from cab.registry import Registry
+from cab.running.awake import TICK, AwakeClock
 from cab.running.environment import git_state
 from cab.taxonomy import Pattern, VariantCard
 
@@ -192,9 +192,12 @@ class Runner:
         process = self.context.Process(target=work, args=(cell, there))
         process.start()
         there.close()
-        deadline = time.monotonic() + cell.limits.cell_seconds + GRACE
+        clock = AwakeClock()
+        deadline = clock.now() + cell.limits.cell_seconds + GRACE
         try:
-            if here.poll(max(0.0, deadline - time.monotonic())):
+            while not (said := here.poll(TICK)) and clock.now() < deadline:
+                pass
+            if said:
                 rows: list[BenchRow] = here.recv()
             else:
                 rows = _lost(
@@ -204,10 +207,10 @@ class Runner:
                 )
         except EOFError:
             process.join()
-            said = (
+            ended = (
                 f"the cell's process ended with status {process.exitcode} before it was finished"
             )
-            rows = _lost(cell, "error", said + "; -9 often means that memory ran out.")
+            rows = _lost(cell, "error", ended + "; -9 often means that memory ran out.")
         finally:
             if process.is_alive():
                 process.kill()

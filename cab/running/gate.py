@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 from cab.records.files import whole
 from cab.records.sources import laws_hash
 from cab.registry import discover_variants
+from cab.running.awake import TICK, AwakeClock
 from cab.running.cells import Cell
 from cab.running.fork_server import end
 from cab.running.worker import follow_parent, limit_memory
@@ -98,6 +98,7 @@ def check_all(
     """
     waiting = deque(law_checks)
     running: dict[Connection, tuple[LawCheck, ForkServerProcess, float]] = {}
+    clock = AwakeClock()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -109,12 +110,13 @@ def check_all(
                 process = context.Process(target=_hold, args=(law_check, there))
                 process.start()
                 there.close()
-                running[here] = law_check, process, time.monotonic() + TIME_LIMIT
+                running[here] = law_check, process, clock.now() + TIME_LIMIT
             if not running:
                 continue
-            first = min(deadline for _, _, deadline in running.values()) - time.monotonic()
-            ready = connection.wait(list(running), max(0.0, first))
-            late = [one for one in running if running[one][2] <= time.monotonic()]
+            first = min(deadline for _, _, deadline in running.values()) - clock.now()
+            ready = connection.wait(list(running), max(0.0, min(first, TICK)))
+            now = clock.now()
+            late = [one for one in running if running[one][2] <= now]
             for here in {one for one in ready if isinstance(one, Connection)} | set(late):
                 law_check, process, _ = running.pop(here)
                 problems = _said(here, process) if here in ready else [_TOO_LONG]

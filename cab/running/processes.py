@@ -7,6 +7,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
+from cab.running.awake import TICK, AwakeClock, is_stopped
 from cab.running.fork_server import end, start_fork_server
 from cab.running.jobs import Ended, Job, Outcome, Progressed
 from cab.running.worker import work
@@ -18,10 +19,7 @@ class _Running:
     slot: int
     process: ForkServerProcess
     started: float
-
-    @property
-    def deadline(self) -> float:
-        return self.started + self.job.cell.profile.time_limit
+    deadline: float
 
 
 class Processes:
@@ -46,6 +44,7 @@ class Processes:
         self._threads, self._gpus = threads, gpus
         self._free = list(range(count))
         self._running: dict[Connection, _Running] = {}
+        self._clock = AwakeClock()
 
     @property
     def count(self) -> int:
@@ -68,17 +67,25 @@ class Processes:
             there.close()
         self._free.remove(slot)
         # Counted from here, since the first start waits for the fork server's own imports.
-        self._running[here] = _Running(job, slot, process, time.monotonic())
+        deadline = self._clock.now() + job.cell.profile.time_limit
+        self._running[here] = _Running(job, slot, process, time.monotonic(), deadline)
 
     def wait(self, seconds: float) -> list[Progressed | Ended]:
-        """Return what has happened, after at most so many seconds; a job may be out of time."""
+        """Return what has happened, after at most so many seconds; a job may be out of time.
+
+        Time in which this process or the job's was stopped does not count.
+        """
         if not self._running:
             time.sleep(seconds)
             return []
-        first = min(one.deadline for one in self._running.values()) - time.monotonic()
-        ready = connection.wait(list(self._running), max(0.0, min(seconds, first)))
+        before = self._clock.now()
+        first = min(one.deadline for one in self._running.values()) - before
+        ready = connection.wait(list(self._running), max(0.0, min(seconds, first, TICK)))
+        now = self._clock.now()
+        for one in self._running.values():
+            if is_stopped(one.process.pid):
+                one.deadline += now - before
         events = [self._listen(one) for one in ready if isinstance(one, Connection)]
-        now = time.monotonic()
         for late in [here for here, one in self._running.items() if one.deadline <= now]:
             events.append(self._end(late, _out_of_time(self._running[late].job)))
         return events

@@ -26,6 +26,7 @@ from cab.records.store import AtLength, AtLevel, Estimates, Metrics, Status
 from cab.records.text import text_of
 from cab.registry import Registry, discover_tasks, discover_variants, name_of_role
 from cab.running import checkpoints, ranks
+from cab.running.awake import awake, start_clock
 from cab.running.cells import Cell
 from cab.running.environment import describe
 from cab.running.facts import (
@@ -48,6 +49,7 @@ def work(job: Job, connection: Connection) -> None:
     """Run a job and send ("progress", (done, all)) messages, then ("outcome", Outcome)."""
     gc.freeze()  # what came with the fork is nobody's garbage, and looking through it takes long
     follow_parent()
+    start_clock()
     last_sent = 0.0
 
     def report(done: int, total: int) -> None:
@@ -152,7 +154,7 @@ def limit_gpu(gpu: str, share: float, gib: float) -> float:
 
 def perform(job: Job, outcome: Outcome, report: Report) -> None:
     """Build, train and test in this process as it is, and write what is found into the outcome."""
-    began = started = time.perf_counter()
+    began, started = awake(), time.perf_counter()
     cell = job.cell
     # Some variants leave parameters out of some steps, which several processes must agree on.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -233,7 +235,7 @@ def length_curve(
     metric, curve, last = task.card.metric, [], 0.0
     others = task.at_lengths(factors)
     for factor in sorted({*others, 1.0} if others else ()):
-        started = time.perf_counter()
+        started = awake()
         other = others.get(factor, task)
         examples = test if factor == 1 else other.examples("test")
         point: dict[str, Any] = {
@@ -253,7 +255,7 @@ def length_curve(
         except Exception as error:  # the variant may raise anything
             status, message = classify(error, profile.memory_limit)
             curve.append(AtLength(**point, status=status, message=message))
-        last = max(last, time.perf_counter() - started)
+        last = max(last, awake() - started)
     return tuple(curve)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cab.errors import Unsupported
 from cab.profiles import get_profile
 from cab.records.store import AtLength, Estimate, Metrics, RecordStore, parse_record
 from cab.registry import discover_tasks
+from cab.running.awake import awake
 from cab.running.worker import length_curve
 from cab.scores.summary import summarise
 from cab.seeding import generator
@@ -47,7 +47,7 @@ def slots(variant: str = "softmax") -> Slots:
 def curve_of(task: Task, model: torch.nn.Module, began: float | None = None):
     test = task.examples("test")
     measured = {task.card.metric: Estimate(value=0.5, standard_error=0.1, n=50)}
-    began = time.perf_counter() if began is None else began
+    began = awake() if began is None else began
     accelerator = Accelerator(cpu=True)
     return length_curve(task, model, accelerator, test, measured, get_profile("quick"), began)
 
@@ -185,7 +185,7 @@ def test_a_length_that_gives_what_is_no_number_is_said():
 
 def test_a_length_that_would_not_end_in_time_is_not_started():
     limit = get_profile("quick").time_limit
-    curve = curve_of(task_of("mqar"), Limited(64, ValueError()), time.perf_counter() - limit - 1)
+    curve = curve_of(task_of("mqar"), Limited(64, ValueError()), awake() - limit - 1)
     assert {point.status for point in curve} == {"timeout"}
     assert all("limit" in point.message for point in curve)
 
