@@ -166,6 +166,7 @@ def _run(
     from cab.publishing.verification import sample, verdict
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
+    from cab.running.fork_server import scratch_folder
     from cab.running.replanning import cell_of
 
     chosen = sample(records, count, draw)
@@ -173,7 +174,8 @@ def _run(
     cells = [cell_of(record, variants, tasks, include) for record in chosen]
     _need_data(cells, directory)
     again, failed = [], []
-    with tempfile.TemporaryDirectory(prefix="cab-verify-") as folder, RunProgress(cells) as said:
+    scratch = tempfile.TemporaryDirectory(prefix="verify-", dir=scratch_folder())
+    with scratch as folder, RunProgress(cells) as said:
         for one in Runner(RecordStore(Path(folder)), directory, device, said).run(cells):
             if one.record is None:
                 failed.append(f"{one.cell.title} could not be run: {one.problem}")

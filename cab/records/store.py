@@ -182,11 +182,12 @@ class RecordStore:
             return None
         try:
             self.locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.locks / f"{key}.change"):
+            with FileLock(self.locks / f"{key}.change") as lock:
                 record = self.read(key)
                 if record is not None:
                     record = Record.model_validate(how(record).model_dump())
                     self.write(record)
+                Path(lock.lock_file).unlink(missing_ok=True)
                 return record
         except ValidationError as error:
             fault = first_fault(error, "the record")

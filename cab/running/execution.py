@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from cab.errors import CabError
 from cab.records.fields import WRITTEN_TEXT, first_fault
+from cab.records.leftovers import clear_leftovers
 from cab.records.store import Cost, Provenance, Record, RecordStore, with_evaluations_of
 from cab.records.text import clean
 from cab.running.cells import Cell
@@ -112,6 +113,7 @@ class Runner:
         waiting, busy = deque(cells), deque[Cell]()
         claims: dict[str, Claim] = {}
         jobs = Jobs(self.data_dir, self.device)
+        clear_leftovers(self.store)
 
         def told(finished: Finished) -> Finished:
             waiting.extendleft(reversed(self.following(finished)))  # so that rows end early

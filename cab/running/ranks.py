@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import distributed
 
 from cab.errors import Unsupported
+from cab.running.fork_server import scratch_folder
 
 PATIENCE = timedelta(minutes=30)
 """How long one process waits for the others: one may be loading data for the first time."""
@@ -87,7 +88,7 @@ def group(size: int, device: str, assist: Callable[[Any, Rank], None], job: Any)
         )
     threads = torch.get_num_threads()
     context = multiprocessing.get_context("spawn")  # a fork would inherit OpenMP's threads, dead
-    with tempfile.TemporaryDirectory(prefix="cab-ranks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ranks-", dir=scratch_folder()) as folder:
         ranks = [Rank(n, size, device, Path(folder, "meeting")) for n in range(size)]
         others = [context.Process(target=assist, args=(job, rank)) for rank in ranks[1:]]
         try:
