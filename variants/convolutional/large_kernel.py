@@ -33,8 +33,9 @@ from cab.variants.convolutional._convolution import Convolution
     memory="N d",
     state="d (dilation - 1 + dilation (ceil(kernel / dilation) // 2)) / H",
     sees="abs(t - s) <= dilation - 1 + dilation (ceil(kernel / dilation) // 2)",
-    published_defaults="kernel 21 at dilation 3 (5 x 5, then 7 x 7 dilated) on images, as here; "
-    "along sequences 5, then 7 dilated",
+    published_defaults="kernel 21 at dilation 3 (5 x 5, then 7 x 7 dilated) on images of 56 x 56 "
+    "places; here 6 at dilation 2 (3 x 3, then 3 x 3 dilated) on pictures of 8 x 8 to 16 x 16, "
+    "and 21 at dilation 3 along sequences",
 )
 class LargeKernelAttention(Attention):
     r"""Multiply features by their convolution with a large kernel.
@@ -44,26 +45,31 @@ class LargeKernelAttention(Attention):
               \mathrm{DWConv}_{2\delta-1}(u)), \quad y = W_2 (a \odot u) + x
 
     K is the kernel, delta the dilation of the second convolution. On a picture the kernels are
-    squares, else they lie along the sequence; in CS, beyond the paper, only their past half is
-    used. The inner shortcut (+ x) is the paper's. Padding is zeroed before each convolution.
+    squares, and the cost grows with their area; else they lie along the sequence. In CS, beyond
+    the paper, only their past half is used. The inner shortcut (+ x) is the paper's. Padding is
+    zeroed before each convolution.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """kernel K and dilation delta."""
+        """kernel K and dilation delta along a sequence; those with picture_ on a picture."""
 
         kernel: int = 21
         dilation: int = 3
+        picture_kernel: int = 6
+        picture_dilation: int = 2
 
         def __post_init__(self) -> None:
-            if self.dilation < 1 or self.kernel < 1:
-                raise ValueError("kernel and dilation must be at least 1")
+            if min(self.dilation, self.kernel, self.picture_kernel, self.picture_dilation) < 1:
+                raise ValueError("kernels and dilations must be at least 1")
 
     config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
         kernel, dilation = self.config.kernel, self.config.dilation
+        if self.grid is not None and not self.pattern.causal:
+            kernel, dilation = self.config.picture_kernel, self.config.picture_dilation
         self.input = nn.Linear(self.dim, self.dim)
         self.short = Convolution(self, self.dim, dilation - 1)
         self.far = Convolution(self, self.dim, ceil(kernel / dilation) // 2, dilation=dilation)

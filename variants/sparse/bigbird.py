@@ -28,7 +28,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of, w
     sees="chosen",
     budget="near_blocks",
     published_defaults="blocks of 64 tokens: 1 neighbour on each side, 2 global, 3 random, of 64 "
-    "blocks; here the same numbers of blocks of 4 tokens",
+    "blocks, an eighth of them; here the same numbers of blocks of 2 tokens, an eighth of 128",
 )
 class BigBirdAttention(CachedAttention):
     r"""Softmax over blocks of keys, the same for all queries of a block.
@@ -48,7 +48,7 @@ class BigBirdAttention(CachedAttention):
     class Config:
         """block: tokens per block. near_blocks: w above. global_blocks: g. random_blocks: r."""
 
-        block: int = 4
+        block: int = 2
         near_blocks: int = 1
         global_blocks: int = 2
         random_blocks: int = 3

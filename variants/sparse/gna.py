@@ -28,7 +28,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "min(N - kernel, min(N - 1, t // stride stride + stride // 2) - kernel // 2)) < kernel",
     budget="kernel",
     published_defaults="kernels and strides depend on the model, strides from a fourth of the "
-    "kernel to all of it; here kernel 31, as many tokens as `window` sees, and stride 8",
+    "kernel to all of it; here kernel 17 and stride 8, about half of it",
 )
 class GeneralizedNeighborhoodAttention(DecodingAttention):
     r"""Softmax over the window of a leader, which g neighbouring queries share.
@@ -50,7 +50,7 @@ class GeneralizedNeighborhoodAttention(DecodingAttention):
     class Config:
         """kernel: tokens of a window. stride: queries that share one, g above."""
 
-        kernel: int = 31
+        kernel: int = 17
         stride: int = 8
 
         def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ class Searched(NamedTuple):
     sees="chosen",
     budget="top_k",
     published_defaults="256 blocks of 2 keys, 512 tokens of 8,192 and more, for 32 queries; here "
-    "16 blocks of 2 keys, 32 tokens of 256, for 16 queries",
+    "8 blocks of 2 keys, 16 tokens, an eighth of 128, for 8 queries",
 )
 class HiPAttention(CachedAttention):
     r"""Softmax over the K key blocks that a search finds for each block of queries.
@@ -56,9 +56,9 @@ class HiPAttention(CachedAttention):
     class Config:
         """query_block, a multiple of key_block: tokens. top_k: key blocks, K."""
 
-        query_block: int = 16
+        query_block: int = 8
         key_block: int = 2
-        top_k: int = 16
+        top_k: int = 8
 
         def __post_init__(self) -> None:
             if min(self.query_block, self.key_block, self.top_k) < 1:

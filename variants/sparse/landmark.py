@@ -29,14 +29,14 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     state="2 M E",
     sees="chosen",
     published_defaults="blocks of 50 tokens, of which 2 or 4 are read, besides the query's own "
-    "block of 250 to 512 tokens; here blocks of 16, of which 4 are read",
+    "block of 250 to 512 tokens; here blocks of 8, of which 2 are read besides the query's own",
 )
 class LandmarkAttention(CachedAttention):
     r"""Grouped softmax: a landmark's weight is distributed over the tokens of its block.
 
     .. math:: l_b = k_{\text{last of } b} + W_K e, \quad
-              (w_t, p_t) = \operatorname{softmax}([q_t \cdot k_s]_{s \in I_{b(t)}, s \le t},
-              [q_t \cdot l_b]_{b \in B_t}) / \sqrt{E}, \quad
+              (w_t, p_t) = \operatorname{softmax}\big([q_t \cdot k_s]_{s \in I_{b(t)}, s \le t} /
+              \sqrt{E},\ [q_t \cdot l_b]_{b \in B_t} / \sqrt{E}\big), \quad
               o_t = \sum_s w_{ts} v_s + \sum_{b \in B_t} p_{tb}
               \sum_{s \in I_b} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s
 
@@ -52,8 +52,8 @@ class LandmarkAttention(CachedAttention):
     class Config:
         """block: tokens. top_k: earlier blocks that a query reads."""
 
-        block: int = 16
-        top_k: int = 4
+        block: int = 8
+        top_k: int = 2
 
         def __post_init__(self) -> None:
             if min(self.block, self.top_k) < 1:

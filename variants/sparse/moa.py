@@ -28,7 +28,8 @@ from cab.variants.sparse._first import attend_near_and_first
     sees="s < sinks or t - s < base + reach N",
     budget="base",
     published_defaults="64 sinks, spans chosen per head with a mean of half of 4,096 to 12,288 "
-    "tokens; here 4 sinks and spans of 8 tokens plus up to half of the maximum length",
+    "tokens; here 4 sinks and spans of 8 tokens plus up to a quarter of the longest sequence of "
+    "training, the same for all inputs",
 )
 class MoAttention(CachedAttention):
     r"""Softmax over :math:`V^h_t = \{s \le t : t - s < S_h\ \text{or}\ s < g\}`, g sinks.
@@ -36,11 +37,12 @@ class MoAttention(CachedAttention):
     .. math:: S_h = \alpha + \beta_h L, \quad \beta_h = \beta\, h / H, \quad
               o^h_t = \sum_{s \in V^h_t} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s
 
-    for heads h from 1 to H and the greatest length L that the module may meet: each head's span
-    is a rule over the length. The paper finds the rule of every head by profiling a trained
-    model, where cutting a head's span would cost least; a model trained from the beginning has
-    nothing to profile, so here the rules are spread evenly. The state keeps all keys, of which the
-    paper drops those beyond each head's span.
+    for heads h from 1 to H and the longest sequence L of training. In the paper L is the length of
+    each input; a causal answer must not depend on how many tokens follow, so here it is fixed. The
+    paper finds the rule of every head by profiling a trained model, where cutting a head's span
+    would cost least; a model trained from the beginning has nothing to profile, so here the rules
+    are spread evenly. The state keeps all keys, of which the paper drops those beyond each head's
+    span.
     """
 
     @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class MoAttention(CachedAttention):
         """base is alpha, reach beta, sinks g."""
 
         base: int = 8
-        reach: float = 0.5
+        reach: float = 0.25
         sinks: int = 4
 
         def __post_init__(self) -> None:
@@ -60,10 +62,9 @@ class MoAttention(CachedAttention):
     @property
     def spans(self) -> list[int]:
         """The span of each head, in tokens."""
+        length = getattr(self, "train_length", self.max_length)
         shares = [(h + 1) / self.heads for h in range(self.heads)]
-        return [
-            math.ceil(self.config.base + self.config.reach * self.max_length * s) for s in shares
-        ]
+        return [math.ceil(self.config.base + self.config.reach * length * s) for s in shares]
 
     def attend(
         self,

@@ -31,8 +31,8 @@ from cab.variants.sparse._by_label import (
     state="2 M E",
     sees="chosen",
     budget="top_k",
-    published_defaults="3 blocks of 512 tokens of 8,192, a sixteenth each; here 3 blocks of 16 "
-    "of 256 tokens",
+    published_defaults="3 blocks of 512 tokens of 8,192, a sixteenth each; here 3 blocks of 8, "
+    "a sixteenth of 128",
 )
 class MoBAttention(CachedAttention):
     r"""Softmax over the tokens of k blocks :math:`I_b`, always including the query's own.
@@ -52,7 +52,7 @@ class MoBAttention(CachedAttention):
     class Config:
         """block: tokens. top_k: blocks that a query reads, its own included."""
 
-        block: int = 16
+        block: int = 8
         top_k: int = 3
 
         def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "and 0 <= s // dilation - max(0, min(t // dilation - kernel // 2, "
     "(N - 1 - t % dilation) // dilation + 1 - kernel)) < kernel)",
     budget="kernel",
-    published_defaults="kernel 7 on each axis of images; here 31, as many tokens as `window` sees",
+    published_defaults="kernel 7 on each axis of images; here 17, 8 tokens on each side",
 )
 class NeighborhoodAttention1d(DecodingAttention):
     r"""Softmax over a window that has its full size also at the borders.
@@ -47,7 +47,7 @@ class NeighborhoodAttention1d(DecodingAttention):
     class Config:
         """kernel: tokens of a window. dilation: steps between them."""
 
-        kernel: int = 31
+        kernel: int = 17
         dilation: int = 1
 
         def __post_init__(self) -> None:

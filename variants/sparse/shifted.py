@@ -27,7 +27,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     sees="t // group == s // group "
     "or (H > 1 and (t - max(1, group // 2)) // group == (s - max(1, group // 2)) // group)",
     budget="group",
-    published_defaults="groups of a quarter of the length; here 32, a quarter of 128",
+    published_defaults="groups of a quarter of the length; here 16, a quarter of 64",
 )
 class ShiftedAttention(DecodingAttention):
     r"""Softmax within groups of g tokens; in the last H // 2 heads they begin g / 2 later.
@@ -35,17 +35,18 @@ class ShiftedAttention(DecodingAttention):
     .. math:: V_t = \{s : \lfloor (s - c_h) / g \rfloor = \lfloor (t - c_h) / g \rfloor\}, \quad
               o_t = \sum_{s \in V_t} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s
 
-    with :math:`c_h` 0 or :math:`\lfloor g / 2 \rfloor`, and in CS :math:`s \le t`. The authors'
-    code rolls the sequence round, so that its last half group joins its first one; that would
-    show the future to the first tokens, and let the end of the sequence matter. Here the first
-    half group stays alone. One head has nobody to shift against: plain groups.
+    with :math:`c_h` 0 or :math:`\lfloor g / 2 \rfloor`, and in CS :math:`s \le t`. The first half
+    group of the shifted heads stays alone, as in the authors' default code (flash attention over
+    cut sequences). The paper's listing, and the authors' code without flash attention, roll the
+    sequence instead, so that its last half group joins the first one: that shows the future to the
+    first g / 2 tokens. With one head no group is shifted.
     """
 
     @dataclass(frozen=True)
     class Config:
         """group: tokens per group, g above."""
 
-        group: int = 32
+        group: int = 16
 
         def __post_init__(self) -> None:
             if self.group < 1:

@@ -30,8 +30,8 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     sees="t // group == s // group or s < sinks or t < sinks "
     "or (H > 1 and (t - max(1, group // 2)) // group == (s - max(1, group // 2)) // group)",
     budget="group",
-    published_defaults="groups of a quarter of the length and 4 sinks; here 32, a quarter "
-    "of 128, and 2",
+    published_defaults="groups of a quarter of the length and 4 sinks; here 16, a quarter "
+    "of 64, and 2",
 )
 class SinkShiftedAttention(DecodingAttention):
     r"""Softmax over the own group, shifted in some heads, and over the first g tokens.
@@ -50,7 +50,7 @@ class SinkShiftedAttention(DecodingAttention):
     class Config:
         """group: tokens per group, G above. sinks: global tokens at the start, g above."""
 
-        group: int = 32
+        group: int = 16
         sinks: int = 2
 
         def __post_init__(self) -> None:

@@ -25,7 +25,8 @@ from cab.variants.sparse._recent import RecentKeys, remember
     state="2 (window + sinks) E + 1/H",
     sees="t - s < window or s < sinks",
     budget="window",
-    published_defaults="4 sinks and the last 2,044 of the 4,096 training tokens; here 4 and 28",
+    published_defaults="4 sinks and the last 2,044 of the 4,096 training tokens; here 4 "
+    "and 12, as many tokens as `window` sees",
 )
 class StreamingAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s \le t : t - s < w\ \text{or}\ s < g\}`, g sinks.
@@ -40,7 +41,7 @@ class StreamingAttention(DecodingAttention):
     class Config:
         """window: a query sees itself and window - 1 before it. sinks: first tokens kept."""
 
-        window: int = 28
+        window: int = 12
         sinks: int = 4
 
         def __post_init__(self) -> None:

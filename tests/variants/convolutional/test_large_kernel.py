@@ -7,6 +7,8 @@ from convolution_oracles import build_on_grid, filtered
 from long_sequences import assert_survives, both_dtypes
 from support import BATCH, DIM, build, draw, relative_difference
 
+PAPER = {"picture_kernel": 21, "picture_dilation": 3}
+
 
 def equations(mixer, x, grid=None):
     u = F.gelu(mixer.input(x))
@@ -26,19 +28,23 @@ def test_large_kernels_are_their_equations_on_a_line(pattern, length, options):
 
 
 def test_large_kernels_are_their_equations_on_a_picture():
-    mixer, x = build_on_grid("large-kernel", (7, 5)), draw(1, 35, DIM)
-    assert relative_difference(mixer(x), equations(mixer, x, (7, 5))) <= 1e-12
+    x = draw(1, 35, DIM)
+    for options in ({}, PAPER):
+        mixer = build_on_grid("large-kernel", (7, 5), **options)
+        assert relative_difference(mixer(x), equations(mixer, x, (7, 5))) <= 1e-12
 
 
-def test_the_paper_s_kernel_reaches_eleven_rows_and_columns_without_gaps():
-    mixer = build_on_grid("large-kernel", (25, 25), dim=3, heads=1)
+@pytest.mark.parametrize(("options", "reach"), [(PAPER, 11), ({}, 3)])
+def test_kernels_reach_all_places_of_a_square_without_gaps(options, reach):
+    mixer = build_on_grid("large-kernel", (25, 25), dim=3, heads=1, **options)
     impulse = torch.zeros(1, 625, 3, dtype=torch.float64)
     impulse[:, 12 * 25 + 12] = 1.0
     mixer.short.filters.bias.zero_()
     response = mixer.far(mixer.short(impulse)) - mixer.far(0 * impulse)
     seen = (response[0].abs().amax(dim=1) > 0).view(25, 25)
     reached = torch.zeros(25, 25, dtype=torch.bool)
-    reached[1:24, 1:24] = True
+    around = slice(12 - reach, 13 + reach)
+    reached[around, around] = True
     assert seen.equal(reached)
 
 
