@@ -27,23 +27,30 @@ from cab.variants.softmax._masked import softmax_attention
     memory="N M",
     state="2 M E",
     sees="chosen",
-    published_defaults="half of the heads shared, 3/4 active (MoH-LLaMA3-8B), balance 0.01; the "
-    "same here",
+    published_defaults="half of the heads shared, 3/4 active (MoH-LLaMA3-8B), balance 0.01; "
+    "here a quarter shared, so that of 4 heads 2 are chosen and the router learns from the task",
 )
 class MixtureOfHeadAttention(CachedAttention):
     r"""Weigh the heads by a router on the query's token x_t, which disables some of them.
 
     .. math:: y_t = \sum_h g_{th} W_o^h o_t^h, \quad
               g_{th} = \begin{cases} 2 \alpha_1 S \,\mathrm{softmax}(W_s x_t)_h & h \le S \\
-              2 \alpha_2 R \,\mathrm{softmax}(W_r x_t)_h & h \in \mathrm{TopK}(W_r x_t) \\
-              0 & \text{otherwise} \end{cases}, \quad \alpha = \mathrm{softmax}(W_h x_t)
+              2 \alpha_2 K \,\mathrm{softmax}_{T_t}(W_r x_t)_h & h \in T_t \\
+              0 & \text{otherwise} \end{cases}, \quad \alpha = \mathrm{softmax}(W_h x_t), \quad
+              T_t = \mathrm{TopK}(W_r x_t)
 
-    o are the heads of softmax attention, S shared and R routed ones. The factors 2 S and 2 R,
-    which the paper's formula lacks and its code has in kind, make an even router weigh active
-    heads by 1: with all heads active that is softmax attention. Where there is one candidate no
-    router is needed. In training :math:`\sum_h P_h f_h` is added to the loss, with P_h the mean
-    of :math:`\mathrm{softmax}(W_r x_t)_h` over tokens and f_h the share of tokens that choose h.
-    All heads are computed and then weighed; leaving out the work would save a constant factor.
+    o are the heads of softmax attention, S shared and others routed, of which each token chooses
+    K. The gates are those of the authors' code: the softmax of routed heads runs over the chosen
+    ones alone, and the factors 2 S and 2 K make an even router weigh active heads by 1, so that
+    all heads active are softmax attention. The paper's formula has neither: there routed gates are
+    entries of the softmax over all routed heads. (The code of MoH-LLaMA3-8B has no learned gates.)
+    With K = 1 the routed gate is :math:`2 \alpha_2`, and the router learns from the balance loss
+    alone; with one head all is softmax attention, with two all heads are active. Where there is
+    one candidate no router is needed.
+
+    In training :math:`\sum_h P_h f_h` is added to the loss, with P_h the mean of
+    :math:`\mathrm{softmax}(W_r x_t)_h` over tokens and f_h the share of tokens that choose h. All
+    heads are computed and then weighed; leaving out the work would save a constant factor.
     """
 
     @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class MixtureOfHeadAttention(CachedAttention):
         balance: weight of the loss that evens out the choice.
         """
 
-        shared: float = 0.5
+        shared: float = 0.25
         active: float = 0.75
         balance: float = 0.01
 
@@ -136,9 +143,10 @@ class MixtureOfHeadAttention(CachedAttention):
         best = routed.topk(self.chosen, dim=-1).indices
         active = torch.zeros_like(routed).scatter(-1, best, 1.0)
         self._imbalance = _imbalance(routed, active, padded) if self.training else None
+        chosen = routed * active
+        chosen = chosen / chosen.sum(dim=-1, keepdim=True)
         gates = torch.cat(
-            (self.shared * shared_kind * shared, self.routed * routed_kind * routed * active),
-            dim=-1,
+            (self.shared * shared_kind * shared, self.chosen * routed_kind * chosen), dim=-1
         )
         return self.output(self.merge_heads(heads * gates.mT[..., None]))
 

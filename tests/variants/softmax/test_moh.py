@@ -23,17 +23,18 @@ def softmax_heads(attention, x, context, padding):
     return torch.stack(parts)
 
 
-def gates_of_the_paper(attention, token, shared, chosen):
-    """The formula for one token (D,): weights of the four heads."""
+def gates_of_the_authors(attention, token, shared, chosen):
+    """Weights of the four heads for one token (D,): the chosen gates are divided by their sum."""
     weights = {name: router.weight for name, router in attention.routers.items()}
     kinds = (weights["kind"] @ token).softmax(dim=0)
     first = (weights["shared"] @ token).softmax(dim=0) if shared > 1 else torch.ones(1)
     logits = weights["routed"] @ token
     best = logits.argsort(descending=True)[:chosen].tolist()
-    routed = [p if i in best else 0.0 * p for i, p in enumerate(logits.softmax(dim=0))]
+    routed = logits.exp()
+    total = sum(routed[i] for i in best)
+    routed = [p / total if i in best else 0.0 * p for i, p in enumerate(routed)]
     return torch.stack(
-        [2 * shared * kinds[0] * p for p in first]
-        + [2 * (4 - shared) * kinds[1] * p for p in routed]
+        [2 * shared * kinds[0] * p for p in first] + [2 * chosen * kinds[1] * p for p in routed]
     )
 
 
@@ -41,7 +42,7 @@ def gates_of_the_paper(attention, token, shared, chosen):
 @pytest.mark.parametrize(
     ("shared", "active", "counts"), [(0.5, 0.75, (2, 1)), (0.25, 0.8, (1, 2))]
 )
-def test_heads_are_weighed_as_the_paper_says(pattern, shared, active, counts):
+def test_heads_are_weighed_as_in_the_authors_code(pattern, shared, active, counts):
     attention = build("moh", pattern, shared=shared, active=active, **MANY)
     assert (attention.shared, attention.chosen) == counts
     x, context = draw(BATCH, 7, 20), context_for(attention, BATCH)
@@ -51,7 +52,7 @@ def test_heads_are_weighed_as_the_paper_says(pattern, shared, active, counts):
             heads = softmax_heads(attention, x, context, padding)
             gates = torch.stack(
                 [
-                    torch.stack([gates_of_the_paper(attention, token, *counts) for token in row])
+                    torch.stack([gates_of_the_authors(attention, token, *counts) for token in row])
                     for row in x
                 ]
             )
@@ -80,7 +81,7 @@ def test_every_head_active_under_an_even_router_is_softmax(pattern):
 def test_any_number_of_heads_has_active_ones_and_no_router_that_nothing_trains(heads, shared):
     attention = build("moh", "cs", dim=24, heads=heads, shared=shared, active=max(shared, 0.75))
     x = draw(2, 9, 24)
-    attention.train()(x).square().sum().backward()
+    (attention.train()(x).square().sum() + attention.auxiliary_loss()).backward()
     assert all(p.grad is not None and p.grad.any() for p in attention.parameters())
 
 
@@ -119,15 +120,16 @@ def test_the_balance_loss_evens_out_a_router_that_has_collapsed():
 
 def test_the_router_learns_which_head_a_token_needs():
     """Two kinds of token; each is answered rightly by another one of the routed heads."""
-    attention = build("moh", "nc", shared=0.0, active=0.25, balance=0.01, dim=8, heads=2).train()
-    context = torch.zeros(1, 1, 8, dtype=torch.float64)
+    attention = build("moh", "nc", shared=0.0, active=0.7, balance=0.01, dim=12, heads=3).train()
+    assert attention.chosen == 2
+    context = torch.zeros(1, 1, 12, dtype=torch.float64)
     context[..., 0] = 1.0
-    with torch.no_grad():  # head 0 says +1 in feature 0, head 1 says -1, whatever is asked
-        attention.value.weight.zero_()[[0, 4], 0] = 1.0
+    with torch.no_grad():  # whatever is asked, head 0 says +1 in feature 0, the two others -1
+        attention.value.weight.zero_()[[0, 4, 8], 0] = 1.0
         attention.output.weight.zero_()[0, 0] = 1.0
-        attention.output.weight[0, 4] = -1.0
+        attention.output.weight[0, [4, 8]] = -1.0
         attention.routers["routed"].weight.mul_(0.1)
-    x = draw(1, 64, 8)
+    x = draw(1, 64, 12)
     wanted = 2 * x[..., 3].sign()  # a head that is sure of its routing weighs 2
     optimizer = torch.optim.Adam(attention.routers.parameters(), lr=0.05)
     for _ in range(200):
@@ -136,7 +138,18 @@ def test_the_router_learns_which_head_a_token_needs():
         (loss + attention.auxiliary_loss()).backward()
         optimizer.step()
     chosen = attention.routers["routed"](x).argmax(dim=-1)
-    assert (chosen == (wanted < 0)).double().mean() > 0.95
+    assert ((chosen > 0) == (wanted < 0)).double().mean() > 0.95
+
+
+def test_a_single_chosen_head_has_a_fixed_gate_as_in_the_authors_code():
+    attention = build("moh", "ns", shared=0.0, active=0.25, balance=0.3, **MANY).train()
+    x = draw(1, 9, 20)
+    out = attention(x).square().sum()
+    (router,) = attention.routers.values()
+    (slope,) = torch.autograd.grad(out, router.weight, retain_graph=True)
+    assert slope.abs().max() <= 1e-12
+    (slope,) = torch.autograd.grad(attention.auxiliary_loss(), router.weight)
+    assert slope.abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("pattern", ["cs", "cc"])
