@@ -26,37 +26,40 @@ from cab.variants.softmax._masked import softmax_attention
     arxiv="2305.13245",
     time="N M d",
     memory="N M",
-    state="2 M E min(groups, H) / H",
-    published_defaults="8 groups of 8 heads; here 2 groups, of 2 heads each at the usual 4 heads",
+    state="2 M E ceil(H / heads_per_group) / H",
+    published_defaults="8 groups of 8 heads each; here groups of 2 heads, so that with 2 heads it "
+    "is mqa",
 )
 class GroupedQueryAttention(CachedAttention):
-    r"""Share keys and values: head h reads those of group :math:`g(h) = \lfloor hG/H \rfloor`.
+    r"""Share keys and values: head h reads those of group :math:`g(h)`, one of G groups.
 
     .. math:: o_t^h = \sum_{s \in V_t} \mathrm{softmax}_s(q_t^h \cdot k_s^{g(h)} / \sqrt{E})
               v_s^{g(h)}
 
-    G = 1 is multi-query attention and G = H softmax attention. V_t are the unpadded keys; in CS
-    those at positions up to t. Where G does not divide H, groups differ by one head in size,
-    which the paper does not consider; it also converts trained models, and here all are trained
-    from the start. In the paper the encoder keeps all heads.
+    with :math:`G = \lceil H / m \rceil` and :math:`g(h) = \lfloor hG/H \rfloor` for h from 0, m
+    being the heads that share. G = 1 is multi-query attention and G = H, as with a single head,
+    softmax attention. V_t are the unpadded keys; in CS those at positions up to t. Where m does
+    not divide H, groups differ by one head in size, which the paper does not consider; it also
+    converts trained models, and here all are trained from the start. In the paper the encoder
+    keeps all heads.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """groups: key and value heads; more than there are heads count as one for each head."""
+        """heads_per_group: m above; more than there are heads count as all heads."""
 
-        groups: int = 2
+        heads_per_group: int = 2
 
         def __post_init__(self) -> None:
-            if self.groups < 1:
-                raise ValueError("groups must be at least 1")
+            if self.heads_per_group < 1:
+                raise ValueError("heads_per_group must be at least 1")
 
     config: Config
     group_of_head: Tensor
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        groups = min(self.config.groups, self.heads)
+        groups = -(-self.heads // self.config.heads_per_group)
         self.key = nn.Linear(self.dim, groups * self.head_width, bias=False)
         self.value = nn.Linear(self.dim, groups * self.head_width, bias=False)
         group_of_head = torch.arange(self.heads) * groups // self.heads

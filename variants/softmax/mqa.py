@@ -34,8 +34,8 @@ class MultiQueryAttention(CachedAttention):
 
     z is the stream (self) or the context (cross); V_t are its unpadded positions, up to t in CS.
     The heads' queries stand one after another as H N queries of a single head, so that keys and
-    values are never repeated. The paper widens the feed-forward part to make up for the
-    parameters saved; here the backbone stays as it is.
+    values are never repeated. With one head it is softmax attention. The paper widens the
+    feed-forward part to make up for the parameters saved; here the backbone stays as it is.
     """
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:

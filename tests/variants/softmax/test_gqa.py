@@ -27,33 +27,37 @@ def assert_equal(one, other):
 
 @PATTERNS
 def test_a_group_for_each_head_is_softmax(pattern):
-    for groups in (6, 9):
-        attention = build("gqa", pattern, groups=groups, **MANY)
-        softmax = build("softmax", pattern, **MANY)
+    for share, sizes in ((1, MANY), (2, {"dim": 5, "heads": 1})):
+        attention = build("gqa", pattern, heads_per_group=share, **sizes)
+        softmax = build("softmax", pattern, **sizes)
         softmax.load_state_dict(attention.state_dict())
         assert_equal(attention, softmax)
 
 
 @PATTERNS
 def test_one_group_is_multi_query_attention(pattern):
-    attention, mqa = build("gqa", pattern, groups=1, **MANY), build("mqa", pattern, **MANY)
-    mqa.load_state_dict(attention.state_dict())
-    assert_equal(attention, mqa)
+    for share, sizes in ((6, MANY), (9, MANY), (2, {"dim": 10, "heads": 2})):
+        attention, mqa = (
+            build("gqa", pattern, heads_per_group=share, **sizes),
+            build("mqa", pattern, **sizes),
+        )
+        mqa.load_state_dict(attention.state_dict())
+        assert_equal(attention, mqa)
 
 
 @PATTERNS
 @pytest.mark.parametrize(
-    ("groups", "group_of_head"),
-    [(2, [0, 0, 0, 1, 1, 1]), (3, [0, 0, 1, 1, 2, 2]), (4, [0, 0, 1, 2, 2, 3])],
+    ("share", "group_of_head"),
+    [(3, [0, 0, 0, 1, 1, 1]), (2, [0, 0, 1, 1, 2, 2]), (4, [0, 0, 0, 1, 1, 1])],
 )
-def test_neighbouring_heads_share_keys_and_values(pattern, groups, group_of_head):
-    attention = build("gqa", pattern, groups=groups, **MANY)
+def test_neighbouring_heads_share_keys_and_values(pattern, share, group_of_head):
+    attention = build("gqa", pattern, heads_per_group=share, **MANY)
     assert_equal(attention, softmax_with_groups(attention, group_of_head))
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4, 6])
-def test_the_state_holds_the_groups_alone_and_steps_to_the_same_answers(groups):
-    attention, x = build("gqa", "cs", groups=groups, **MANY), draw(BATCH, 9, 30)
+@pytest.mark.parametrize(("share", "groups"), [(6, 1), (3, 2), (4, 2), (1, 6)])
+def test_the_state_holds_the_groups_alone_and_steps_to_the_same_answers(share, groups):
+    attention, x = build("gqa", "cs", heads_per_group=share, **MANY), draw(BATCH, 9, 30)
     state, expected = attention.initial_state(BATCH), attention(x)
     for t in range(9):
         y, state = attention.step(x[:, t], state)
@@ -61,6 +65,11 @@ def test_the_state_holds_the_groups_alone_and_steps_to_the_same_answers(groups):
     assert state.k.shape == state.v.shape == (BATCH, groups, 9, 5)
 
 
-def test_no_groups_are_refused():
-    with pytest.raises(Exception, match="groups must be at least 1"):
-        build("gqa", "ns", groups=0)
+def test_groups_of_uneven_sizes_share_in_order():
+    attention = build("gqa", "ns", heads_per_group=2, dim=25, heads=5)
+    assert_equal(attention, softmax_with_groups(attention, [0, 0, 1, 1, 2]))
+
+
+def test_groups_of_no_head_are_refused():
+    with pytest.raises(Exception, match="heads_per_group must be at least 1"):
+        build("gqa", "ns", heads_per_group=0)
