@@ -7,12 +7,18 @@ from sparse_oracles import assert_equals_softmax, build_sparse
 from support import BATCH, DIM, HEAD_WIDTH, HEADS, draw, relative_difference
 
 
-def sorting(attention, keys):
-    """R of one head (n, n), by dividing columns and rows; keys of N tokens."""
-    block, (weight, bias) = attention.config.block, attention.sort.parameters()
-    weight, bias = weight.detach().numpy(), bias.detach().numpy()
-    summaries = [keys[start : start + block].sum(axis=0) for start in range(0, len(keys), block)]
-    scores = np.array([(weight @ x + bias)[: len(summaries)] for x in summaries])
+def sorting(attention, tokens, head):
+    """R of one head (n, n), by dividing columns and rows; N tokens of the layer's input."""
+    block = attention.config.block
+    inner, bias, outer, outer_bias = (p.detach().numpy() for p in attention.sort.parameters())
+    starts = range(0, len(tokens), block)
+    summaries = [tokens[start : start + block].sum(axis=0) for start in starts]
+    first = head * len(outer) // HEADS
+    scores = []
+    for z in summaries:
+        hidden = np.maximum(inner @ z + bias, 0)
+        scores.append((outer @ hidden + outer_bias)[first : first + len(summaries)])
+    scores = np.array(scores)
     order = np.exp(scores / attention.config.temperature)
     for _ in range(attention.config.iterations):
         order /= order.sum(axis=0)
@@ -28,7 +34,7 @@ def by_loops(attention, x):
     )
     out = np.zeros_like(v)
     for row, head in np.ndindex(BATCH, HEADS):
-        order = sorting(attention, k[row, head])
+        order = sorting(attention, x[row].numpy(), head)
         for t in range(length):
             i = t // block
             own = range(i * block, min(length, (i + 1) * block))
@@ -58,8 +64,7 @@ def test_one_block_is_softmax(block):
 
 def test_many_iterations_give_a_doubly_stochastic_matrix():
     attention = build_sparse("sinkhorn", block=4, iterations=200)
-    keys = draw(BATCH, HEADS, 6, 4, HEAD_WIDTH)
-    order = attention._order(keys, torch.zeros(BATCH, 1, 6, dtype=torch.bool))
+    order = attention._order(draw(BATCH, 6, DIM), torch.zeros(BATCH, 1, 6, dtype=torch.bool))
     for axis in (2, 3):
         torch.testing.assert_close(order.sum(dim=axis), torch.ones_like(order[..., 0]))
 
@@ -79,6 +84,6 @@ def test_the_sorting_learns_which_block_to_fetch():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    keys = attention.split_heads(attention.key(x)).unflatten(2, (blocks, block))
-    order = attention._order(keys, torch.zeros(16, 1, blocks, dtype=torch.bool))
+    summaries = x.unflatten(1, (blocks, block)).sum(dim=2)
+    order = attention._order(summaries, torch.zeros(16, 1, blocks, dtype=torch.bool))
     assert order[:, 0].mean(dim=0).argmax(dim=1).equal(wanted)
