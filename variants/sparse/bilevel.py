@@ -22,7 +22,7 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     paper="BiFormer: Vision Transformer with Bi-Level Routing Attention (Zhu et al.)",
     year=2023,
     arxiv="2303.08810",
-    time="N (top_k N / regions^2) d",
+    time="N (top_k N / regions^2 + kernel^2) d",
     memory="N (top_k N / regions^2)",
     sees="chosen",
     needs_grid=True,
@@ -34,17 +34,19 @@ class BilevelAttention(MultiHeadAttention):
 
     .. math:: A_{ab} = \operatorname{mean}_{t \in a} q_t \cdot \operatorname{mean}_{s \in b} k_s,
               \quad J_a = \operatorname{top-}k_b \, A_{ab}, \quad
-              o_t = \sum_{s \in b \in J_a} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s
+              o_t = \sum_{s \in b \in J_a} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{d}) v_s
               + \operatorname{LCE}(v)_t, \quad t \in a
 
-    The picture is cut into S x S regions, the last of a row or column smaller where S does not
-    divide it. Regions are compared over all heads at once, and the choice has no gradient. The
-    local context enhancement LCE is a depthwise convolution.
+    A side of L tokens is cut into regions of :math:`\lceil L / S \rceil`, S of them if S divides
+    L; else the last one is smaller, or missing where fewer cover the side (6 tokens and S = 4: 3
+    regions of 2). Regions are compared over all heads at once, and the choice has no gradient. As
+    in the paper, scores are divided by the root of the model's width d, not of a head's. The local
+    context enhancement LCE is a depthwise convolution with a bias.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """regions is S; top_k regions are read; kernel: width of the convolution, 0 for none."""
+        """regions is S, on a side; top_k are read; kernel: width of the convolution, or 0."""
 
         regions: int = 4
         top_k: int = 4
@@ -65,9 +67,7 @@ class BilevelAttention(MultiHeadAttention):
         self.region = rows, columns
         if self.config.kernel:
             width = self.config.kernel
-            self.local = nn.Conv2d(
-                self.dim, self.dim, width, padding=width // 2, groups=self.dim, bias=False
-            )
+            self.local = nn.Conv2d(self.dim, self.dim, width, padding=width // 2, groups=self.dim)
 
     def attend(
         self,
@@ -83,7 +83,7 @@ class BilevelAttention(MultiHeadAttention):
         gone = to_tiles(absent, self.region, fill=True).flatten(2, 3)[:, 0, ..., 0]  # (B, R, T)
         queries, keys, values = (
             to_tiles(to_picture(x, self.grid), self.region).flatten(2, 3)
-            for x in (q / self.head_width**0.5, k, v)
+            for x in (q / self.dim**0.5, k, v)
         )  # (B, H, R, T, E)
         chosen = self._choose(queries, keys, gone)
         row = torch.arange(len(q), device=q.device)[:, None, None]

@@ -35,10 +35,11 @@ class MoSAttention(MultiHeadAttention):
               o^h_t = r^h_t \sum_{s \in T^h}
               \mathrm{softmax}_s(q^h_t \cdot k^h_s / \sqrt{E}) v^h_s \ \text{for } t \in T^h
 
-    and 0 for other t; :math:`k = \lceil n / \rho \rceil` for n unpadded tokens, :math:`\rho` the
-    sparsity. The weight :math:`r^h_t` gives the choice its gradient. The paper puts
-    these heads beside a few dense ones, many more of them than here since each is cheap, and
-    projects chosen tokens alone; here the heads are those of the slot.
+    and 0 for other t; :math:`k = \max(2, \lfloor n / \rho \rfloor)`, as in the authors' code, for
+    n unpadded tokens (1 for a single one), :math:`\rho` the sparsity. The weight :math:`r^h_t`
+    gives the choice its gradient. The paper puts these heads beside a few dense ones, many more of
+    them than here since each is cheap, and projects chosen tokens alone; here the heads are those
+    of the slot.
 
     The paper trains a causal language model so, its softmax masked. Yet whether a head chooses
     token t depends on the scores of later tokens, so that its outputs show the future: CS
@@ -47,7 +48,7 @@ class MoSAttention(MultiHeadAttention):
 
     @dataclass(frozen=True)
     class Config:
-        """sparsity: a head chooses one token in so many."""
+        """sparsity: a head chooses one token in so many, at least 2."""
 
         sparsity: int = 4
 
@@ -74,8 +75,9 @@ class MoSAttention(MultiHeadAttention):
         absent = padding_of(k, key_padding_mask)
         liking = self.router(x).mT.sigmoid()  # (B, H, N)
 
-        sparsity = self.config.sparsity
-        count, counts = -(-x.shape[1] // sparsity), -(-(~absent).sum(dim=-1) // sparsity)
+        tokens, sparsity = (~absent).sum(dim=-1), self.config.sparsity
+        count = min(x.shape[1], max(2, x.shape[1] // sparsity))
+        counts = (tokens // sparsity).clamp(min=2).minimum(tokens)
         best = liking.masked_fill(absent, -torch.inf).topk(count, dim=-1)
         # Rows that padding makes shorter choose fewer.
         spare = torch.arange(count, device=x.device) >= counts[..., None]  # (B, 1, k)

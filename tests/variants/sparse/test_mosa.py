@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from sparse_oracles import build_sparse, masked_softmax
-from support import BATCH, DIM, HEAD_WIDTH, HEADS, draw, relative_difference
+from support import BATCH, DIM, HEAD_WIDTH, HEADS, draw, relative_difference, right_padding
 
 
-@pytest.mark.parametrize(("sparsity", "length"), [(2, 7), (4, 17), (30, 5), (1, 9)])
+@pytest.mark.parametrize(
+    ("sparsity", "length"), [(2, 7), (4, 17), (30, 5), (1, 9), (3, 1), (4, 26)]
+)
 def test_each_head_is_softmax_among_its_tokens_times_their_scores(sparsity, length):
     attention = build_sparse("mosa", sparsity=sparsity)
     x = draw(BATCH, length, DIM)
@@ -19,12 +21,21 @@ def test_each_head_is_softmax_among_its_tokens_times_their_scores(sparsity, leng
         liking = attention.router(x).sigmoid().numpy()
     out = np.zeros(q.shape)
     for row, head in np.ndindex(BATCH, HEADS):
-        chosen = np.argsort(-liking[row, :, head])[: -(-length // sparsity)]
+        chosen = np.argsort(-liking[row, :, head])[: max(length // sparsity, min(2, length))]
         weights = np.exp(q[row, head, chosen] @ k[row, head, chosen].T / HEAD_WIDTH**0.5)
         mixed = weights / weights.sum(axis=1, keepdims=True) @ v[row, head, chosen]
         out[row, head, chosen] = liking[row, chosen, head][:, None] * mixed
     expected = attention.output(attention.merge_heads(torch.from_numpy(out)))
     assert relative_difference(attention(x), expected) <= 1e-12
+
+
+def test_a_row_that_padding_makes_shorter_chooses_as_many_as_it_would_alone():
+    attention, lengths = build_sparse("mosa", sparsity=3), [17, 9, 4, 1]
+    x, padding = draw(BATCH, 17, DIM), right_padding(lengths, 17)
+    out = attention(x, key_padding_mask=padding)
+    for row, length in enumerate(lengths):
+        alone = attention(x[row : row + 1, :length])[0]
+        assert relative_difference(out[row, :length], alone) <= 1e-12
 
 
 def test_with_all_tokens_liked_alike_it_is_half_of_softmax():
