@@ -15,14 +15,17 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     name="efficient-probe",
     family="softmax",
     patterns="nc",
-    summary="softmax over the context for learned full-width queries, each pooling its own slice",
+    extended="nc",
+    summary="softmax over the context for learned queries plus the token, each pooling its own "
+    "slice",
     paper="Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency "
     "(Psomas et al.)",
     year=2025,
     arxiv="2506.10178",
     time="N M d",
     memory="N M",
-    published_defaults="32 learned queries of width 768; here one for each head",
+    published_defaults="32 learned queries of width 768 pool a context into one vector; here one "
+    "for each head, to which each token of the stream is added, unprojected",
 )
 class EfficientProbeAttention(Attention):
     r"""Attend to the context with learned queries u of the model's width.
@@ -33,7 +36,9 @@ class EfficientProbeAttention(Attention):
     z is the context, without its padding, and (W_v z)^h the h-th of H slices of the values. A
     learned query between the projections of multi-head attention is a learned vector, so query
     and key projections are left out, and the output projection too. The paper pools a context
-    into one vector, y at x = 0; here each token of the stream moves the learned queries.
+    into one vector, y at x = 0, and has no stream. Here each token of the stream is added to the
+    learned queries, the same vector for all heads: its products with the context outweigh those of
+    the queries at the start (which are 0.02 in size), so that heads then differ little.
     """
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:

@@ -20,13 +20,13 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     patterns="ns cs nc cc",
     extended="ns nc cc",
     summary="softmax attention over the visible keys and learned keys whose values are zero",
-    paper="Why do LLMs attend to the first token? (Barbero et al.)",
-    year=2025,
-    arxiv="2504.02732",
+    paper="When Attention Sink Emerges in Language Models: An Empirical View (Gu et al.)",
+    year=2024,
+    arxiv="2410.10781",
     time="N M d",
     memory="N M",
     state="2 M E",
-    published_defaults="one sink for each head, as the first token is one; the same here",
+    published_defaults="one learned key for each head, its value zero (K biases); the same here",
 )
 class LearnedSinkAttention(CachedAttention):
     r"""Add sinks :math:`\kappa_1, \ldots, \kappa_S`, learned for each head, to the denominator.
@@ -35,10 +35,10 @@ class LearnedSinkAttention(CachedAttention):
               {\sum_j \exp(q_t \cdot \kappa_j / \sqrt{E}) +
               \sum_{u \in V_t} \exp(q_t \cdot k_u / \sqrt{E})} v_s
 
-    V_t are the unpadded keys; in CS those at positions up to t. The paper explains why trained
-    models put weight that they have no use for on the first token, which says little; sinks with
-    a value of zero, as in "When Attention Sink Emerges in Language Models" (Gu et al., 2024,
-    arXiv 2410.10781), leave that token free. They start at 0: one more in the denominator.
+    V_t are the unpadded keys; in CS those at positions up to t. Trained models put weight that
+    they have no use for on the first token ("Why do LLMs attend to the first token?", Barbero et
+    al., 2025, arXiv 2504.02732); sinks with a value of zero leave that token free. They start at
+    0: one more in the denominator.
     """
 
     @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from cab.variants.softmax._masked import softmax_attention
     arxiv="2401.16456",
     time="N^2 d",
     memory="N^2",
-    published_defaults="1/4.67 of the channels, queries and keys of width 16; the same here",
+    published_defaults="1/4.67 of the channels, queries and keys of width 16; the same here, but "
+    "no wider than the channels that attend (7 of 32, 14 of 64)",
 )
 class SingleHeadAttention(Attention):
     r"""Attend on the first C of the channels, :math:`x = (x^a, x^r)`.
@@ -30,7 +31,8 @@ class SingleHeadAttention(Attention):
     .. math:: y_t = W_o \left(\sum_s \mathrm{softmax}_s
               (W_q x_t^a \cdot W_k x_s^a / \sqrt{K}) W_v x_s^a, \; x_t^r\right)
 
-    s are the unpadded tokens, K the width of queries and keys, at most C. The number of heads
+    s are the unpadded tokens, K the width of queries and keys, C where that is less than the
+    setting, as it is at model widths up to 72 by default. The number of heads
     plays no part. The paper's code normalises :math:`x^a` first and puts a ReLU before the output
     projection; the backbone normalises here, and the formula of the paper has no ReLU.
     """

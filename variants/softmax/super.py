@@ -36,8 +36,8 @@ class AlignedCache(NamedTuple):
     state="2 M E",
     fixed_length=True,
     published_defaults="an unstructured alignment matrix of the context length; here the "
-    "identity matrix plus a matrix of rank 16, since a full one would double the layer at 256 "
-    "tokens",
+    "identity matrix plus a matrix of rank 16, since a full one has N^2 parameters, more than the "
+    "rest of the layer where sequences are longer than 1.4 d",
 )
 class SuperAttention(DecodingAttention):
     r"""Mix the values of head h along the sequence before attention.
@@ -49,8 +49,9 @@ class SuperAttention(DecodingAttention):
     are the unpadded positions, in CS those up to t, so that A is lower triangular there, a form
     that the paper does not have. A is shared by the heads; a sequence shorter than `max_length`
     uses its first rows and columns. In the paper A has an entry for each pair of positions, more
-    than the missing projections save where sequences are longer than tokens are wide; by default A
-    is the identity matrix plus a product of two narrow matrices here.
+    than the missing projections save where sequences are longer than 1.4 times the width; by
+    default A is the identity matrix plus a product of two narrow matrices here, of 2 r parameters
+    for each position up to `max_length`.
     """
 
     @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     sees="abs(t - s) < window or "
     "(H > 1 and (t - s) % dilation == 0 and abs(t - s) < window dilation)",
     published_defaults="dilation on 2 of 8 heads or more, in upper layers, windows of 32 to 512 "
-    "tokens; here 16 tokens on each side and dilation 4 on half of the heads of every layer",
+    "tokens; here 16 tokens on each side and dilation 4 on half of the heads of every layer, none "
+    "of a single head",
 )
 class DilatedAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s : d_h \mid t - s,\ |t - s| < w d_h\}`, in CS :math:`s \le t`.

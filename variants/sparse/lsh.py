@@ -30,7 +30,7 @@ from cab.variants.sparse._by_label import (
     name="lsh",
     family="sparse",
     patterns="ns cs",
-    extended="ns",
+    extended="ns cs",
     summary="softmax within the buckets of a random-rotation hash; queries serve as keys",
     paper="Reformer: The Efficient Transformer (Kitaev, Kaiser, Levskaya)",
     year=2020,
@@ -40,7 +40,8 @@ from cab.variants.sparse._by_label import (
     state="2 M E",
     sees="chosen",
     published_defaults="1 to 8 rounds, chunks of 64 tokens, twice the mean size of a bucket; "
-    "here 2 rounds and chunks of 16, twice the mean size of 16 buckets at 128 tokens",
+    "here 2 rounds and chunks of 16, twice the mean size of 16 buckets at 128 tokens; each bucket "
+    "begins a chunk, which the paper's do not, and rotations are drawn once",
 )
 class LSHAttention(CachedAttention):
     r"""Softmax over the tokens of a bucket, :math:`k_s = \sqrt{E} q_s / \lVert q_s \rVert`.

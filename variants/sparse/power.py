@@ -28,7 +28,8 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     sees="abs(t - s) < window or (abs(t - s) & (abs(t - s) - 1)) == 0",
     budget="window",
     published_defaults="all powers of two up to the length, together with a window, in 32,768 "
-    "tokens; here all powers of two and a window of 8",
+    "tokens; here all powers of two and a window of 8, without sink tokens, which the authors' "
+    "experiments are said to add",
 )
 class PowerAttention(CachedAttention):
     r"""Softmax over :math:`V_t = \{s : |t - s| < w\} \cup \{s : |t - s| = 2^i\}`, in CS
@@ -38,7 +39,8 @@ class PowerAttention(CachedAttention):
 
     A distance is a sum of powers of two, so :math:`\log N` layers reach every token. A power is
     one shift of the whole sequence. The paper is causal, and its kernels take powers of two
-    blocks; here they are tokens, as in its analysis, and NS looks both ways.
+    blocks; here they are tokens, as in its analysis, and NS looks both ways. Sinks (first tokens
+    that all see) are no part of the analysis and are left out.
     """
 
     @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from cab.variants.sparse._by_label import (
     name="routing",
     family="sparse",
     patterns="ns cs",
+    extended="cs",
     summary="softmax between the queries and keys that are nearest to the same k-means centroid",
     paper="Efficient Content-Based Sparse Attention with Routing Transformers (Roy et al.)",
     year=2020,
@@ -34,8 +35,9 @@ from cab.variants.sparse._by_label import (
     memory="N clusters + causal N chunk + (1 - causal) N^2 / clusters",
     state="2 M E",
     sees="chosen",
-    published_defaults="sqrt(N) clusters of N / clusters tokens, decay 0.999, weight 1e-4; here "
-    "8 clusters, and in cs chunks of 16 tokens, an eighth of 128",
+    published_defaults="sqrt(N) clusters of N / clusters tokens, decay 0.999, weight 1e-4, half "
+    "of the heads local; here 8 clusters, all heads route, and in cs each token joins its nearest "
+    "cluster, in chunks of 16 tokens, an eighth of 128",
 )
 class RoutingAttention(CachedAttention):
     r"""Softmax within clusters; queries and keys are layer-normed, without scale and bias.
@@ -57,7 +59,8 @@ class RoutingAttention(CachedAttention):
     where keys are the queries (as in the paper), each token belongs to its nearest centroid; the
     tokens of a cluster, in order, are cut into chunks and see their chunk and the one before. The
     length of chunks is a setting: w would depend on how many tokens are still to come. The paper
-    gives half of the heads to local attention; here all heads route.
+    gives half of the heads to local attention; here all heads route, so that in NS a token that no
+    cluster takes gets 0 from a head.
     """
 
     @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from cab.variants.sparse._blocks import padding_of, weigh
     memory="N^2",
     sees="chosen",
     published_defaults="a quarter of 197 keys, rank 32, half the head's width; here a quarter of "
-    "the keys, rank 8, half the width",
+    "the keys, rank 8, half the width; the predictor learns with the model, not before it",
 )
 class SparsifinerAttention(MultiHeadAttention):
     r"""Softmax over :math:`T_t`, the share of keys with the highest predicted weight.
