@@ -35,7 +35,8 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     published_defaults="gates of ranks near d / 12 (64 and 128 at d = 768), here 8 for d of 64; "
     "decays start between exp(-0.0009) and exp(-0.11) over the channels, time constants of 1,100 "
     "to 9 tokens; here of the training length to 2 tokens, evenly spread in their logarithm; "
-    "the decays' biases learned at twice the rate, here at the task's",
+    "the decays' biases learned at twice the rate, here at the task's; W_o = 0 at the start, here "
+    "drawn as every entry's output projection",
 )
 class Rwkv7(RecurrentAttention):
     r"""Remove the value stored for the key, at a rate per channel, and add the new value.
@@ -49,11 +50,11 @@ class Rwkv7(RecurrentAttention):
 
     Every projection reads :math:`x_t + \mu (x_{t-1} - x_t)` with a mu of its own; kappa = k * xi
     with norm 1, and k~ = k (1 + (a - 1) alpha). The decay w, the rate a and the gate g are
-    low-rank, and at the start constants; this and the starts of the projections, W_o = 0 among
-    them, are those of the authors' code. Higher layers of the paper also mix in the first layer's
-    values: a mixer knows no other layer's values, so this is the form of the first. For x = 0 the
-    time constants of the decays start from train_length at the first channel and go to 2 tokens at
-    the last.
+    low-rank, and at the start constants; this and the starts of the other projections are those of
+    the authors' code, except for W_o, which starts at 0 there. Higher layers of the paper also mix
+    in the first layer's values: a mixer knows no other layer's values, so this is the form of the
+    first. For x = 0 the time constants of the decays start from train_length at the first channel
+    and go to 2 tokens at the last.
     """
 
     @dataclass(frozen=True)
@@ -98,7 +99,6 @@ class Rwkv7(RecurrentAttention):
                 nn.init.orthogonal_(low_rank[-1].weight, gain=0.1)
             for name, size in (("receptance", 0.5), ("key", 0.05), ("value", 0.5)):
                 getattr(self, name).weight.uniform_(-size * dim**-0.5, size * dim**-0.5)
-            self.output.weight.zero_()
         self.removal = nn.Parameter(torch.full((dim,), 0.85))  # xi
         self.replacement = nn.Parameter(torch.ones(dim))  # alpha
         self.bonus = nn.Parameter(torch.zeros(self.heads, 1, width))  # rho

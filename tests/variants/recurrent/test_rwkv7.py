@@ -75,7 +75,6 @@ def test_it_starts_as_in_the_authors_code():
     (_, _, _, removed, rated, gate, log_decay), _ = attention.read(x, torch.zeros(BATCH, 1, 64))
     for constant in (gate, log_decay, rated / -removed):  # low-rank parts that read nothing yet
         torch.testing.assert_close(constant, constant[:1, :, :1].expand_as(constant))
-    assert not attention(x).any()
     for name, size in (("receptance", 0.5), ("key", 0.05), ("value", 0.5)):
         largest = getattr(attention, name).weight.abs().max().item()
         assert 0.95 * size / 8 < largest <= size / 8
