@@ -19,7 +19,7 @@ from cab.profiles import PROFILES
 from cab.publishing.status import Rerun, Status, compare, status_of
 from cab.records.certificates import read_certificate
 from cab.records.folders import Published, results_folders
-from cab.records.sources import installed_sources, other_source
+from cab.records.sources import installed_sources, installed_task_sources, other_source
 from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.scores.board import Board, make_board
@@ -37,6 +37,7 @@ class ProfileContent:
     """One profile: its board, the same with all coverages ranked together, and its records.
 
     cells is the records table that the board is made from; statuses are by entry, reruns by key.
+    others says of entries, by name, that their results are of another source than the installed.
     """
 
     profile: str
@@ -47,6 +48,7 @@ class ProfileContent:
     statuses: Mapping[str, Status]
     reruns: Mapping[str, Rerun]
     certificates: Mapping[str, Mapping[str, Any]]
+    others: Mapping[str, str]
 
     def records_of(self, variant: str) -> list[Record]:
         """A variant's published records, by task and seed."""
@@ -104,7 +106,9 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
     """
     folders = results_folders(results)
     registry = discover_variants(include)
-    variants, tasks = _cards(registry), _cards(discover_tasks(include))
+    known = discover_tasks(include)
+    variants, tasks = _cards(registry), _cards(known)
+    task_sources = installed_task_sources(known)
     problems: list[str] = []
     notes: list[str] = []
 
@@ -124,11 +128,11 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
             certificates = _certificates(files(f"certificates/{name}", "*.json"), problems)
             names = {record.variant.name for record in published.records}
             installed = installed_sources(registry, sorted(names))
-            found = _profile(name, published, certificates, variants, tasks, installed)
+            found = _profile(
+                name, published, certificates, variants, tasks, installed, task_sources
+            )
             problems += [
-                f"{row.entry}, profile {name}: {said}."
-                for row in found.board.rows
-                if (said := other_source(row.variant, row.source, installed))
+                f"{entry}, profile {name}: {said}." for entry, said in found.others.items()
             ]
             profiles.append(found)
     texts = {}
@@ -179,8 +183,9 @@ def _profile(
     variants: Mapping[str, VariantCard],
     tasks: Mapping[str, TaskCard],
     installed: Mapping[str, str],
+    task_sources: Mapping[str, str],
 ) -> ProfileContent:
-    table = records_table(published.records, installed)
+    table = records_table(published.records, installed, task_sources)
     board = make_board(table, profile, tasks, variants)
     cells = current(table, tasks, profile)
     reruns = {
@@ -202,6 +207,11 @@ def _profile(
         statuses=statuses,
         reruns=reruns,
         certificates=certificates,
+        others={
+            row.entry: said
+            for row in board.rows
+            if (said := other_source(row.variant, row.source, installed))
+        },
     )
 
 

@@ -104,7 +104,7 @@ def load_board(
         CabError: there is nothing to show or, if strict, a file cannot be read.
     """
     from cab.records.folders import results_folders
-    from cab.records.sources import installed_sources, other_source
+    from cab.records.sources import installed_sources, installed_task_sources, other_source
     from cab.scores.board import make_board
     from cab.scores.missing import Missing
     from cab.scores.table import records_table
@@ -116,7 +116,7 @@ def load_board(
     records = read_records(folders, store, profile, references, strict)
     installed = installed_sources(variants, sorted({one.variant.name for one in records}))
     board = make_board(
-        records_table(records, installed),
+        records_table(records, installed, installed_task_sources(tasks)),
         profile,
         {card.name: card for card in tasks.cards()},
         {card.name: card for card in variants.cards()},

@@ -13,7 +13,7 @@ from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records.folders import results_folders
-from cab.records.sources import installed_sources, other_source
+from cab.records.sources import installed_sources, installed_task_sources, other_source
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.scores.missing import Missing, group_missing
@@ -102,8 +102,9 @@ def table(
     records = list(records)
     names = reference_names(variants)
     installed = installed_sources(variants, (*names, *(one.variant.name for one in records)))
-    rows = summarise(records, installed)
-    shown = {(row.task, row.version, row.entry, row.source) for row in rows}
+    sources = installed_task_sources(tasks)
+    rows = summarise(records, installed, sources)
+    shown = {(row.task, row.version, row.task_source, row.entry, row.source) for row in rows}
     records = [one for one in records if _place(one) in shown]
     published = results_folders(results).read(profile, names).records
     stand_ins = find_stand_ins(records, published, names, installed)
@@ -127,6 +128,7 @@ def table(
             line = {**output.plain(row), "scored": _is_scored(row, tasks)}
             line |= {"score": None, "published": is_published}
             line["other_source"] = other_source(row.variant, row.source, installed)
+            line["other_task_source"] = other_source(row.task, row.task_source or "", sources)
             found.lines.append(line)
             if not line["scored"] or task in missing or row.mean is None:
                 continue
@@ -140,9 +142,9 @@ def table(
     return found
 
 
-def _place(record: Record) -> tuple[str, int, str, str]:
-    task = record.task
-    return task.name, task.version, entry_label(record), record.variant.source_hash
+def _place(record: Record) -> tuple[str, int, str | None, str, str]:
+    task, source = record.task, record.variant.source_hash
+    return task.name, task.version, task.source_hash, entry_label(record), source
 
 
 def _absent(
@@ -185,6 +187,10 @@ def print_lines(found: Table, profile: str) -> None:
     others: dict[tuple[str, str], list[str]] = {}
     for line in (line for line in lines if line["other_source"]):
         others.setdefault((_entry(line), line["other_source"]), []).append(line["task"])
+    edited = {line["task"]: line["other_task_source"] for line in lines}
+    for task, said in ((task, said) for task, said in edited.items() if said):
+        text = f"{task}: {said}. Rerun the cells for results of the task as it is now."
+        output.out.print(text, markup=False, soft_wrap=True)
     for (entry, said), on in others.items():
         output.out.print(f"{entry} on {', '.join(on)}: {said}.", markup=False, soft_wrap=True)
     for line in (line for line in lines if line["lengths"]):

@@ -14,7 +14,6 @@ Exit 1 if a change is refused, 2 if nothing can be said.
 
 import argparse
 import ast
-import json
 import os
 import re
 import sys
@@ -26,7 +25,8 @@ from typing import Any
 from cab.errors import CabError
 from cab.profiles import PROFILES
 from cab.publishing.changes import Change, Git, shown
-from cab.records.results import VERIFIED
+from cab.records.files import parse_json, write_file
+from cab.records.results import LARGEST_FILE, VERIFIED
 from cab.records.sources import imported_modules
 from cab.taxonomy import read_keywords
 
@@ -137,7 +137,11 @@ def _place(change: Change, found: Contribution, git: Git, start: str, notes: str
         return ""
     found.rows.append(change.path)
     old = _records(git.content(start, change.former or change.path))
-    new = _records((git.folder / change.path).read_bytes())
+    place = git.folder / change.path
+    if (size := place.stat().st_size) > LARGEST_FILE:
+        found.refused.append(f"{shown(change.path)} has {size} bytes; {LARGEST_FILE} are allowed.")
+        return ""
+    new = _records(place.read_bytes())
     withdrawn = _withdrawn(old, new)
     if withdrawn and not _explained(change.path, notes):
         found.refused.append(
@@ -170,9 +174,9 @@ def _records(content: bytes) -> dict[str, Any]:
     found = {}
     for line in content.splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line.decode("utf-8"))
             found[str(record["key"])] = record
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             continue
     return found
 
@@ -274,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         found = inspect(Path.cwd(), given.base)
         given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "changes.txt").write_text(found.report(), encoding="utf-8")
+        write_file(given.out / "changes.txt", found.report(), "What changed")
         for name in ("rows", "related", "variants"):
             (given.out / name).write_bytes(_items(getattr(found, name)))
     except (CabError, OSError) as error:

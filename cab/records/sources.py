@@ -12,7 +12,7 @@ from cab.errors import CabError
 from cab.records.code import card_fields_read, syntax_of, without_words, words_read
 from cab.records.imports import Follower
 from cab.registry import Registry
-from cab.taxonomy import VariantCard
+from cab.taxonomy import TaskCard, VariantCard
 
 FOLLOWED = ("cab.variants", "cab.kernels")
 """Packages whose files belong to a mechanism; the harness itself is covered by its version."""
@@ -93,6 +93,15 @@ def installed_sources(
         name: source_hash(variants.entries[name].path)
         for name in dict.fromkeys(asked)
         if name in variants.entries
+    }
+
+
+def installed_task_sources(tasks: Registry[TaskCard]) -> dict[str, str]:
+    """The source hash of each task as it is here, of those that are not CAB's own."""
+    return {
+        name: source_hash(entry.path)
+        for name, entry in tasks.entries.items()
+        if not entry.built_in
     }
 
 

@@ -50,6 +50,7 @@ class Row:
     lengths: Mapping[float, float | str] = field(default_factory=dict)
     evaluations: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
+    task_source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,19 +71,27 @@ def entry_label(record: Record) -> str:
 
 
 def summarise(
-    records: Iterable[Record], installed: Mapping[str, str] = MappingProxyType({})
+    records: Iterable[Record],
+    installed: Mapping[str, str] = MappingProxyType({}),
+    tasks: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Row]:
     """Group records into rows, sorted by profile, task and entry.
 
     Where several source hashes of one entry are stored, the installed one is shown, and the one
     that ran last where none of them is installed: results of different sources never share a row.
-    Of a task that is not CAB's own, whose version may have been forgotten, results of another
-    source than the last are left out altogether.
+    Of a task that is not CAB's own, whose version may have been forgotten, only results of one
+    source are shown, chosen in the same way.
 
     Args:
         installed: the source hash of each variant that is installed.
+        tasks: the source hash of each task that is here and not CAB's own.
     """
-    records = sorted(records, key=lambda record: record.provenance.ended)
+
+    def of_task(record: Record) -> tuple[bool, datetime]:
+        here = tasks.get(record.task.name) == record.task.source_hash
+        return here, record.provenance.ended
+
+    records = sorted(records, key=of_task)
     newest = {(one.task.profile, one.task.name): one.task.source_hash for one in records}
     groups: dict[tuple[str, str, int, str], list[Record]] = defaultdict(list)
     for record in records:
@@ -135,6 +144,7 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         lengths=_lengths(done),
         evaluations=_evaluations(done),
         source=newest.variant.source_hash,
+        task_source=task.source_hash,
     )
 
 

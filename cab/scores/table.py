@@ -22,20 +22,27 @@ def host_class(environment: Environment) -> str:
 
 
 def records_table(
-    records: Iterable[Record], installed: Mapping[str, str] = MappingProxyType({})
+    records: Iterable[Record],
+    installed: Mapping[str, str] = MappingProxyType({}),
+    tasks: Mapping[str, str] = MappingProxyType({}),
 ) -> "pd.DataFrame":
     """One row per record, sorted by key, so that the order of records changes nothing.
 
     value and standard_error are those of the scored metric on test, valid its mean on validation;
     they are missing (NaN) where the cell did not end well.
-    installed: of the variant's installed source, which the argument gives by variant.
+    installed: of the variant's installed source, which the argument gives by variant; here: of the
+    task's source that is here, which `tasks` gives of those that are not CAB's own.
     comparable: checked by the laws, and trained by the task's own recipe (except for a learning
     rate, where the profile chooses it on validation).
     """
     import pandas as pd
 
     rows = [
-        {**_row(one), "installed": installed.get(one.variant.name) == one.variant.source_hash}
+        {
+            **_row(one),
+            "installed": installed.get(one.variant.name) == one.variant.source_hash,
+            "here": tasks.get(one.task.name) == one.task.source_hash,
+        }
         for one in sorted(records, key=lambda record: record.key)
     ]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
@@ -80,6 +87,7 @@ _COLUMNS: Mapping[str, str] = {
     "variant": "object",
     "source": "object",
     "installed": "bool",
+    "here": "bool",
     "profile": "object",
     "task": "object",
     "version": "int64",
@@ -115,10 +123,10 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
     """The rows that a board of a profile is made from.
 
     Kept are comparable rows of tasks that exist, in their present version; of each task that is
-    not CAB's own the source that ran last; of each entry the installed source, or, without
-    results of it, the one that ran last (results of different sources never mix); and of its
-    learning rates, per
-    task, the one whose validation is best on average over seeds.
+    not CAB's own the source that is here, or else the one that ran last; of each entry the
+    installed source, or, without results of it, the one that ran last (results of different
+    sources never mix); and of its learning rates, per task, the one whose validation is best on
+    average over seeds.
     """
     versions = {name: card.version for name, card in tasks.items()}
     table = table[table["comparable"] & (table["profile"] == profile)]
@@ -126,7 +134,7 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
     if table.empty:
         return table.reset_index(drop=True)
     orders = (
-        ("task", "task_source", ["ended", "key"]),
+        ("task", "task_source", ["here", "ended", "key"]),
         ("entry", "source", ["installed", "ended", "key"]),
     )
     for group, source, order in orders:

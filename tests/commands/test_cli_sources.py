@@ -9,8 +9,10 @@ from made_records import made, made_board
 from plug_ins import install, installed_source, write
 
 from cab.records.copies import key_of
-from cab.records.results import read_file
-from cab.records.store import RecordStore
+from cab.records.results import read_file, results_file, write_results
+from cab.records.sources import source_hash
+from cab.records.store import Record, RecordStore
+from cab.site.build import build_site
 
 PLUGGED = """from cab.registry import register_variant
 from cab.variants.control.mean import MeanAttention
@@ -169,3 +171,43 @@ def test_two_records_of_one_cell_in_a_published_file_are_refused(tmp_path: Path)
     path.write_bytes(before + before.replace(right.key.encode(), b"f" * 32))
     said = cab_here("leaderboard", "--results", results)
     assert f"{path}, line 1 and {path}, line 2 hold results of one cell" in said.err
+
+
+def test_tables_show_the_task_as_it_is_now_whatever_ran_last(tmp_path: Path) -> None:
+    file = tmp_path / "my_task.py"
+    assert cab_here("new", "task", "my-task", "--file", file).code == 0
+
+    def records(value: float, source: str, minutes: float) -> list:
+        found = made("linear", "mqar", (value,) * 3, minutes=minutes)
+        return [_of_task_source(record, source) for record in found]
+
+    own, later = records(0.5, source_hash(file), 0), records(0.7, OTHER, 9)
+    store = store_of(tmp_path / "store", own, later)
+    asked = ("show", "linear", "--include", file, "--store", store)
+    (row,) = cab_here(*asked, "--json").document["rows"]
+    assert (row["mean"], row["seeds"], row["other_task_source"]) == (0.5, 3, "")
+    assert "another source" not in cab_here(*asked).out
+    file.write_text(file.read_text() + "\n\nEDITED = True\n")
+    (row,) = cab_here(*asked, "--json").document["rows"]
+    assert row["mean"] == 0.7
+    assert f"my-task: {NOTE}. Rerun the cells" in cab_here(*asked).out
+
+
+def _of_task_source(record: Record, source: str) -> Record:
+    task = record.task.model_copy(update={"name": "my-task", "version": 1, "source_hash": source})
+    record = record.model_copy(update={"task": task})
+    return record.model_copy(update={"key": key_of(record)})
+
+
+def test_pages_mark_results_of_another_source(tmp_path: Path) -> None:
+    for record in (*made_board(), *made("linear", "mqar", (0.7, 0.7, 0.7), source=OTHER)):
+        write_results(results_file(tmp_path, "quick", record.variant.name), [record])
+    build_site(tmp_path, tmp_path / "public")
+    pages = {
+        name: (tmp_path / "public" / name).read_text()
+        for name in ("index.html", "variants/linear.html", "variants/softmax.html")
+    }
+    assert pages["index.html"].count(">other source</small>") == 1
+    assert f'title="{NOTE}"' in pages["index.html"]
+    assert f"These are {NOTE}." in pages["variants/linear.html"]
+    assert "another source" not in pages["variants/softmax.html"]

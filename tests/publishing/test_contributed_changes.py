@@ -403,3 +403,18 @@ def test_every_variant_of_this_project_is_found_by_its_file(tmp_path: Path) -> N
     found = inspect(tmp_path, "HEAD~1")
     assert sorted(found.variants) == discover_variants().names()
     assert found.refused == []
+
+
+def test_lines_that_are_nested_without_end_or_too_many_are_no_traceback(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = git(repository, "rev-parse", "HEAD").strip()
+    path = "results/quick/near-it.jsonl"
+    write(repository, path, "[" * 200_000 + "\n" + line("3") + '{"key": ' + "9" * 5000 + "}\n")
+    git(repository, "commit", "--quiet", "--all", "--message=x")
+    found = inspect(repository, start)
+    assert found.rows == [path]
+    assert found.refused == []
+    monkeypatch.setattr("cab.publishing.contribution.LARGEST_FILE", 1000)
+    (refused,) = inspect(repository, start).refused
+    assert refused.endswith("bytes; 1000 are allowed.")
