@@ -62,7 +62,7 @@ class MoAttention(CachedAttention):
     @property
     def spans(self) -> list[int]:
         """The span of each head, in tokens."""
-        length = getattr(self, "train_length", self.max_length)
+        length = self.train_length
         shares = [(h + 1) / self.heads for h in range(self.heads)]
         return [math.ceil(self.config.base + self.config.reach * length * s) for s in shares]
 

@@ -9,6 +9,10 @@ from sparse_oracles import (
     build_sparse,
     pairs,
 )
+from support import VARIANTS
+
+from cab.attention import build_attention
+from cab.taxonomy import Pattern
 
 
 @pytest.mark.parametrize(("base", "reach", "sinks"), [(2, 0.4, 1), (1, 0.0, 3), (5, 0.9, 2)])
@@ -27,6 +31,12 @@ def test_each_head_is_softmax_over_its_own_span(base, reach, sinks, heads, lengt
 
 def test_spans_as_long_as_the_sequence_are_softmax():
     assert_equals_softmax(build_sparse("moa", "cs", base=17), 17)
+
+
+def test_spans_follow_the_longest_sequence_of_training_not_of_tests():
+    geometry = {"dim": 12, "heads": 3, "pattern": Pattern.CS, "max_length": 240}
+    trained = build_attention(VARIANTS.load("moa"), {}, train_length=60, **geometry)
+    assert trained.spans == build_sparse("moa", "cs", max_length=60).spans == [13, 18, 23]
 
 
 def test_spans_grow_with_the_greatest_length_at_rates_of_their_own():
