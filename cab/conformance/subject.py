@@ -161,8 +161,8 @@ class Subject:
     ) -> Attention:
         """Construct the variant in evaluation mode; the global random state is left as it was.
 
-        Every parameter is moved a little from where it starts: what a gate of 0, a kernel of 1 or
-        a bias hides must show.
+        Every parameter that learns is moved a little from where it starts: what a gate of 0, a
+        kernel of 1 or a bias hides must show. Frozen parameters are constants and keep theirs.
         """
         heads, width = self.geometry
         longest = max(shape.length, context if self.pattern.cross else 1)
@@ -171,7 +171,8 @@ class Subject:
             module = self._construct(shape, heads, heads * width, options, longest)
             with torch.no_grad():
                 for parameter in module.parameters():
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+                    if parameter.requires_grad:
+                        parameter.add_(0.1 * torch.randn_like(parameter))
         return module.to(self.device, dtype).eval()
 
     def _construct(
