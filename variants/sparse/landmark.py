@@ -25,7 +25,7 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     year=2023,
     arxiv="2305.16300",
     time="N (N / block + 12 top_k block) d",
-    memory="N max(N / block, 4 top_k block)",
+    memory="N (N / block + 12 top_k block)",
     state="2 M E",
     sees="chosen",
     published_defaults="blocks of 50 tokens, of which 2 or 4 are read, besides the query's own "
