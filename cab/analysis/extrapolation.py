@@ -15,7 +15,7 @@ from cab.records.fields import LARGEST
 from cab.records.store import AtLength, Positions, Record, RecordStore
 from cab.running.awake import awake
 from cab.running.trained import TrainedCell
-from cab.running.training import evaluate
+from cab.running.training import DivergedError, evaluate
 from cab.running.worker import length_curve
 from cab.task import IGNORED, LENGTH_FACTORS, Batch, Task, slice_batch
 
@@ -33,7 +33,7 @@ def extrapolate(
     """Test a trained cell at other lengths, shortest first, with the loss along the sequence.
 
     Raises:
-        CabError: the task has only one length.
+        CabError: the task has only one length, or a metric of the cell is not finite.
     """
     task, model, profile = trained.task, trained.model, trained.cell.profile
     others = {**task.at_lengths(factors), 1.0: task}
@@ -44,7 +44,10 @@ def extrapolate(
     accelerator = Accelerator(cpu=device == "cpu")
     model.to(accelerator.device)
     test, began = task.examples("test"), awake()
-    measured = evaluate(task, model, test, accelerator)
+    try:
+        measured = evaluate(task, model, test, accelerator)
+    except DivergedError as error:
+        raise CabError(f"{trained.cell.title} cannot be measured: {error}.") from None
     curve = length_curve(task, model, accelerator, test, measured, profile, began, factors)
     return tuple(
         point

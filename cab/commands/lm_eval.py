@@ -57,7 +57,8 @@ def lm_eval(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences per batch.")] = 16,
     task_files: Annotated[
-        list[Path] | None, typer.Option(help="Folder of further lm-eval task files. Repeatable.")
+        list[Path] | None,
+        typer.Option(help="Folder of further lm-eval task files, which may run code. Repeatable."),
     ] = None,
     include: Include = None,
     unchecked: Unchecked = False,

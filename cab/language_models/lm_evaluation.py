@@ -3,8 +3,10 @@
 import contextlib
 import importlib
 import logging
+import math
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from lm_eval.tasks import TaskManager
 
 from cab.errors import CabError
 from cab.language_models.lm_harness import DecoderLM
+from cab.records.fields import LARGEST
 from cab.records.store import Evaluation
+from cab.records.text import one_line, text_of
 
 OWN = Path(importlib.import_module("cab.tasks").__path__[0], "lm_eval")
 """CAB's own task files, which need no network."""
@@ -25,6 +29,9 @@ RESAMPLES = 1000
 """For standard errors of what has no formula for its own."""
 
 ALONE = "DISABLE_MULTIPROC"
+
+LONGEST = 500
+"""Characters of an error of a task's own that are told."""
 
 
 def own_tasks() -> list[str]:
@@ -56,36 +63,17 @@ def evaluate_tasks(
     """
     folders = [str(folder) for folder in (OWN, *include)]
     metadata: dict[str, Any] = {"data_dir": str(data_dir)}
-    manager = TaskManager(include_path=folders, include_defaults=False, metadata=metadata)
-    if set(tasks) - set(manager.all_tasks):  # reading lm-eval's own thousands takes a while
-        manager = TaskManager(include_path=folders, metadata=metadata)
-    if unknown := [name for name in tasks if name not in manager.all_tasks]:
-        raise CabError(
-            f"lm-eval has no task {', '.join(unknown)}. CAB adds {', '.join(own_tasks())}; "
-            f"`lm_eval ls tasks` lists the others."
-        )
     try:
         with _quietly():
-            found = simple_evaluate(
-                model,
-                tasks=list(tasks),
-                num_fewshot=few_shot,
-                limit=limit,
-                task_manager=manager,
-                bootstrap_iters=RESAMPLES,
-                log_samples=False,
-                # Of the seeds only that of the examples before a question has a use here; the
-                # others would set the state of this whole process.
-                random_seed=None,
-                numpy_random_seed=None,
-                torch_random_seed=None,
-            )
+            found = _found(model, tasks, folders, metadata, few_shot, limit)
     except CabError:
         raise
-    except (OSError, ImportError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # a task's files may hold code, which may raise anything
+        said = f"{type(error).__name__}: {one_line(text_of(error, LONGEST))}"
+        said += _where(error, include)
         raise CabError(
-            f"lm-eval failed on {', '.join(tasks)}: {type(error).__name__}: {error} Tasks from "
-            f"the Hugging Face hub need a network; CAB's {', '.join(own_tasks())} do not."
+            f"lm-eval failed on {', '.join(tasks)}: {said}. Tasks from the "
+            f"Hugging Face hub need a network; CAB's {', '.join(own_tasks())} do not."
         ) from error
     settings = {
         "max_length": model.max_length,
@@ -94,6 +82,55 @@ def evaluate_tasks(
         "limit": limit,
     }
     return tuple(_evaluations(found, settings))
+
+
+def _found(
+    model: DecoderLM,
+    tasks: Sequence[str],
+    folders: list[str],
+    metadata: dict[str, Any],
+    few_shot: int | None,
+    limit: int | None,
+) -> Any:
+    """What lm-eval itself returns."""
+    manager = TaskManager(include_path=folders, include_defaults=False, metadata=metadata)
+    if set(tasks) - set(manager.all_tasks):  # reading lm-eval's own thousands takes a while
+        manager = TaskManager(include_path=folders, metadata=metadata)
+    if unknown := [name for name in tasks if name not in manager.all_tasks]:
+        raise CabError(
+            f"lm-eval has no task {', '.join(unknown)}. CAB adds {', '.join(own_tasks())}; "
+            f"`lm_eval ls tasks` lists the others."
+        )
+    return simple_evaluate(
+        model,
+        tasks=list(tasks),
+        num_fewshot=few_shot,
+        limit=limit,
+        task_manager=manager,
+        bootstrap_iters=RESAMPLES,
+        log_samples=False,
+        # Of the seeds only that of the examples before a question has a use here; the others
+        # would set the state of this whole process.
+        random_seed=None,
+        numpy_random_seed=None,
+        torch_random_seed=None,
+    )
+
+
+def _where(error: BaseException, include: Sequence[Path]) -> str:
+    """The line of the user's own task files in which an error was raised, if it was there.
+
+    The libraries wrap what their callers raise, so all errors behind it are searched.
+    """
+    folders = [folder.resolve() for folder in include]
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame in reversed(traceback.extract_tb(seen.__traceback__)):
+            path = Path(frame.filename).resolve()
+            if any(path.is_relative_to(folder) for folder in folders):
+                return f" ({path}, line {frame.lineno}: {type(seen).__name__}: {seen})"
+        seen = seen.__cause__ or seen.__context__
+    return ""
 
 
 @contextlib.contextmanager
@@ -127,7 +164,14 @@ def _evaluations(found: Any, settings: dict[str, Any]) -> Iterator[Evaluation]:
             metric, comma, chain = name.partition(",")
             if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
+            if not abs(value) <= LARGEST:
+                raise CabError(
+                    f"{task} gives {metric} = {value}, which no record holds. The decoder's "
+                    f"predictions are not usable; train it again."
+                )
             error = results.get(f"{metric}_stderr,{chain}")
+            if isinstance(error, float) and not math.isfinite(error):
+                error = None
             yield Evaluation.of(
                 harness="lm-eval",
                 harness_version=lm_eval.__version__,

@@ -111,8 +111,11 @@ def results_file(folder: Path, profile: str, variant: str) -> Path:
 
 def publishable(record: Record) -> str:
     """Say why a record cannot be published; an empty string if it can."""
-    if not PROFILES[record.task.profile].scored:
+    profile = PROFILES.get(record.task.profile)
+    if profile is None or not profile.scored:
         return f"profile {record.task.profile} is never scored"
+    if not NAME.fullmatch(record.task.name):
+        return f"{record.task.name!r} is not a valid name of a task"
     if record.variant.unchecked:
         return "it was run with --unchecked, without checking the laws"
     if record.status == "error":

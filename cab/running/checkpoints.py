@@ -59,6 +59,7 @@ def save(model: nn.Module, cell: Cell, folder: Path) -> Path:
     Raises:
         CabError: the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_model
 
     weights, manifest = folder / f"{cell.key}{SUFFIX}", folder / f"{cell.key}.json"
@@ -69,7 +70,7 @@ def save(model: nn.Module, cell: Cell, folder: Path) -> Path:
         content = _describe(cell, _checksum(weights)).model_dump_json(indent=2) + "\n"
         with whole(manifest) as beside:
             beside.write_text(content, encoding="utf-8")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter if the disk is full
         raise CabError(f"The weights cannot be saved in {folder}: {error}.") from None
     return manifest
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from cab.backbones.slots import Slots
 from cab.data import require
+from cab.errors import CabError, counted
 from cab.registry import Registry
 from cab.running import checkpoints
 from cab.running.cells import Cell
@@ -57,8 +58,9 @@ def restore(
     """Build the model of a checkpoint (its JSON file) and put the weights in.
 
     Raises:
-        CabError: the checkpoint is broken, its data is not here, or no cell of today is the one
-            that it was trained as: its source, recipe or settings have changed.
+        CabError: the checkpoint is broken, its data is not here, its weights are not finite, or no
+            cell of today is the one that it was trained as: its source, recipe or settings have
+            changed.
     """
     kept = checkpoints.read(manifest)
     cell = cell_of(kept, variants, tasks, include, unchecked=kept.variant.unchecked)
@@ -68,4 +70,9 @@ def restore(
     task = task_class(cell.recipe, data_dir)
     model = build_model(cell, task)
     checkpoints.load(manifest, model, cell)
+    if bad := [name for name, one in model.named_parameters() if not one.isfinite().all()]:
+        raise CabError(
+            f"The weights of {cell.title} in {manifest} hold numbers that are not finite ({bad[0]}"
+            f" is the first of {counted(len(bad), 'parameter')}), so nothing can be measured."
+        )
     return TrainedCell(cell, task, model.eval())

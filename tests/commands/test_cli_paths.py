@@ -3,14 +3,16 @@
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from cli_support import cab_here, environment, make_record
 
 from cab.errors import CabError
+from cab.records.copies import key_of
 from cab.records.files import try_writing, write_file
-from cab.records.results import write_lines
+from cab.records.results import read_file, write_lines
 from cab.records.store import RecordStore
 
 CELL = ("--variant", "none", "--task", "mqar", "--profile", "smoke")
@@ -141,8 +143,6 @@ def test_a_full_disk_leaves_what_stood_there(arguments: tuple[str, ...], tmp_pat
 
 
 def _record(seed: int):
-    from cab.records.copies import key_of
-
     record = make_record(seed=seed, message="m" * 900)
     return record.model_copy(update={"key": key_of(record)})
 
@@ -161,3 +161,81 @@ def test_a_full_disk_under_a_record_leaves_the_old_one(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_text() == before
     assert [one.name for one in store.folder.iterdir()] == [path.name]
+
+
+def test_a_full_disk_under_the_index_is_a_sentence(tmp_path: Path) -> None:
+    RecordStore(tmp_path / "store").write(_record(0))
+    done = cab_on_a_full_disk("index", "--store", "store", cwd=tmp_path)
+    assert done.returncode in (1, 2), done
+    assert "Traceback" not in done.stderr
+    assert "MLflow" in done.stderr or "cannot be written" in done.stderr
+    again = cab_here("index", "--store", tmp_path / "store")
+    assert again.code == 0, again.err
+    assert "1 added" in again.err + again.out
+
+
+NAMES = {
+    "task": {"name": "../../evil"},
+    "profile": {"profile": "../../evil"},
+    "pattern": {"pattern": "../../evil"},
+    "domain": {"domain": "../../evil"},
+}
+
+
+@pytest.mark.parametrize("fields", NAMES.values(), ids=list(NAMES))
+def test_a_record_whose_names_hold_a_path_writes_nowhere_else(
+    fields: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "a" / "b" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    record = make_record(variant="linear")
+    task = record.task.model_copy(update=fields)
+    record = record.model_copy(update={"task": task})
+    record = record.model_copy(update={"key": key_of(record)})
+    RecordStore(here / "store").write(record)
+    (here / "own" / "quick").mkdir(parents=True)
+    write_lines(here / "own" / "quick" / "linear.jsonl", [record])
+    for command in (
+        ("show", "--store", "store"),
+        ("publish", "--store", "store", "--results", "results"),
+        ("leaderboard", "--store", "store"),
+        ("index", "--store", "store"),
+        ("site", "build", "--results", "own", "--out", "public"),
+        ("verify", "own/quick/linear.jsonl", "--sample", "0"),
+    ):
+        said = cab_here(*command)
+        assert said.code in (0, 1, 2), said
+    assert {path.name for path in here.iterdir()} <= {"store", "own", "public", "results"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["here"]
+    for folder in ("public", "results"):
+        assert not any("evil" in path.name for path in (here / folder).rglob("*"))
+    if "name" in fields or "profile" in fields:
+        assert not (here / "results" / "quick" / "linear.jsonl").exists()
+
+
+def test_publishing_while_records_are_written_takes_whole_records(tmp_path: Path) -> None:
+    store, stop = RecordStore(tmp_path / "store"), threading.Event()
+    records = [_record(seed) for seed in range(6)]
+    store.write(records[0])
+
+    def run() -> None:
+        while not stop.is_set():
+            for record in records:
+                store.write(record)
+
+    writer = threading.Thread(target=run)
+    writer.start()
+    try:
+        for _ in range(4):
+            said = cab_here(
+                *("publish", "--store", tmp_path / "store", "--results", tmp_path / "results")
+            )
+            assert said.code == 0, said.err
+            assert "Note" not in said.err, said.err
+            found = read_file(tmp_path / "results" / "quick" / "softmax.jsonl")
+            assert {one.key for one in found} <= {one.key for one in records}
+    finally:
+        stop.set()
+        writer.join()

@@ -189,7 +189,7 @@ def test_tables_show_the_task_as_it_is_now_whatever_ran_last(tmp_path: Path) -> 
     assert "another source" not in cab_here(*asked).out
     file.write_text(file.read_text() + "\n\nEDITED = True\n")
     (row,) = cab_here(*asked, "--json").document["rows"]
-    assert row["mean"] == 0.7
+    assert row["mean"] == pytest.approx(0.7)
     assert f"my-task: {NOTE}. Rerun the cells" in cab_here(*asked).out
 
 

@@ -212,3 +212,25 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path: Path) -> None:
     assert said.code == 2
     assert said.err.startswith("Error: The working directory cannot be found")
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("OSError(28, 'No space left on device', 'x.so')", "No space left on device (x.so). Free"),
+        ("OSError(122, 'Disk quota exceeded')", "Disk quota exceeded. Free some space"),
+        (
+            "FileNotFoundError(2, \"No usable temporary directory found in ['/tmp']\")",
+            "No folder for temporary files can be written",
+        ),
+    ],
+)
+def test_a_full_disk_anywhere_is_a_sentence(error: str, said: str, tmp_path: Path) -> None:
+    script = (
+        "from cab.commands import program\nfrom cab.commands.app import app\n"
+        f"@app.command('fails')\ndef fails():\n    raise {error}\nprogram.main()\n"
+    )
+    found = finish(run_script(script, "fails", cwd=tmp_path))
+    assert found.code == 2
+    assert found.err.startswith("Error: " + said), found.err
+    assert "Traceback" not in found.err

@@ -217,3 +217,37 @@ def test_the_command_trains_once_scores_and_stores(tmp_path):
     assert other.code == 0, other.err
     assert other.document["evaluations"] == document["evaluations"]
     assert not other.document["stored"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def texts(**_):\n    return 1 / 0\n",
+        "def texts(**_):\n    return {}.missing\n",
+        "raise ZeroDivisionError('no')\n",
+        "def texts(**_):\n    from datasets import Dataset\n"
+        "    def rows():\n        yield {'page': 1 / 0}\n"
+        "    return {'test': Dataset.from_generator(rows)}\n",
+    ],
+    ids=["a function", "an attribute", "the file", "in datasets"],
+)
+def test_a_task_whose_code_fails_is_a_sentence_with_its_line(code, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "documents.py").write_text(code)
+    (folder / "own_text.yaml").write_text(TASK)
+    with pytest.raises(CabError, match=r"lm-eval failed on own_text") as refused:
+        evaluate_tasks(language_model(), ["own_text"], NOWHERE, include=[folder])
+    assert "documents.py, line" in str(refused.value)
+
+
+@needs_data
+def test_a_score_that_is_not_finite_is_a_sentence():
+    lm = language_model()
+    with torch.no_grad():
+        for parameter in lm.model.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(CabError, match=r"cab_wikitext2 gives .* = (nan|inf).*train it again"):
+        evaluate_tasks(lm, ["cab_wikitext2"], Path(DATA), limit=1)

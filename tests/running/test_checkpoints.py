@@ -1,7 +1,9 @@
 """Trained weights are kept, come back into the same model, and into no other."""
 
 import ast
+import hashlib
 import json
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -273,3 +275,31 @@ def test_the_search_for_unpickling_finds_it():
     ):
         assert unsafe_calls(text) == [f"line 1: {text.split('(')[0]}"]
     assert unsafe_calls("torch.load(f, weights_only=True)") == []
+
+
+def test_weights_that_are_not_finite_are_refused(kept, tmp_path):
+    manifest, weights = altered(tmp_path / "nan", kept)
+    tensors = load_file(weights)
+    name = sorted(tensors)[0]
+    tensors[name][0] = float("nan")
+    save_file(tensors, weights)
+    content = json.loads(manifest.read_text())
+    content["sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(CabError, match=r"not finite .*first of 1 parameter"):
+        restore(manifest, VARIANTS, TASKS, NOWHERE)
+
+
+def test_a_full_disk_leaves_the_weights_that_were_there(kept, tmp_path):
+    cell = kept[0]
+    manifest, _ = altered(tmp_path / "full", kept)
+    before = {path.name: path.read_bytes() for path in manifest.parent.iterdir()}
+    model = build_model(cell, task_of(cell))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(CabError, match="weights cannot be saved"):
+            checkpoints.save(model, cell, manifest.parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in manifest.parent.iterdir()} == before
