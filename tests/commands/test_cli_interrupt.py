@@ -119,20 +119,29 @@ def test_a_second_ctrl_c_does_no_harm(tmp_path: Path) -> None:
     gate = Gate(tmp_path, "--tracking", "none")
     process = gate.start()
     with process_group(process) as group:
-        for _ in range(3):
+        for _ in range(5):
             os.killpg(group, signal.SIGINT)
-        finish(process, 30)
+            time.sleep(0.03)
+        said = finish(process, 30)
+        assert said.code == 130, said.err
+        assert said.out == ""
+        assert "Interrupted." in said.err
+        assert "Traceback" not in said.err
+        assert "ignored" not in said.err
         assert wait_until(lambda: not members(group), 10), members(group)
     only_whole_records(gate, 2)
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_the_run_is_still_planning_writes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 5])
+def test_ctrl_c_while_the_run_is_still_planning_writes_nothing(tmp_path: Path, times: int) -> None:
     process = start_cab(*RUN, "--variant", "none", cwd=tmp_path)
     with process_group(process) as group:
         assert wait_until(lambda: len(members(group)) > 1)
         time.sleep(1)  # the fork server is importing
-        os.killpg(group, signal.SIGINT)
+        for _ in range(times):
+            os.killpg(group, signal.SIGINT)
+            time.sleep(0.03)
         said = finish(process, 30)
         assert said.code == 130, said.err
         assert said.out == ""
