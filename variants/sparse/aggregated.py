@@ -26,7 +26,7 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     memory="N (window^2 + cells^2 + d)",
     needs_grid=True,
     published_defaults="window 3, the image pooled to 7 x 7 from up to 56 x 56 tokens; here "
-    "window 3, 4 x 4 from 8 x 8 tokens",
+    "window 3, 4 x 4 from 8 x 8 tokens, a layer norm without scale and bias",
 )
 class AggregatedAttention(MultiHeadAttention):
     r"""One softmax over the window :math:`\rho(t)` and the pooled image, plus learned weights.
@@ -39,8 +39,9 @@ class AggregatedAttention(MultiHeadAttention):
     Hats are vectors of length 1; :math:`\bar k, \bar v` are keys and values of the pooled picture;
     :math:`m_t` counts what t sees. Each head learns e (its query's embedding), the temperature
     :math:`\lambda > 0`, and, for each place of the window, a column of T and a number of b. The
-    paper's biases by relative position are left to the backbone, as all positions are. Keys are
-    met place by place of the window, so that none is gathered.
+    paper's biases by relative position are left to the backbone, as all positions are, and its
+    layer norm has no scale and bias here, which would exceed the parameter budget. Keys are met
+    place by place of the window, so that none is gathered.
     """
 
     @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class AggregatedAttention(MultiHeadAttention):
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
         places, shape = self.config.window**2, (1, self.heads, 1)
-        self.pooled, self.norm = nn.Linear(self.dim, self.dim), nn.LayerNorm(self.dim)
+        self.pooled = nn.Linear(self.dim, self.dim)
         self.embedding = nn.Parameter(0.02 * torch.randn(*shape, self.head_width))
         # softplus of it is 1 / 0.24, as in the paper.
         self.temperature = nn.Parameter(torch.full((*shape, 1), 1 / 0.24).expm1().log())
@@ -106,7 +107,7 @@ class AggregatedAttention(MultiHeadAttention):
         picture = F.gelu(self.pooled(x)).mT.unflatten(2, self.grid) * present
         share = F.adaptive_avg_pool2d(present, size)
         means = F.adaptive_avg_pool2d(picture, size) / share.masked_fill(share == 0, 1.0)
-        summary = self.norm(means.flatten(2).mT)
+        summary = F.layer_norm(means.flatten(2).mT, x.shape[-1:])
         return summary, share.flatten(2)[:, :, None] == 0
 
     def _places(self, x: Tensor, fill: bool = False) -> list[Tensor]:
