@@ -9,7 +9,7 @@ import typer
 
 from cab.commands import output
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
-from cab.errors import CabError, UnknownName, Unsupported, counted
+from cab.errors import CabError, Interrupted, UnknownName, Unsupported, counted
 from cab.records.files import try_writing, write_file
 from cab.registry import Registry, discover_variants
 from cab.settings import split_assignments
@@ -17,6 +17,8 @@ from cab.taxonomy import VariantCard, kinds_in
 
 if TYPE_CHECKING:
     from cab.conformance.check import Verdict
+    from cab.conformance.law import Law
+    from cab.conformance.subject import Subject
 
 
 SHOWN = 3
@@ -65,7 +67,6 @@ def check(
             )
 
     from cab.conformance.check import LAWS, subjects
-    from cab.conformance.check import check as hold
 
     named = {one.name: one for one in LAWS}
     for name in law or ():
@@ -80,13 +81,42 @@ def check(
         dtypes=_dtypes(dtype),
         device=choose_device(device),
     )
-    verdicts = hold(examined, chosen)
+    verdicts: list[Verdict] = []
+    try:
+        _hold(examined, chosen, verdicts)
+    except Interrupted as interrupted:
+        if verdicts:
+            _print(variant, verdicts, [one.name for one in chosen])
+        raise interrupted
     _print(variant, verdicts, [one.name for one in chosen])
     if json is not None:
         report = {"variant": variant, "verdicts": [one.as_dict() for one in verdicts]}
         write_file(json, json_.dumps(output.plain(report), indent=2) + "\n", "The report")
     if not all(one.holds for one in verdicts):
         raise typer.Exit(1)
+
+
+def _hold(examined: "Sequence[Subject]", laws: "Sequence[Law]", into: list["Verdict"]) -> None:
+    """Add the verdicts one by one; on a terminal a line on stderr says which law runs.
+
+    Raises:
+        Interrupted: the message says which law was running.
+    """
+    from cab.conformance.check import verdicts
+
+    running = ""
+
+    def begin(subject: "Subject", law: "Law") -> None:
+        nonlocal running
+        running = f"law {law.name} in pattern {subject.pattern}"
+        status.update(f"{running} ({counted(len(into), 'verdict')} so far)")
+
+    with output.err.status("") as status:
+        try:
+            for verdict in verdicts(examined, laws, begin):
+                into.append(verdict)
+        except Interrupted:
+            raise Interrupted(f"Stopped in {running}.") from None
 
 
 def _file(given: str) -> Path | None:
@@ -143,19 +173,36 @@ def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> 
     facts = [(name, *(_fact(verdicts, pattern, name) for pattern in patterns)) for name in names]
     if facts:
         output.print_table("Measured", ("", *patterns), facts)
+    crashes: dict[str, list[str]] = {}
     for verdict in verdicts:
         for finding in verdict.findings[:SHOWN]:
+            crash = _crash(finding.message)
+            if crash in crashes:
+                crashes[crash].append(f"{verdict.law} {verdict.pattern}")
+                continue
+            if crash:
+                crashes[crash] = []
             output.out.print(f"{verdict.law}, {verdict.pattern}: {finding}.", markup=False)
         if len(verdict.findings) > SHOWN:
             more = len(verdict.findings) - SHOWN
             output.out.print(
                 f"{verdict.law}, {verdict.pattern}: {more} more; use --json FILE for all."
             )
+    for crash, places in crashes.items():
+        if places:
+            text = f"The same error ({crash}) ended {', '.join(places)}."
+            output.out.print(text, markup=False)
     broken = sum(not one.holds for one in verdicts)
     total = counted(len(verdicts), "verdict")
     seconds = f"{sum(one.seconds for one in verdicts):.0f} s"
     text = f"{broken} of {total} failed" if broken else f"All laws hold: {total}"
     output.out.print(f"{text} in {seconds}.")
+
+
+def _crash(message: str) -> str:
+    """What was raised, and where, if a finding is an exception of the variant, else nothing."""
+    text = message.removeprefix("It raised ")
+    return "" if text == message else text.partition(", with ")[0]
 
 
 def _fact(verdicts: Sequence["Verdict"], pattern: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -91,20 +91,23 @@ class Verdict:
         return {**asdict(self), "holds": self.holds, "findings": findings}
 
 
-def check(
+def check(subjects: Iterable[Subject], laws: Sequence[Law] = LAWS) -> list[Verdict]:
+    """Check each subject against each law that applies to it."""
+    return list(verdicts(subjects, laws))
+
+
+def verdicts(
     subjects: Iterable[Subject],
     laws: Sequence[Law] = LAWS,
-    report: Callable[[Subject, Law], None] = lambda subject, law: None,
-) -> list[Verdict]:
-    """Check each subject against each law that applies to it."""
-    verdicts = []
+    begin: Callable[[Subject, Law], None] = lambda subject, law: None,
+) -> Iterator[Verdict]:
+    """Yield each verdict when its law ends; `begin` is called before each law."""
     for subject in subjects:
         for law in laws:
-            report(subject, law)
+            begin(subject, law)
             verdict = hold(subject, law)
             if verdict is not None:
-                verdicts.append(verdict)
-    return verdicts
+                yield verdict
 
 
 def hold(subject: Subject, law: Law) -> Verdict | None:

@@ -1,0 +1,39 @@
+"""`cab check`: a crash is told once, and what was checked before an interrupt is printed."""
+
+import signal
+
+from cli_support import cab_here, finish, start_cab, wait_until, write_variant
+
+
+def test_the_same_crash_is_told_once(tmp_path):
+    path = write_variant(tmp_path, "crashes", "raise RuntimeError('odd')", patterns="ns nc")
+    said = cab_here("check", path, "--law", "liveness", "--law", "padding", "--law", "numerics")
+    assert said.code == 1
+    words = " ".join(said.out.split())
+    assert words.count("It raised RuntimeError: odd") == 1
+    ended = "ended padding ns, numerics ns, liveness nc, padding nc, numerics nc."
+    assert f"line {line_of(path, 'raise RuntimeError')})) {ended}" in words
+    assert "6 of 6 verdicts failed" in words
+
+
+def line_of(path, text):
+    lines = path.read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_an_interrupted_check_prints_its_verdicts_and_names_the_law_that_ran(tmp_path):
+    marker = tmp_path / "marker"
+    attend = f"""
+        if q.shape[2] > 300:
+            open({str(marker)!r}, 'a').close()
+            while True: time.sleep(0.05)
+        return v"""
+    path = write_variant(tmp_path, "waits", attend, patterns="ns")
+    laws = ("--law", "budget", "--law", "liveness")
+    process = start_cab("check", path, *laws, cwd=tmp_path)
+    assert wait_until(marker.exists), finish(process)
+    process.send_signal(signal.SIGINT)
+    said = finish(process)
+    assert said.code == 130
+    assert "budget holds" in " ".join(said.out.split())
+    assert "Stopped in law liveness in pattern ns." in said.err
