@@ -159,7 +159,10 @@ def _dtypes(names: list[str] | None) -> tuple[Any, ...]:
 
 
 def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> None:
-    """Print the matrix of laws and patterns, the measurements, and the findings."""
+    """Print the matrix of laws and patterns, the measurements, and the findings.
+
+    A crash, and the note on precision, are printed once.
+    """
     patterns = list(dict.fromkeys(one.pattern for one in verdicts))
     by_place = {(one.law, one.pattern): one for one in verdicts}
 
@@ -173,10 +176,17 @@ def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> 
     facts = [(name, *(_fact(verdicts, pattern, name) for pattern in patterns)) for name in names]
     if facts:
         output.print_table("Measured", ("", *patterns), facts)
+    from cab.conformance.precision import BEGINS
+
+    told: set[str] = set()
     crashes: dict[str, list[str]] = {}
     for verdict in verdicts:
         for finding in verdict.findings[:SHOWN]:
             crash = _crash(finding.message)
+            if finding.message in told:
+                continue
+            if finding.message.startswith(BEGINS):
+                told.add(finding.message)
             if crash in crashes:
                 crashes[crash].append(f"{verdict.law} {verdict.pattern}")
                 continue

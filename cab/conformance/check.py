@@ -23,6 +23,7 @@ from cab.conformance import (
 )
 from cab.conformance.crashes import explain_crash
 from cab.conformance.law import Finding, Law, Measured
+from cab.conformance.precision import explain_precision
 from cab.conformance.subject import DTYPES, LAYER, LAYERS, Subject
 from cab.registry import Registry, name_of_role
 from cab.settings import parse_settings
@@ -131,6 +132,8 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
                         measured.setdefault(said.name, said.value)
                     else:
                         findings.append(_in_layer(placed, said))
+        if findings and (note := explain_precision(subject)):
+            findings.insert(0, Finding(note))
     except Exception as error:  # the variant may raise anything
         findings.append(_in_layer(placed, Finding(explain_crash(error, placed, law))))
     finally:

@@ -37,3 +37,23 @@ def test_an_interrupted_check_prints_its_verdicts_and_names_the_law_that_ran(tmp
     assert said.code == 130
     assert "budget holds" in " ".join(said.out.split())
     assert "Stopped in law liveness in pattern ns." in said.err
+
+
+def test_a_module_that_computes_in_float32_is_told_so_once(tmp_path):
+    attend = """
+        weights = (q @ k.mT / q.shape[3]**0.5).softmax(dim=-1, dtype=torch.float32)
+        return weights.to(v.dtype) @ v"""
+    path = write_variant(tmp_path, "lowers", attend, patterns="ns")
+    said = cab_here("check", path, "--law", "gradients", "--law", "numerics", "--law", "budget")
+    assert said.code == 1
+    words = " ".join(said.out.split())
+    assert words.count("Part of the computation is in float32 although the input is in") == 1
+    assert f"line {line_of(path, 'dtype=torch.float32')})" in words
+    assert "Laws that compare in float64 then fail by rounding alone." in words
+
+
+def test_a_fault_in_float64_is_not_laid_to_precision(tmp_path):
+    path = write_variant(tmp_path, "detached", "return v.detach()", patterns="ns")
+    said = cab_here("check", path, "--law", "gradients")
+    assert said.code == 1
+    assert "Part of the computation" not in said.out

@@ -52,7 +52,7 @@ class RelativeConvolutionalAttention(DecodingAttention):
     positions; in CS those up to t, and kernels reach back alone. In NS, which the paper
     does not have, they are centred. Distances are encoded as in Transformer-XL, which the paper
     builds on; its code learns a vector for each of 8,192 distances and head instead, more
-    parameters than the rest of the layer.
+    parameters than the rest of the layer. The convolutions have no bias here.
     """
 
     @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     sees="abs(t - s) < window or (abs(t - s) & (abs(t - s) - 1)) == 0",
     budget="window",
     published_defaults="all powers of two up to the length, together with a window, in 32,768 "
-    "tokens; here all powers of two and a window of 8, without sink tokens, which the authors' "
-    "experiments are said to add",
+    "tokens; here all powers of two and a window of 8, without sink tokens",
 )
 class PowerAttention(CachedAttention):
     r"""Softmax over :math:`V_t = \{s : |t - s| < w\} \cup \{s : |t - s| = 2^i\}`, in CS

@@ -42,7 +42,8 @@ class SparsifinerAttention(MultiHeadAttention):
     :math:`\beta \lVert \hat A - A \rVert^2 / (n H)`, A the softmax over all keys. The paper first
     trains the predictor to imitate a trained model, and makes it cheap by rounding small numbers
     of C and :math:`B_{out}` to 0; here it learns along with the model, all scores are computed and
-    none is rounded.
+    none is rounded. The bases start near 0, as the authors', so that C is nearly even at first and
+    all queries choose nearly the same keys.
     """
 
     @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from cab.taxonomy import Pattern
     state="2 M E",
     sees="chosen",
     budget="keep",
-    published_defaults="8 keys of a sentence of words; here 16, as many tokens as `window` sees",
+    published_defaults="8 keys of a sentence of words; here 16, as many tokens as `window` sees "
+    "in cs",
 )
 class TopKAttention(CachedAttention):
     r"""Softmax over :math:`T_t`, the visible keys whose scores are among the k largest.
