@@ -40,11 +40,6 @@ PROFILES = {
 DEFAULT_PROFILE = "quick"
 """The profile of a command that names none."""
 
-TUNED = "train.learning_rate"
-"""The one training setting that is chosen per entry, on validation, in `TUNED_PROFILES`."""
-
-TUNED_PROFILES = ("standard", "full")
-
 SEEDS_FOR_A_RANK = 3
 """On each scored task of a pattern."""
 

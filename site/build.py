@@ -17,8 +17,7 @@ from cab.records.files import try_writing
 from cab.records.results import canonical_line
 from cab.records.text import tidy
 from cab.scores import report
-from cab.scores.drawn import Drawn
-from cab.scores.missing import Missing
+from cab.scores.estimates import Estimated
 from cab.site import pages
 from cab.site.citations import bibliography, bibtex, cab_bibtex
 from cab.site.content import Content, ProfileContent, complexity, gather, slug
@@ -35,14 +34,12 @@ MARK = ".cab-site"
 class Written:
     """The files that were written, by name, and the problems in the results.
 
-    notes says which published results were replaced by the user's, missing which references the
-    boards lack.
+    notes says which published results were replaced by the user's.
     """
 
     files: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    missing: tuple[Missing, ...] = ()
 
 
 def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) -> Written:
@@ -82,8 +79,7 @@ def build_site(results: Path | None, out: Path, include: tuple[Path, ...] = ()) 
     except OSError as error:
         raise CabError(f"The site cannot be written to {out}: {error}.") from None
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
-    missing = tuple(missing for one in content.profiles for missing in one.board.missing)
-    return Written(tuple(written), tuple(content.problems), tuple(content.notes), missing)
+    return Written(tuple(written), tuple(content.problems), tuple(content.notes))
 
 
 def files(content: Content) -> dict[str, str]:
@@ -130,6 +126,7 @@ def _environment(content: Content) -> Environment:
         "score": lambda drawn: _two_decimals(drawn.point),
         "decimals": _two_decimals,
         "half": half_width,
+        "wide": lambda one: half_width(one, tasks=True),
         "number": number,
         "markdown": _markdown,
         "code": _code,
@@ -177,9 +174,12 @@ def _two_decimals(value: float) -> str:
     return f"{value:z.2f}".replace("-", "\u2212")
 
 
-def half_width(drawn: Drawn, digits: int = 2) -> str:
-    """The interval as text, from lower to upper end; `one seed` if there is none."""
-    interval = drawn.interval()
+def half_width(one: Estimated, digits: int = 2, tasks: bool = False) -> str:
+    """The interval as text, from lower to upper end; `one seed` if there is none.
+
+    It is over seeds, or over seeds and tasks.
+    """
+    interval = one.interval(tasks)
     if interval is None:
         return "one seed"
     return f"{interval.low:z.{digits}f} \u2013 {interval.high:z.{digits}f}".replace("-", "\u2212")

@@ -25,7 +25,8 @@ from cab.registry import Registry, discover_tasks, discover_variants, reference_
 from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_tables
 from cab.scores.rows import BoardRow
-from cab.scores.table import board_entry, current, records_table
+from cab.scores.summary import entry_label
+from cab.scores.table import current, records_table
 from cab.taxonomy import TaskCard, VariantCard
 
 SHORT, LONG = 1024, 4096
@@ -34,7 +35,7 @@ SHORT, LONG = 1024, 4096
 
 @dataclass(frozen=True)
 class ProfileContent:
-    """One profile: its board, the same with all coverages ranked together, and its records.
+    """One profile: its board and its records.
 
     cells is the records table that the board is made from; statuses are by entry, reruns by key.
     others says of entries, by name, that their results are of another source than the installed.
@@ -42,7 +43,6 @@ class ProfileContent:
 
     profile: str
     board: Board
-    together: Board
     cells: pd.DataFrame
     records: Mapping[str, Record]
     statuses: Mapping[str, Status]
@@ -53,7 +53,7 @@ class ProfileContent:
     def records_of(self, variant: str) -> list[Record]:
         """A variant's published records, by task and seed."""
         own = [record for record in self.records.values() if record.variant.name == variant]
-        return sorted(own, key=lambda one: (one.task.name, board_entry(one), one.seed, one.key))
+        return sorted(own, key=lambda one: (one.task.name, entry_label(one), one.seed, one.key))
 
     @cached_property
     def on_board(self) -> frozenset[str]:
@@ -72,7 +72,7 @@ class ProfileContent:
 
 def by_entry(records: Iterable[Record]) -> Iterator[tuple[str, str, list[Record]]]:
     """Yield entry, task and their records by seed."""
-    key = lambda one: (board_entry(one), one.task.name)  # noqa: E731
+    key = lambda one: (entry_label(one), one.task.name)  # noqa: E731
     for (entry, task), group in groupby(sorted(records, key=key), key=key):
         yield entry, task, sorted(group, key=lambda one: one.seed)
 
@@ -201,7 +201,6 @@ def _profile(
     return ProfileContent(
         profile=profile,
         board=board,
-        together=make_board(table, profile, tasks, variants, together=True),
         cells=cells,
         records={record.key: record for record in published.records},
         statuses=statuses,

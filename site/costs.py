@@ -110,7 +110,9 @@ def _figure(
         if row.score is not None
     ]
     words = (f"CAB score against {label}", "Each value is in the table below the figure.")
-    drawing = plots.scatter(name, points, label, one.board.band, words) if points else ""
+    line = one.board.reference
+    height = line.score.point if line is not None and line.score is not None else None
+    drawing = plots.scatter(name, points, label, height, words) if points else ""
     return {
         "name": name,
         "label": label,

@@ -6,10 +6,9 @@ from typing import Any
 
 from cab.profiles import SEEDS_FOR_A_RANK
 from cab.scores.analyses import gain
-from cab.scores.drawn import Drawn, weighted
-from cab.scores.ranking import seeds_of
+from cab.scores.estimates import Estimated, weighted
+from cab.scores.rank_sets import RankSet, rank_sets
 from cab.scores.rows import BoardRow
-from cab.scores.ties import Place, rank_ties
 from cab.site.content import Content, ProfileContent
 from cab.site.not_run import not_run
 from cab.taxonomy import TaskCard
@@ -21,14 +20,14 @@ SLOT = "feature_map"
 class GateRow:
     """An entry's gain over no gate: per task and on average, in the metric's unit, more is better.
 
-    gain is empty unless the entry has results on every task; place is so, too, for what is not
+    gain is empty unless the entry has results on every task; ranks is so, too, for what is not
     ranked, and unranked says why an entry is not.
     """
 
     row: BoardRow
-    gains: Mapping[str, Drawn]
-    gain: Drawn | None
-    place: Place | None
+    gains: Mapping[str, Estimated]
+    gain: Estimated | None
+    ranks: RankSet | None
     unranked: str = ""
 
 
@@ -41,14 +40,15 @@ def feature_maps(content: Content, one: ProfileContent) -> dict[str, Any]:
         for row in one.board.rows
         if any(card.name in row.results for card in cards)
     ]
-    why = {one.row.entry: _obstacle(one, cards) for one in found if one.row.role == "entry"}
-    places = rank_ties({
+    names = [card.name for card in cards]
+    why = {one.row.entry: one.row.obstacle(names) for one in found if one.row.role == "entry"}
+    sets = rank_sets({
         one.row.entry: one.gain
         for one in found
         if one.gain is not None and why.get(one.row.entry) == ""
     })  # fmt: skip
     rows = [
-        replace(one, place=places.get(one.row.entry), unranked=why.get(one.row.entry, ""))
+        replace(one, ranks=sets.get(one.row.entry), unranked=why.get(one.row.entry, ""))
         for one in sorted(found, key=_order)
     ]
     families = {row.row.variant: content.family(row.row.variant) for row in rows}
@@ -73,16 +73,6 @@ def _gained(row: BoardRow, zero: BoardRow | None, cards: list[TaskCard]) -> Gate
     point = sum(one.point for one in gains.values()) / len(gains)
     parts = [(1 / len(gains), one) for one in gains.values()]
     return GateRow(row, gains, weighted(parts, point), None)
-
-
-def _obstacle(gained: GateRow, cards: list[TaskCard]) -> str:
-    """Why an entry has no rank; empty if it has one."""
-    if len(gained.gains) < len(cards):
-        return f"results on {len(gained.gains)} of {len(cards)} tasks"
-    seeds = seeds_of(gained.row, [card.name for card in cards])
-    if seeds < SEEDS_FOR_A_RANK:
-        return f"{seeds} seed{'' if seeds == 1 else 's'}, a rank needs {SEEDS_FOR_A_RANK}"
-    return ""
 
 
 def _order(gained: GateRow) -> tuple[bool, float, str]:

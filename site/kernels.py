@@ -9,7 +9,7 @@ from markupsafe import Markup
 from cab.measure.crossover import Crossover, Quantity, read_crossover, side_by_side
 from cab.measure.record import BenchRow
 from cab.measure.statistics import Ratio, summarise
-from cab.scores.drawn import Drawn
+from cab.scores.estimates import Estimated
 from cab.scores.rows import BoardRow
 from cab.scores.table import host_class
 from cab.site import plots
@@ -177,7 +177,7 @@ def drawn(
 
     family gives a variant's family.
     """
-    scores: dict[Pattern, dict[str, Drawn]] = {pattern: {} for pattern in Pattern}
+    scores: dict[Pattern, dict[str, Estimated]] = {pattern: {} for pattern in Pattern}
     for row in rows:
         for pattern, score in row.patterns.items():
             scores[pattern][row.entry] = score

@@ -6,7 +6,7 @@ from typing import Any
 
 from cab.records.store import Record
 from cab.scores.analyses import LengthProfile, length_profile
-from cab.scores.drawn import Drawn, mean_over_seeds
+from cab.scores.estimates import Estimated, mean_over_seeds
 from cab.scores.ranges import metric_range
 from cab.site.content import Content, ProfileContent, by_entry
 from cab.taxonomy import TaskCard
@@ -22,7 +22,7 @@ class LengthRow:
     entry: str
     variant: str
     card: TaskCard
-    means: Mapping[float, Drawn]
+    means: Mapping[float, Estimated]
     endings: Mapping[float, str]
     profile: LengthProfile | None
 

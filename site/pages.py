@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Any
 
+from cab.profiles import SEEDS_FOR_A_RANK
 from cab.publishing.provenance import tree_of
 from cab.records.store import Record
 from cab.scores.analyses import (
@@ -15,18 +16,19 @@ from cab.scores.analyses import (
     pattern_correlations,
     task_correlations,
 )
-from cab.scores.drawn import Drawn
-from cab.scores.ranking import SEEDS_FOR_A_RANK
+from cab.scores.estimates import Estimated
+from cab.scores.ranking import incomplete
 from cab.scores.reference import legacy_index
 from cab.scores.rows import BoardRow
-from cab.scores.table import board_entry, host_class
+from cab.scores.summary import entry_label
+from cab.scores.table import host_class
 from cab.site import costs, kernels
 from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.not_run import not_run
 from cab.site.strips import Axis, score_axis, spark
-from cab.site.unscored import missing_of, without_score
+from cab.site.unscored import without_score
 from cab.site.weights import along_the_sequence, evaluated
 from cab.taxonomy import Domain, Family, Pattern, TaskCard
 
@@ -118,29 +120,27 @@ def _axis(rows: list[BoardRow], width: float = 220) -> Axis:
 
 
 def board(content: Content, one: ProfileContent) -> dict[str, Any]:
-    """The board: rows by coverage, and beside each the rank it has with all together."""
+    """The board: rows by coverage."""
     rows = [row for row in one.board.rows if row.score is not None]
     groups = [
         (group[0].coverage, group)
         for _, found in groupby(rows, key=lambda row: row.coverage.tasks)
         if (group := list(found))
     ]
-    together = {row.entry: row for row in one.together.rows}
     families = {row.variant: content.family(row.variant) for row in one.board.rows}
     counting = _counting(content, one)
     return {
         "groups": groups,
         "without": without_score(content, one),
-        "together": {entry: str(row.place or "") for entry, row in together.items()},
         "families": families,
         "complexities": {name: complexity(content.variants[name])
                          if name in content.variants else "unknown" for name in families},
-        "axis": _axis(rows),
+        "axis": _axis(rows, 170),
         "counting": counting,
         "domains": [domain for domain in Domain if any(c.domain == domain for c in counting)],
         "newest": max((r.provenance.ended for r in one.records.values()), default=None),
         "hosts": sorted({host_class(r.environment) for r in one.records.values()}),
-        "ranked": sum(row.place is not None for row in rows),
+        "ranked": sum(row.ranks is not None for row in rows),
         "seeds_for_a_rank": SEEDS_FOR_A_RANK,
     }  # fmt: skip
 
@@ -148,9 +148,10 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
 def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[str, Any]:
     """One pattern's entries, best first, with each of its tasks."""
     rows = [row for row in one.board.rows if pattern in row.patterns]
-    rows.sort(key=lambda row: (-row.patterns[pattern].point, row.entry))
     counting = [card for card in _counting(content, one) if card.pattern == pattern]
     names = {card.name for card in counting}
+    order = lambda row: (incomplete(row, names), -row.patterns[pattern].point, row.entry)  # noqa: E731
+    rows.sort(key=order)
     every = [card for card in content.tasks.values() if card.pattern == pattern]
     return {
         "pattern": pattern,
@@ -161,7 +162,6 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
             if pattern not in row.patterns
             and any(content.tasks[task].pattern == pattern for task in row.results)
         ],
-        "missing": missing_of(one, (t for t, c in content.tasks.items() if c.pattern == pattern)),
         "counting": counting,
         "not_run": not_run(content, one, counting or every),
         "without": [row for row in one.board.rows
@@ -187,7 +187,6 @@ def variant(
         "card": card,
         "rows": rows,
         "unscored": [reason for reason, _ in without_score(content, one, name)],
-        "missing": missing_of(one, (task for row in rows for task in row.results)),
         "records": records,
         "on_board": one.on_board,
         "curves": _curves(counted),
@@ -197,7 +196,7 @@ def variant(
         "costs": costs.of_records(counted),
         "axis": _axis([row for row in one.board.rows if row.score is not None]),
         "consistency": {row.entry: consistency(row) for row in rows},
-        "entry_of": board_entry,
+        "entry_of": entry_label,
         "host_of": host_class,
         "tree_of": tree_of,
     }
@@ -225,6 +224,8 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
     reach = [end for mean in means.values() for end in _reach(mean)]
     if card.chance is not None:
         reach.append(card.chance)
+    scale = one.board.scales.get(name)
+    reach += [] if scale is None else [scale.floor, scale.top]
     shortcuts: dict[str, float] = {}
     for record in one.records.values():
         # Every record holds them. Those of softmax and none count: nobody's own row decides.
@@ -246,7 +247,7 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
     }
 
 
-def _reach(mean: Drawn) -> tuple[float, ...]:
+def _reach(mean: Estimated) -> tuple[float, ...]:
     interval = mean.interval()
     return (mean.point,) if interval is None else (interval.low, interval.high)
 

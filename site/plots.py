@@ -12,9 +12,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from cab.scores.drawn import Interval
+from cab.scores.estimates import Interval
 from cab.site.labels import name_ends, write_beside
-from cab.site.svg import BAND, MUTED, OF_FAMILY, STYLE, UNKNOWN, to_markup
+from cab.site.svg import MUTED, OF_FAMILY, STYLE, UNKNOWN, to_markup
 from cab.taxonomy import Family
 
 DASHES: Sequence[tuple[float, ...]] = (
@@ -63,7 +63,7 @@ def scatter(
     name: str,
     points: Sequence[Point],
     label: str,
-    band: Interval | None,
+    reference: float | None,
     words: tuple[str, str],
 ) -> str:
     """Score against a cost, which grows to the right on a logarithmic axis.
@@ -72,15 +72,15 @@ def scatter(
         name: a prefix for ids.
         points: what is drawn; entries on the front are labelled.
         label: of the cost.
-        band: the noise band around score 1.
+        reference: the score of softmax, which is drawn as a dashed line.
         words: title and description, for those who do not see it.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.4))
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        if band is not None:
-            axes.axhspan(band.low, band.high, color=BAND, linewidth=0)
+        if reference is not None:
+            axes.axhline(reference, color=MUTED, linewidth=0.8, linestyle="--")
         for end in (0.0, 1.0):
             axes.axhline(end, color=MUTED, linewidth=0.6)
         for family in MARKERS:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cab.records.store import CurvePoint
-from cab.scores.drawn import Drawn, Interval
+from cab.scores.estimates import Estimated, Interval
 
 MARGIN = 6.0
 
@@ -29,7 +29,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Strip:
-    """A dot with its lines: `all_` over seeds and tasks, `seeds` over seeds alone."""
+    """A dot with its lines: `all_` over seeds and tasks if asked for, `seeds` over seeds alone."""
 
     dot: float
     all_: tuple[float, float] | None
@@ -38,7 +38,7 @@ class Strip:
     label: str
 
 
-def score_axis(scores: Iterable[Drawn], width: float = 220) -> Axis:
+def score_axis(scores: Iterable[Estimated], width: float = 220) -> Axis:
     """An axis for scores: 0 and 1 with some air, further if intervals need it, to -0.5 and 1.6."""
     low, high = -0.1, 1.1
     for score in scores:
@@ -47,16 +47,16 @@ def score_axis(scores: Iterable[Drawn], width: float = 220) -> Axis:
     return Axis(max(low, -0.5), min(high, 1.6), width)
 
 
-def strip(score: Drawn, axis: Axis, unit: str = "score") -> Strip:
-    """Place a score on an axis."""
-    interval, inner = score.interval(), score.interval(tasks=False)
+def strip(score: Estimated, axis: Axis, unit: str = "score", tasks: bool = False) -> Strip:
+    """Place a score on an axis, with its interval over seeds and, if asked for, over tasks."""
+    interval, wide = score.interval(), score.interval(tasks=True)
     label = f"{unit} {score.point:.2f}"
-    if interval is None or inner is None:
+    if interval is None or wide is None:
         return Strip(axis.x(score.point), None, None, axis.outside(score.point), label)
     return Strip(
         axis.x(score.point),
+        (axis.x(wide.low), axis.x(wide.high)) if tasks else None,
         (axis.x(interval.low), axis.x(interval.high)),
-        (axis.x(inner.low), axis.x(inner.high)),
         axis.outside(score.point),
         f"{label}, 95 % interval {interval.low:.2f} to {interval.high:.2f}",
     )

@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from cab.records.store import AtLength, Evaluation, Record
-from cab.scores.drawn import Drawn, mean_over_seeds
+from cab.scores.estimates import Estimated, mean_over_seeds
 from cab.scores.ranges import metric_range
-from cab.scores.table import board_entry
+from cab.scores.summary import entry_label
 from cab.site import plots
 from cab.site.content import Content, ProfileContent, by_entry
 
@@ -30,7 +30,7 @@ class Evaluated:
     task: str
     metric: str
     arrow: str
-    mean: Drawn
+    mean: Estimated
     margin: float | None
     values: tuple[float, ...]
     n: int
@@ -50,7 +50,7 @@ def _measured(record: Record, one: Evaluation) -> tuple[str, ...]:
     harness = f"{one.harness} {one.harness_version}"
     task = f"{one.task} {one.task_version}".strip()
     settings = ", ".join(f"{name} {value}" for name, value in sorted(one.settings.items()))
-    return harness, task, one.metric, board_entry(record), record.task.name, settings
+    return harness, task, one.metric, entry_label(record), record.task.name, settings
 
 
 def _evaluated(names: tuple[str, ...], group: list[tuple[Record, Evaluation]]) -> Evaluated:

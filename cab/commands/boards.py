@@ -1,6 +1,5 @@
 """What the commands about boards share: reading results, and messages about them."""
 
-import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from cab.commands import output
 from cab.errors import CabError
-from cab.profiles import DEFAULT_PROFILE, PROFILES, get_profile
+from cab.profiles import PROFILES, get_profile
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from cab.records.folders import ResultsFolders
     from cab.records.store import Record
     from cab.scores.board import Board
-    from cab.scores.missing import Missing
 
 Results = Annotated[
     Path | None,
@@ -95,7 +93,6 @@ def load_board(
     store: Path | None,
     profile: str,
     include: tuple[Path, ...] = (),
-    together: bool = False,
     strict: bool = False,
 ) -> "tuple[Board, Registry[VariantCard], Registry[TaskCard]]":
     """The board of a profile.
@@ -106,7 +103,6 @@ def load_board(
     from cab.records.folders import results_folders
     from cab.records.sources import installed_sources, installed_task_sources, other_source
     from cab.scores.board import make_board
-    from cab.scores.missing import Missing
     from cab.scores.table import records_table
 
     scored_profile(profile)
@@ -120,37 +116,15 @@ def load_board(
         profile,
         {card.name: card for card in tasks.cards()},
         {card.name: card for card in variants.cards()},
-        together,
     )
     if not board.rows:
         where = " and ".join(map(str, (folders, *([store] if store else []))))
-        # In a profile without scored tasks, the command names all tasks.
-        whole = Missing(references, tuple(tasks.names()), profile)
-        needed = " ".join(missing_text(one, results) for one in board.missing) or (
-            f"Scores need {' and '.join(references)}. {how_to_add(whole, results)}"
-        )
         raise CabError(
-            f"There are no scored {profile} results in {where}. `--store runs` shows your own "
-            f"runs; `cab publish` publishes them. {needed}"
+            f"There are no scored {profile} results in {where} of the present version of a task. "
+            f"Run `cab run --variant {references[0]} --profile {profile}`, then `cab publish "
+            f"--profile {profile}`; `--store runs` shows your own runs without publishing them."
         )
-    for missing in board.missing:
-        output.warn(missing_text(missing, results))
     for row in board.rows:
         if said := other_source(row.variant, row.source, installed):
             output.warn(f"{row.entry}: {said}.")
     return board, variants, tasks
-
-
-def missing_text(missing: "Missing", results: Path | None) -> str:
-    """Which references a board of a results folder lacks, and how to add them."""
-    return f"{missing.sentence} {how_to_add(missing, results)}"
-
-
-def how_to_add(missing: "Missing", results: Path | None) -> str:
-    """The commands that add missing references to a results folder."""
-    words = ["cab publish", *(f"--variant {name}" for name in missing.references)]
-    if missing.profile != DEFAULT_PROFILE:
-        words.append(f"--profile {missing.profile}")
-    if results is not None:
-        words.append(f"--results {shlex.quote(str(results))}")
-    return f"Run `{missing.command()}`, then `{' '.join(words)}`."

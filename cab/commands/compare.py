@@ -1,4 +1,4 @@
-"""`cab compare`: compare two entries, seed by seed."""
+"""`cab compare`: compare two entries by the test that makes the ranks."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ from cab.commands.options import Include, Json
 from cab.errors import UnknownName
 
 if TYPE_CHECKING:
-    from cab.scores.drawn import Interval
+    from cab.scores.comparison import Difference, PatternDifference
 
 
 def compare(
@@ -22,49 +22,39 @@ def compare(
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Compare two entries, seed by seed.
+    """Compare two entries on each task, in each pattern and over all.
 
-    Two runs with the same seed use the same data, initialisation and batches. Differences are in
-    scores: 1 is the distance from no attention to softmax.
+    Differences are in scores: 1 is the distance from what needs no attention to a solved task.
+    Intervals and p-values are of Welch's test over seeds, by which ranks are made.
     """
     board, _, tasks = load_board(results, store, profile, tuple(include or ()))
     entries = [row.entry for row in board.rows]
     for name in (one, other):
         if name not in entries:
             raise UnknownName("entry on this board", name, entries)
-    from cab.scores.paired import compare as pair
+    from cab.scores.comparison import compare as compared
 
-    found = pair(board, one, other, {card.name: card.pattern for card in tasks.cards()})
+    found = compared(board, one, other, {card.name: card.pattern for card in tasks.cards()})
     if json:
         return output.print_json(found)
-    output.print_table(
-        f"{one} minus {other}, profile {profile}",
-        ("task", "pattern", "seeds", "difference", "95 %"),
-        [
-            (
-                task.task,
-                tasks.card(task.task).pattern,
-                str(len(task.pairs)),
-                f"{task.mean:+.3f}",
-                _text(task.interval),
-            )
-            for task in found.tasks
-        ],
-    )
-    if found.difference is None or found.p_value is None:
-        sentence = (
-            f"{one} and {other} have no scored task with a common seed, so they cannot be "
-            f"compared."
-        )
+    if found.overall is None:
+        sentence = f"{one} and {other} have no scored task in common, so they cannot be compared."
+        output.out.print(sentence, markup=False, soft_wrap=True)
     else:
-        sentence = (
-            f"Overall {found.difference:+.3f} {_text(found.interval)}, p = {found.p_value:.3g} "
-            f"(sign-flip test over {sum(len(task.pairs) for task in found.tasks)} pairs)."
+        output.print_table(
+            f"{one} minus {other}, profile {profile}",
+            ("task", "pattern", "seeds", "difference", "95 %", "p"),
+            [_cells(task, tasks.card(task.name).pattern) for task in found.tasks],
         )
-    output.out.print(sentence, markup=False, soft_wrap=True)
+        for pattern in found.patterns:
+            text = f"{pattern.name}: {_text(pattern)}{_verdict(pattern)}."
+            output.out.print(text, markup=False, soft_wrap=True)
+        if len(found.patterns) > 1:
+            text = f"Mean over patterns: {_text(found.overall)}."
+            output.out.print(text, markup=False, soft_wrap=True)
     for row in filter(None, map(board.row, (one, other))):
-        if row.size_mark:
-            text = f"{row.entry}: {row.size_mark} (parameters, compared with softmax)."
+        if row.marks:
+            text = f"{row.entry}: {', '.join(row.marks)}."
             output.out.print(text, markup=False, soft_wrap=True)
     if found.only_one:
         only = ", ".join(found.only_one)
@@ -72,5 +62,27 @@ def compare(
         output.out.print(text, markup=False, soft_wrap=True)
 
 
-def _text(interval: "Interval | None") -> str:
-    return "[one pair]" if interval is None else f"[{interval.low:+.3f}, {interval.high:+.3f}]"
+def _cells(task: "Difference", pattern: str) -> tuple[str, ...]:
+    interval, p = task.interval, task.p_value
+    return (
+        task.name,
+        pattern,
+        " and ".join(map(str, task.seeds)),
+        f"{task.difference:+.3f}",
+        "" if interval is None else f"[{interval.low:+.3f}, {interval.high:+.3f}]",
+        "" if p is None else f"{p:.3g}",
+    )
+
+
+def _text(found: "Difference") -> str:
+    if found.interval is None:
+        return f"{found.difference:+.3f} (a task with one seed has no interval)"
+    low, high = found.interval.low, found.interval.high
+    return f"{found.difference:+.3f} [{low:+.3f}, {high:+.3f}], p = {found.p_value:.3g}"
+
+
+def _verdict(found: "PatternDifference") -> str:
+    if found.corrected is None:
+        return ""
+    verdict = "significantly different" if found.significant else "not significantly different"
+    return f"; {verdict} after correction for all pairs, p = {found.corrected:.3g}"

@@ -1,8 +1,6 @@
 """`cab leaderboard`: the board in the terminal."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from cab.commands import output
 from cab.commands.boards import (
@@ -24,19 +22,16 @@ def leaderboard(
     pattern: Patterns = None,
     results: Results = None,
     store: FromStore = None,
-    together: Annotated[
-        bool, typer.Option("--together", help="Rank entries with different coverage together.")
-    ] = False,
     include: Include = None,
     json: Json = False,
 ) -> None:
-    """Print the board: scores with 95 % confidence intervals, ranks and coverage.
+    """Print the board: scores with 95 % confidence intervals, rank sets and coverage.
 
-    Score 0 is the better of no attention and an untrained guess; score 1 is softmax. With a
-    single --pattern the ranks are those of that pattern.
+    Score 0 is what needs no attention; score 1 is a solved task. With a single --pattern the ranks
+    are those of that pattern.
     """
     asked = read_patterns(pattern or [])
-    board, _, _ = load_board(results, store, profile, tuple(include or ()), together)
+    board, _, _ = load_board(results, store, profile, tuple(include or ()))
     rows = [row for row in board.rows if not asked or set(asked) & set(row.patterns)]
     if json:
         from cab.scores.report import document
@@ -52,31 +47,44 @@ def leaderboard(
         )
     shown = asked or tuple(Pattern)
     output.print_table(
-        f"CAB, profile {profile}: 0 is no attention, 1 is softmax",
-        ("rank", "entry", "score [95 %]", *shown, "coverage", "seeds"),
+        f"CAB, profile {profile}: 0 needs no attention, 1 is solved",
+        ("rank", "entry", "score [95 %]", *shown, "coverage", "seeds", "notes"),
         [_cells(row, shown, asked) for row in rows],
     )
-    if board.band is not None:
-        output.out.print(
-            f"Noise band: other implementations of softmax score {board.band.low:.2f} to "
-            f"{board.band.high:.2f}.",
-            markup=False,
-        )
-    output.out.print(
-        "Intervals are over seeds and tasks. Ranks compare entries on these tasks, over seeds. "
-        "Entries that share a rank (=) are not significantly different from the first in their "
-        "group; which entries share a rank depends on the entries that are ranked together. Only "
-        "entries with equal coverage and at least 3 seeds on each task are ranked together.",
-        markup=False,
-        soft_wrap=True,
-    )
+    for sentence in _explanations(rows):
+        output.out.print(sentence, markup=False, soft_wrap=True)
+
+
+def _explanations(rows: "list[BoardRow]") -> list[str]:
+    """Sentences on the columns, and on those marks that are in the table."""
+    from cab.scores.rows import PARAMETER_BUDGET
+
+    found = [
+        "Intervals are over seeds, on these tasks. A rank of 2-5 among 9 entries means that 1 is "
+        "significantly better and 4 are significantly worse (Welch's test over seeds, corrected "
+        "for all pairs, 5 %). Only entries with complete results on the same tasks are ranked "
+        "together."
+    ]
     if any(row.size_mark for row in rows):
-        output.out.print(
-            "An entry with over 10 % more parameters than softmax is marked with its size, and "
-            "is ranked.",
-            markup=False,
-            soft_wrap=True,
+        found.append(
+            f"size: more than {PARAMETER_BUDGET - 1:.0%} more parameters than softmax in the same "
+            f"place; such entries are ranked like the others."
         )
+    if any(row.trial for row in rows):
+        found.append(
+            "trial: not all learning rates or too few seeds were run, so the entry is not ranked."
+        )
+    if any(row.failures for row in rows):
+        found.append(
+            "failed: so many seeds ended without a result. The score is the mean of the others, "
+            "and the entry is not ranked."
+        )
+    if any(row.plateau[0] < row.plateau[1] for row in rows):
+        found.append(
+            "on the plateau: so many seeds stayed below .1 of the scale on validation until the "
+            "end of training."
+        )
+    return found
 
 
 def _cells(
@@ -84,17 +92,18 @@ def _cells(
 ) -> tuple[str, ...]:
     from cab.scores.report import interval_text
 
-    rank = str(row.place or "")
+    rank = str(row.ranks or "")
     if len(asked) == 1:
-        rank = str(row.places.get(asked[0], ""))
-    elif row.place is None and row.role != "entry":
+        rank = str(row.ranks_in.get(asked[0], ""))
+    elif row.ranks is None and row.role != "entry":
         rank = row.role_words
     patterns = [interval_text(row.patterns.get(pattern)) for pattern in shown]
     return (
         rank,
-        f"{row.entry} {row.size_mark}".rstrip(),
+        row.entry,
         interval_text(row.score),
         *patterns,
         str(row.coverage),
         str(row.seeds),
+        ", ".join(row.marks),
     )

@@ -16,9 +16,9 @@ from cab.records.folders import results_folders
 from cab.records.sources import installed_sources, installed_task_sources, other_source
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
-from cab.scores.missing import Missing, group_missing
+from cab.scores.normalise import Scale, scale_of
 from cab.scores.published_references import PublishedReference, find_stand_ins
-from cab.scores.summary import Row, entry_label, rows_of_task, score, summarise
+from cab.scores.summary import Row, entry_label, rows_of_task, summarise
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -32,8 +32,9 @@ def show(
 ) -> None:
     """Show stored results with confidence intervals, together with softmax and none.
 
-    A score of 0 is no attention and 1 is softmax; diagnostic tasks are not scored. If the store
-    has no results of softmax or none, published ones of equal task version and recipe are used.
+    A score of 0 needs no attention and 1 is a solved task; diagnostic tasks are not scored. If the
+    store has no results of softmax or none, published ones of equal task version and recipe are
+    shown.
     """
     get_profile(profile)
     files = tuple(include or ())
@@ -59,35 +60,22 @@ def show(
     wanted = None if variant is None else {variant}
     found = table(records, variants, tasks, profile, wanted, results)
     if json:
-        missing = [
-            {"references": one.references, "tasks": one.tasks, "command": one.command(found.seeds)}
-            for one in found.missing
-        ]
-        document = {"profile": profile, "rows": found.lines, "problems": problems}
-        output.print_json({**document, "missing": missing})
+        output.print_json({"profile": profile, "rows": found.lines, "problems": problems})
     else:
         print_lines(found, profile)
 
 
 @dataclass
 class Table:
-    """One line per task and entry; what stands in from the published results; what is missing.
+    """One line per task and entry, and what is shown of the published results.
 
-    borrowed holds, by task, the published references; apart the entries that were trained by
-    another recipe than these, so that they have no score; changed the tasks on which the
-    references themselves were trained by another recipe than the task's own.
+    borrowed holds, by task, the published references; changed, by task, the entries that have no
+    score because the task's recipe was changed.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     borrowed: dict[str, dict[str, PublishedReference]] = field(default_factory=dict)
-    apart: dict[str, list[str]] = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-    missing: tuple[Missing, ...] = ()
-
-    @property
-    def seeds(self) -> int:
-        """The most seeds that an entry has."""
-        return max((line["seeds"] for line in self.lines), default=1)
+    changed: dict[str, list[str]] = field(default_factory=dict)
 
 
 def table(
@@ -108,37 +96,31 @@ def table(
     records = [one for one in records if _place(one) in shown]
     published = results_folders(results).read(profile, names).records
     stand_ins = find_stand_ins(records, published, names, installed)
-    found, missing = Table(), {}
+    found = Table()
     for task in sorted({row.task for row in rows}):
         own = rows_of_task(rows, task, profile)
-        scored = any(_is_scored(row, tasks) for row in own.values())
-        borrowed = stand_ins.of_task(own) if scored else {}
+        scales = {entry: _scale(row, tasks, names[0]) for entry, row in own.items()}
+        borrowed = stand_ins.of_task(own) if any(scales.values()) else {}
         if borrowed:
             found.borrowed[task] = borrowed
-        if scored and (absent := _absent(own, borrowed, names)):
-            missing[task] = absent
-            if any(row.variant in absent and row.entry != row.variant for row in own.values()):
-                found.changed.append(task)
         others = {name: other.row for name, other in borrowed.items()}
-        ends = own | others
         for row in sorted([*own.values(), *others.values()], key=_order):
             if wanted is not None and row.variant not in wanted and row.entry not in names:
                 continue
             is_published = row is others.get(row.entry)
-            line = {**output.plain(row), "scored": _is_scored(row, tasks)}
+            scale = _scale(row, tasks, names[0])
+            line = {**output.plain(row), "scored": scale is not None}
             line |= {"score": None, "published": is_published}
             line["other_source"] = other_source(row.variant, row.source, installed)
             line["other_task_source"] = other_source(row.task, row.task_source or "", sources)
             found.lines.append(line)
-            if not line["scored"] or task in missing or row.mean is None:
+            if scale is None or row.mean is None or row.interval is None:
                 continue
-            if is_published or all(stand_ins.compares(row, one) for one in borrowed.values()):
-                top, floor = (ends[name] for name in names)
-                line["score"] = output.plain(score(row, top, floor, tasks.card(task)))
+            if row.own_recipe:
+                half = row.interval / abs(scale.top - scale.floor)
+                line["score"] = {"value": scale.score(row.mean), "interval": half}
             else:
-                found.apart.setdefault(task, []).append(row.entry)
-    unexplained = {task: names for task, names in missing.items() if task not in found.changed}
-    found.missing = group_missing(unexplained, profile)
+                found.changed.setdefault(task, []).append(row.entry)
     return found
 
 
@@ -147,21 +129,13 @@ def _place(record: Record) -> tuple[str, int, str | None, str, str]:
     return task.name, task.version, task.source_hash, entry_label(record), source
 
 
-def _absent(
-    own: dict[str, Row], borrowed: dict[str, PublishedReference], names: tuple[str, str]
-) -> tuple[str, ...]:
-    """The references that have no result on a task."""
-    return tuple(
-        name
-        for name in names
-        if name not in borrowed and (name not in own or own[name].mean is None)
-    )
-
-
-def _is_scored(row: Row, tasks: Registry[TaskCard]) -> bool:
-    """Whether this row's version of the task has a certificate in this profile."""
+def _scale(row: Row, tasks: Registry[TaskCard], reference: str) -> Scale | None:
+    """The scale of this row's version of its task; None where it is not scored."""
     card = tasks.entries[row.task].card if row.task in tasks.entries else None
-    return card is not None and card.version == row.version and card.scored_in(row.profile)
+    if card is None or card.version != row.version:
+        return None
+    found = scale_of(card, row.profile, reference)
+    return found if isinstance(found, Scale) else None
 
 
 def _order(row: Row) -> tuple[int, float]:
@@ -214,32 +188,42 @@ def print_lines(found: Table, profile: str) -> None:
             markup=False,
             soft_wrap=True,
         )
-    for sentence in _references(found):
+    for sentence in (*map(_rates, filter(_has_rates, lines)), *_references(found)):
         output.out.print(sentence, markup=False, soft_wrap=True)
 
 
+def _has_rates(line: dict[str, Any]) -> bool:
+    return bool(line["rates"])
+
+
+def _rates(line: dict[str, Any]) -> str:
+    """What the learning rates of an entry gave, and which one counts."""
+    parts = [
+        f"{one['rate']:g} {one['status']}"
+        if one["test"] is None or one["valid"] is None
+        else f"{one['rate']:g} validation {one['valid']:.3f} test {one['test']:.3f}"
+        for one in line["rates"]
+    ]
+    text = f"{line['task']}, {_entry(line)}, learning rate {line['rate']:g} of: {'; '.join(parts)}"
+    if line["sensitivity"] is not None:
+        text += f" (sensitivity {line['sensitivity']:.3f})"
+    return text
+
+
 def _references(found: Table) -> list[str]:
-    """Sentences on references that were published, with their machines, and on missing ones."""
+    """Sentences on references that were published, with their machines, and on changed recipes."""
     groups: dict[tuple[str, str], list[str]] = {}
     for task, borrowed in found.borrowed.items():
         machines = sorted({one for other in borrowed.values() for one in other.machines})
         groups.setdefault((" and ".join(borrowed), "; ".join(machines)), []).append(task)
     sentences = [
-        f"{', '.join(tasks)}: the store has no results of {names}, so published ones are used, "
+        f"{', '.join(tasks)}: the store has no results of {names}, so published ones are shown, "
         f"measured on {machines}."
         for (names, machines), tasks in groups.items()
     ]
-    sentences += [
-        f"{task}: {', '.join(entries)} has no score, because its recipe differs from that of the "
-        f"published {' and '.join(found.borrowed[task])}."
-        for task, entries in found.apart.items()
-    ]
-    if found.changed:
-        sentences.append(
-            f"There is no score on {', '.join(found.changed)}: the recipe was changed with --set."
-        )
     return sentences + [
-        f"{one.sentence} Run `{one.command(found.seeds)}`." for one in found.missing
+        f"{task}: no score for {', '.join(entries)}, because the recipe was changed with --set."
+        for task, entries in found.changed.items()
     ]
 
 
@@ -256,6 +240,8 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
     seeds = " ".join([str(line["seeds"]), *(f"{count} {name}" for name, count in bad.items())])
     found = line["score"]
     text = "diagnostic" if not line["scored"] else "-"
+    if line["scored"] and line["trial"]:
+        seeds += ", trial"
     if found is not None:
         text = f"{found['value']:z.2f} ± {found['interval']:.2f}"
     seconds = "-" if line["seconds"] is None else f"{line['seconds']:.0f}"

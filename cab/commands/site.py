@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cab.commands import output
-from cab.commands.boards import Results, missing_text
+from cab.commands.boards import Results
 from cab.commands.help import Command
 from cab.commands.options import Include
 from cab.errors import CabError, counted
@@ -31,8 +31,6 @@ def build(results: Results = None, out: Out = DEFAULT_OUT, include: Include = No
     pages = build_site(results, out, tuple(include or ()))
     for problem in (*pages.problems, *pages.notes):
         output.warn(problem)
-    for missing in pages.missing:
-        output.warn(missing_text(missing, results))
     output.out.print(
         f"Wrote {counted(len(pages.files), 'file')} to {out}.", markup=False, soft_wrap=True
     )

@@ -55,8 +55,8 @@ def verify(
     is printed, so that the choice can be repeated.
 
     A rerun agrees if it differs from the published value of the same seed by .02 of the task's
-    scale (0 is none, 1 is softmax) or less. A difference up to .1 is tolerated in one of ten
-    reruns. Exit 1 if a file has an error or is not reproduced.
+    scale (0 is its floor, 1 the best value) or less. A difference up to .1 is tolerated in one of
+    ten reruns. Exit 1 if a file has an error or is not reproduced.
     """
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)

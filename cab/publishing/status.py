@@ -57,7 +57,7 @@ def compare(run: Verification, metric: str, scale: Scale | None) -> Rerun:
     Args:
         run: the rerun.
         metric: the task's.
-        scale: the task's, from the published softmax and none. Without one, differences are in
+        scale: the task's, from its certificate. Without one, differences are in
             shares of the metric's range, or of the published value if there is no range.
     """
     unit = abs(scale.top - scale.floor) if scale is not None else metric_of(metric).span

@@ -6,8 +6,9 @@ make the same one. It reads validation only: test results decide nothing.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from cab.records.copies import OfCell
 from cab.records.store import Record
@@ -36,6 +37,18 @@ def rates_of(record: Record) -> tuple[float, ...]:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def recipe_at_any_rate(record: Record) -> Mapping[str, Any]:
+    """A cell's recipe, without the learning rate if that is one of the task's own to choose from.
+
+    Cells of one entry on one task, at different rates, have it in common.
+    """
+    recipe = record.settings.recipe
+    if len(rates_of(record)) == 1:
+        return recipe
+    train = {name: value for name, value in recipe["train"].items() if name != "learning_rate"}
+    return {**recipe, "train": train}
 
 
 def chosen_rate(records: Iterable[Record]) -> float | None:
@@ -78,3 +91,29 @@ def at_chosen_rate(records: Sequence[Record]) -> tuple[list[Record], list[Record
         return list(records), []
     chosen = [one for one in records if rate_of(one) == rate]
     return chosen, [one for one in records if rate_of(one) != rate]
+
+
+def at_best_rate(records: Sequence[Record]) -> list[Record]:
+    """The records of one entry on one task at its rate, or at the best one so far.
+
+    Where no rate is chosen yet, that is, of the rates that ended well with seed 0, the one that
+    validation prefers, or else the one with the most records.
+
+    Args:
+        records: the records, at least one.
+    """
+    rate = chosen_rate(records)
+    if rate is None:
+        rate = _best_so_far(records)
+    return [one for one in records if rate_of(one) == rate]
+
+
+def _best_so_far(records: Sequence[Record]) -> float:
+    tried = {
+        rate_of(one): one for one in records if one.seed == SEARCH_SEED and one.status == "ok"
+    }
+    if tried:
+        rates = sorted(tried)
+        return max(rates, key=lambda rate: _preference(tried[rate], rates))
+    counts = Counter(map(rate_of, records))
+    return max(sorted(counts), key=lambda rate: counts[rate])

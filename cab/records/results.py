@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import Field, ValidationError
 
 from cab.errors import CabError
-from cab.profiles import PROFILES, TUNED, TUNED_PROFILES
+from cab.profiles import PROFILES
 from cab.records.copies import without_copies
 from cab.records.fields import Finite, Line, Name, Seed, first_fault
 from cab.records.files import alone, parse_json, read_text, whole
@@ -120,8 +120,7 @@ def publishable(record: Record) -> str:
         return "it was run with --unchecked, without checking the laws"
     if record.status == "error":
         return "it ended in error"
-    tuned = {TUNED} if record.task.profile in TUNED_PROFILES else set()
-    if set(record.settings.changed) - tuned:
+    if record.settings.changed:
         return "its recipe was changed with --set, so it cannot be compared"
     return ""
 

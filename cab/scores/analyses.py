@@ -10,7 +10,7 @@ from itertools import combinations
 
 from cab.scores.board import Board
 from cab.scores.correlation import Correlation, correlate
-from cab.scores.drawn import Drawn, Interval
+from cab.scores.estimates import Estimated, Interval
 from cab.scores.rows import BoardRow
 from cab.taxonomy import Pattern
 
@@ -37,7 +37,7 @@ def consistency(row: BoardRow) -> Consistency | None:
     best, worst = order[0], order[-1]
     gap = row.patterns[best].minus(row.patterns[worst])
     # Patterns have different tasks, so the choice of tasks is part of the interval.
-    return Consistency(best, worst, gap.point, gap.interval(), gap.told_from_zero())
+    return Consistency(best, worst, gap.point, gap.interval(True), gap.differs_from_zero(True))
 
 
 def pattern_correlations(board: Board) -> dict[tuple[Pattern, Pattern], Correlation]:
@@ -76,17 +76,17 @@ class Benefit:
     helps: bool | None
 
 
-def gain(mean: Drawn, zero: Drawn, higher_is_better: bool) -> Drawn:
+def gain(mean: Estimated, zero: Estimated, higher_is_better: bool) -> Estimated:
     """How much better a mean is than another, in the metric's unit."""
     return mean.minus(zero) if higher_is_better else zero.minus(mean)
 
 
 def benefit_of_attention(
-    task: str, reference: Drawn, zero: Drawn, higher_is_better: bool
+    task: str, reference: Estimated, zero: Estimated, higher_is_better: bool
 ) -> Benefit:
     """Compare an entry with `none` on a task, scored or diagnostic."""
     gap = gain(reference, zero, higher_is_better)
-    helps = gap.point > 0 if gap.told_from_zero() else None
+    helps = gap.point > 0 if gap.differs_from_zero() else None
     return Benefit(task, gap.point, gap.interval(), helps)
 
 

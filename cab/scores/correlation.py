@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cab.scores.drawn import Z95, Interval
+from cab.scores.estimates import Interval
 
 SMALLEST_N = 5
+Z95 = statistics.NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)

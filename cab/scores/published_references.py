@@ -1,9 +1,10 @@
-"""Published results of softmax and none that stand in where a store has none of its own."""
+"""Published results of softmax and none, shown where a store has none of its own."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cab.records.rates import recipe_at_any_rate
 from cab.records.store import Record
 from cab.scores.summary import Row, entry_label, summarise
 from cab.scores.table import host_class
@@ -42,20 +43,21 @@ def published_references(
     found = {}
     for key, group in groups.items():
         newest = max(group, key=lambda record: record.provenance.ended)
-        alike = [one for one in group if one.settings.recipe == newest.settings.recipe]
+        recipe = recipe_at_any_rate(newest)
+        alike = [one for one in group if recipe_at_any_rate(one) == recipe]
         (row,) = summarise(alike)
         if row.mean is not None:
             machines = {host_class(record.environment) for record in alike}
             # Seconds of another machine stand beside no others.
             found[key] = PublishedReference(
-                replace(row, seconds=None), newest.settings.recipe, tuple(sorted(machines))
+                replace(row, seconds=None), recipe, tuple(sorted(machines))
             )
     return found
 
 
 @dataclass(frozen=True)
 class StandIns:
-    """What a store's rows are scored by, where the store has no softmax or none of its own.
+    """What a store's rows are shown beside, where the store has no softmax or none of its own.
 
     names are softmax and none; recipes holds those by which each entry was trained on a task,
     without the entries whose training was changed: they compare with nothing that was published.
@@ -98,6 +100,7 @@ def find_stand_ins(
         if not record.settings.changed:
             place = record.task.name, record.task.version
             seen = recipes.setdefault((place, entry_label(record)), [])
-            if record.settings.recipe not in seen:
-                seen.append(record.settings.recipe)
+            recipe = recipe_at_any_rate(record)
+            if recipe not in seen:
+                seen.append(recipe)
     return StandIns(names, published_references(published, sources), recipes)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from cab.scores.drawn import ANYWHERE, Interval
+from cab.scores.estimates import ANYWHERE, Interval
 
 _SHARE = Interval(0.0, 1.0)
 _LOSS = Interval(0.0, math.inf)
@@ -52,3 +52,16 @@ def metric_range(metric: str) -> Interval:
     A filter that is named in brackets (`acc (strict)`) changes no range.
     """
     return RANGES.get(metric.partition(" (")[0], ANYWHERE)
+
+
+def best_value(metric: str, higher_is_better: bool) -> float | None:
+    """The best value that a metric can take; None of an unbounded one.
+
+    A metric that can grow without end is unbounded, and so is every loss: 0 bits, or a mean
+    squared error of 0, is not within reach on data with noise.
+    """
+    reach = metric_range(metric)
+    if math.isinf(reach.high):
+        return None
+    best = reach.high if higher_is_better else reach.low
+    return None if math.isinf(best) else best

@@ -1,82 +1,88 @@
-"""Ranks of a board's rows: among equal coverage, and within each pattern."""
+"""Rank sets of a board's rows: within each pattern, and among equal coverage."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from cab.profiles import SEEDS_FOR_A_RANK
-from cab.scores.rows import BoardRow
-from cab.scores.ties import Place, rank_ties
+from cab.scores.estimates import Estimated
+from cab.scores.rank_sets import RankSet, rank_sets
+from cab.scores.rows import RANKED_ROLES, BoardRow
 from cab.taxonomy import Pattern
 
 
-def seeds_of(row: BoardRow, tasks: Iterable[str]) -> int:
-    """The least number of seeds that ended well on some tasks."""
-    return min((len(row.results[task].values) for task in tasks), default=0)
+def rankable(
+    rows: Sequence[BoardRow], pattern: Pattern, needed: set[str]
+) -> tuple[dict[str, Estimated], dict[str, str]]:
+    """The scores that a pattern ranks, and why the other entries have no rank set.
 
-
-def rank(
-    rows: Sequence[BoardRow], of_pattern: Mapping[Pattern, set[str]], together: bool
-) -> tuple[BoardRow, ...]:
-    """Rows in the board's order, with ranks within equal coverage and within each pattern.
-
-    A pattern ranks the entries that have results on all of its tasks. No entry is ranked
-    if the reference or `none` has too few seeds, or if there is no other entry to compare with.
+    Args:
+        rows: the rows of the board.
+        pattern: the pattern.
+        needed: its scored tasks, on all of which an entry needs complete results.
     """
-    ends = [row for row in rows if row.role in ("reference", "no_attention")]
-    entries = [row for row in rows if row.role == "entry" and row.score is not None]
-    why = {row.entry: _obstacle(row, row.coverage.tasks, ends) for row in entries}
-    places: dict[str, Place] = {}
-    for coverage in {row.coverage.tasks for row in entries}:
-        alike = [row for row in entries if together or row.coverage.tasks == coverage]
-        equal = {row.entry: row.score for row in alike if row.score and not why[row.entry]}
-        if len(equal) > 1:
-            places |= rank_ties(equal)
-        for entry in equal if len(equal) == 1 else ():
-            parts = [] if together else ["this coverage"]
-            parts += [f"{SEEDS_FOR_A_RANK} seeds"] if len(alike) > 1 else []
-            why[entry] = " with ".join(filter(None, ("the only entry", " and ".join(parts))))
-    by_pattern: dict[str, dict[Pattern, Place]] = {}
-    why_in: dict[str, dict[Pattern, str]] = {}
+    alike = [row for row in rows if row.role in RANKED_ROLES and pattern in row.patterns]
+    why = {row.entry: text for row in alike if (text := row.obstacle(needed))}
+    return {row.entry: row.patterns[pattern] for row in alike if row.entry not in why}, why
+
+
+def rank(rows: Sequence[BoardRow], of_pattern: Mapping[Pattern, set[str]]) -> tuple[BoardRow, ...]:
+    """Rows in the board's order, with rank sets within each pattern and within equal coverage.
+
+    Whoever has complete results on all scored tasks of a pattern is ranked there. The score over
+    patterns is ranked among entries with complete results in the same patterns, and in no other.
+    """
+    sets: dict[str, dict[Pattern, RankSet]] = {row.entry: {} for row in rows}
+    why_in: dict[str, dict[Pattern, str]] = {row.entry: {} for row in rows}
     for pattern, needed in of_pattern.items():
-        alike = [row for row in entries if pattern in row.patterns]
-        found = {row.entry: _obstacle(row, needed, ends) for row in alike}
-        whole = {row.entry: row.patterns[pattern] for row in alike if not found[row.entry]}
-        for entry, place in rank_ties(whole).items() if len(whole) > 1 else ():
-            by_pattern.setdefault(entry, {})[pattern] = place
-        for entry in whole if len(whole) == 1 else ():
-            found[entry] = f"the only entry with {SEEDS_FOR_A_RANK} seeds on every task"
-        for entry, reason in found.items():
-            why_in.setdefault(entry, {})[pattern] = reason
+        scores, why = rankable(rows, pattern, needed)
+        if len(scores) == 1:
+            why |= dict.fromkeys(scores, _alone("complete results in this pattern"))
+        for entry, found in rank_sets(scores).items() if len(scores) > 1 else ():
+            sets[entry][pattern] = found
+        for entry, text in why.items():
+            why_in[entry][pattern] = text
+    whole: dict[tuple[Pattern, ...], dict[str, Estimated]] = {}
+    why_not: dict[str, str] = {}
+    for row in rows:
+        if row.role not in RANKED_ROLES or row.score is None:
+            continue
+        needed = set().union(*(of_pattern[pattern] for pattern in row.patterns))
+        if text := row.obstacle(needed):
+            why_not[row.entry] = text
+        else:
+            whole.setdefault(row.coverage.patterns, {})[row.entry] = row.score
+    overall: dict[str, RankSet] = {}
+    for scores in whole.values():
+        if len(scores) > 1:
+            overall |= rank_sets(scores)
+        else:
+            why_not |= dict.fromkeys(scores, _alone("complete results in these patterns"))
     placed = [
         replace(
             row,
-            place=places.get(row.entry),
-            places=by_pattern.get(row.entry, {}),
-            unranked=why.get(row.entry, ""),
-            unranked_in={p: text for p, text in why_in.get(row.entry, {}).items() if text},
+            ranks=overall.get(row.entry),
+            ranks_in=sets[row.entry],
+            unranked=why_not.get(row.entry, ""),
+            unranked_in=why_in[row.entry],
         )
         for row in rows
     ]
-    return tuple(sorted(placed, key=lambda row: _order(row, together)))
+    return tuple(sorted(placed, key=_order))
 
 
-def _obstacle(row: BoardRow, needed: Collection[str], ends: Iterable[BoardRow]) -> str:
-    """Why an entry has no rank on some tasks; empty if it has one."""
-    have = len(set(row.coverage.tasks) & set(needed))
-    if have < len(needed):
-        return f"results on {have} of {len(needed)} tasks"
-    for one in (row, *ends):
-        seeds = seeds_of(one, needed)
-        if seeds < SEEDS_FOR_A_RANK:
-            whose = "" if one is row else f" of {one.entry}"
-            count = f"{seeds} seed{'' if seeds == 1 else 's'}{whose}"
-            return f"{count}, a rank needs {SEEDS_FOR_A_RANK}"
-    return ""
+def _alone(what: str) -> str:
+    return f"the only entry with {what}"
 
 
-def _order(row: BoardRow, together: bool) -> tuple[object, ...]:
+def incomplete(row: BoardRow, tasks: Collection[str]) -> bool:
+    """Whether results of an entry on some of its tasks are trials, or lack failed seeds."""
+    ran = [task for task in tasks if task in row.results]
+    failed = any(row.results[task].failures for task in ran)
+    return row.role in RANKED_ROLES and (failed or any(row.results[task].trial for task in ran))
+
+
+def _order(row: BoardRow) -> tuple[object, ...]:
     coverage = row.coverage
-    # Rows of one coverage stand together, the widest first.
+    # Rows of one coverage stand together, the widest first; incomplete results come last.
     place = (-len(coverage.patterns), -len(coverage.tasks), coverage.patterns, coverage.tasks)
     score = -row.score.point if row.score is not None else 0.0
-    return (row.score is None, () if together else place, score, row.entry)
+    return (row.score is None, place, incomplete(row, coverage.tasks), score, row.entry)

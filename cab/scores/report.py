@@ -7,17 +7,16 @@ import re
 from typing import Any
 
 from cab.scores.board import Board
-from cab.scores.drawn import Drawn
-from cab.scores.rows import BoardRow
+from cab.scores.estimates import Estimated
+from cab.scores.rank_sets import RankSet
+from cab.scores.rows import BoardRow, Result
 from cab.taxonomy import Pattern
 
 
 def document(board: Board, rows: int | None = None) -> dict[str, Any]:
     """The board as plain values."""
-    band = board.band
     return {
         "profile": board.profile,
-        "noise_band": None if band is None else [_round(band.low), _round(band.high)],
         "tasks": {
             task: {"at_0": _round(scale.floor), "at_1": _round(scale.top)}
             for task, scale in board.scales.items()
@@ -29,37 +28,72 @@ def document(board: Board, rows: int | None = None) -> dict[str, Any]:
 
 def _plain(row: BoardRow) -> dict[str, Any]:
     return {
-        "rank": row.place.rank if row.place else None,
-        "tied_with": [e for e in (row.place.group if row.place else ()) if e != row.entry],
+        "rank": _ranks(row.ranks),
         "entry": row.entry,
         "variant": row.variant,
         "role": row.role,
         "score": score(row.score),
         "patterns": {str(name): score(one) for name, one in row.patterns.items()},
-        "pattern_ranks": {str(name): one.rank for name, one in row.places.items()},
-        "tasks": {
-            name: {
-                "mean": None if one.mean is None else _round(one.mean.point),
-                "values": {str(seed): _round(value) for seed, value in one.values.items()},
-                "score": score(one.score),
-                "outcomes": dict(one.outcomes),
-            }
-            for name, one in row.results.items()
-        },
+        "pattern_ranks": {str(name): _ranks(one) for name, one in row.ranks_in.items()},
+        "tasks": {name: _result(one) for name, one in row.results.items()},
         "coverage": str(row.coverage),
         "seeds": row.seeds,
+        "left_plateau": _left_plateau(row),
+        "failed": row.failures,
+        "trial": row.trial or None,
         "not_ranked": row.unranked or None,
+        "not_ranked_in": {str(name): text for name, text in row.unranked_in.items()},
         "size": None if row.size is None else _round(row.size),
     }
 
 
-def score(drawn: Drawn | None) -> dict[str, float | None] | None:
-    """A score and its interval, as plain values."""
-    if drawn is None:
+def _result(one: Result) -> dict[str, Any]:
+    """An entry on a task; what its learning rates gave is of the seed that tried them."""
+    left = None if one.left_plateau is None else _round(one.left_plateau / len(one.values))
+    tuning = one.tuning
+    return {
+        "mean": None if one.mean is None else _round(one.mean.point),
+        "values": {str(seed): _round(value) for seed, value in one.values.items()},
+        "score": score(one.score),
+        "deviation": _rounded(one.deviation),
+        "left_plateau": left,
+        "outcomes": dict(one.outcomes),
+        "trial": one.trial or None,
+        "rate": _round(tuning.rate),
+        "rates": [
+            {
+                "rate": _round(tried.rate),
+                "status": tried.status,
+                "valid": _rounded(tried.valid),
+                "test": _rounded(tried.test),
+            }
+            for tried in tuning.tried
+        ],
+        "rate_sensitivity": _rounded(tuning.sensitivity),
+    }
+
+
+def _ranks(found: RankSet | None) -> list[int] | None:
+    return None if found is None else [found.best, found.worst]
+
+
+def _left_plateau(row: BoardRow) -> float | None:
+    """The share of seeds on scored tasks that left the plateau."""
+    left, seeds = row.plateau
+    return _round(left / seeds) if seeds else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _round(value)
+
+
+def score(one: Estimated | None) -> dict[str, float | None] | None:
+    """A score and its interval over seeds, as plain values."""
+    if one is None:
         return None
-    interval = drawn.interval()
+    interval = one.interval()
     low, high = (None, None) if interval is None else (_round(interval.low), _round(interval.high))
-    return {"value": _round(drawn.point), "low": low, "high": high}
+    return {"value": _round(one.point), "low": low, "high": high}
 
 
 def _round(value: float) -> float:
@@ -73,21 +107,22 @@ def to_json(board: Board, rows: int | None = None) -> str:
 
 
 def to_csv(board: Board, rows: int | None = None) -> str:
-    """A line per entry and task, scored or not, with the entry's rank and score repeated.
+    """A line per entry and task, scored or not, with the entry's rank set and score repeated.
 
     size is the entry's parameters over the reference's.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = ("score", "score_low", "score_high")
-    line = ("rank", "entry", "variant", "role", *head, "coverage", "size", "task")
-    of_task = ("seeds", "mean", *(f"task_{name}" for name in head), "outcomes")
+    ranks = ("rank_best", "rank_worst")
+    line = (*ranks, "entry", "variant", "role", *head, "coverage", "size", "task")
+    of_task = ("seeds", "mean", *(f"task_{name}" for name in head), "outcomes", "rate")
     writer.writerow((*line, *of_task))
     for row in board.rows[:rows]:
         whole = _triple(row.score)
-        rank = row.place.rank if row.place else None
-        size = None if row.size is None else _round(row.size)
-        start = (rank, row.entry, row.variant, row.role, *whole, str(row.coverage), size)
+        best_worst = (row.ranks.best, row.ranks.worst) if row.ranks else (None, None)
+        names = (row.entry, row.variant, row.role)
+        start = (*best_worst, *names, *whole, str(row.coverage), _rounded(row.size))
         for task, one in row.results.items():
             mean = None if one.mean is None else _round(one.mean.point)
             outcomes = " ".join(f"{count} {name}" for name, count in one.outcomes.items())
@@ -101,6 +136,7 @@ def to_csv(board: Board, rows: int | None = None) -> str:
                         mean,
                         *_triple(one.score),
                         outcomes,
+                        _round(one.tuning.rate),
                     )
                 ]
             )
@@ -116,13 +152,13 @@ def _spreadsheet(value: object) -> object:
     return "'" + value if isinstance(value, str) and re.match(_FORMULA, value) else value
 
 
-def _triple(drawn: Drawn | None) -> tuple[float | None, float | None, float | None]:
-    plain = score(drawn)
+def _triple(one: Estimated | None) -> tuple[float | None, float | None, float | None]:
+    plain = score(one)
     return (None, None, None) if plain is None else (plain["value"], plain["low"], plain["high"])
 
 
 def to_markdown(board: Board, rows: int | None = None) -> str:
-    """A table of ranks, scores with intervals, patterns and coverage."""
+    """A table of rank sets, scores with intervals over seeds, patterns and coverage."""
     lines = [
         "| rank | entry | score, 95 % | " + " | ".join(Pattern) + " | coverage |",
         "|---|---|---|" + "---|" * (len(Pattern) + 1),
@@ -130,9 +166,9 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
     for row in board.rows[:rows]:
         name = _markdown(row.entry)
         name = name if row.role == "entry" else f"*{name}*"
-        name += f" ({row.size_mark})" if row.size_mark else ""
+        name += f" ({', '.join(row.marks)})" if row.marks else ""
         cells = (
-            str(row.place or ""),
+            str(row.ranks or ""),
             name,
             interval_text(row.score),
             *_patterns(row),
@@ -158,9 +194,9 @@ def to_latex(board: Board, rows: int | None = None) -> str:
     for row in board.rows[:rows]:
         name = tex(row.entry)
         name = name if row.role == "entry" else rf"\emph{{{name}}}"
-        name += f" ({tex(row.size_mark)})" if row.size_mark else ""
+        name += f" ({tex(', '.join(row.marks))})" if row.marks else ""
         cells = (
-            str(row.place or ""),
+            str(row.ranks or ""),
             name,
             interval_text(row.score),
             *_patterns(row),
@@ -180,11 +216,11 @@ def _patterns(row: BoardRow) -> list[str]:
     return [f"{row.patterns[p].point:z.2f}" if p in row.patterns else "" for p in Pattern]
 
 
-def interval_text(drawn: Drawn | None) -> str:
-    """A score with its interval: `0.66 [0.58, 0.71]`; one seed has none."""
-    if drawn is None:
+def interval_text(one: Estimated | None) -> str:
+    """A score with its interval over seeds: `0.66 [0.58, 0.71]`; one seed has none."""
+    if one is None:
         return ""
-    interval = drawn.interval()
+    interval = one.interval()
     if interval is None:
-        return f"{drawn.point:z.2f}"
-    return f"{drawn.point:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}]"
+        return f"{one.point:z.2f}"
+    return f"{one.point:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}]"

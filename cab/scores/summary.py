@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals, and scores between control and reference.
+"""Means over seeds with their intervals.
 
 A row is one entry (a variant with its settings) on one task of one profile and version.
 """
@@ -13,8 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from cab.records.store import Record
-from cab.scores.normalise import scale_of
-from cab.taxonomy import TaskCard
+from cab.scores.rates import Tried, trial_of, tuned
 
 IntervalSource = Literal["seeds", "test examples"]
 
@@ -26,6 +25,11 @@ class Row:
     mean is over seeds, interval the half-width of its 95 % interval: Student's t over seeds, or,
     with one seed, 1.96 standard errors over the test examples (which leaves out what another
     seed would change). Both are None when no seed ended well; outcomes counts how all ended.
+
+    All these are of the learning rate that counts, `rate`. rates holds what each of the task's
+    rates gave, and sensitivity their best minus their worst test result, in the metric's unit.
+    trial says why the row is a trial: not all rates were tried, or there are too few seeds.
+    own_recipe is false if a setting of the task's recipe was changed.
 
     lengths, for a task with tests at other lengths, holds the mean at each multiple of the
     training length, or, where a seed has none there, how it ended. evaluations holds what the
@@ -51,23 +55,24 @@ class Row:
     evaluations: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     task_source: str | None = None
-
-
-@dataclass(frozen=True)
-class Score:
-    """A row's place between control (0) and reference (1), with a 95 % half-width."""
-
-    value: float
-    interval: float
+    rate: float | None = None
+    rates: tuple[Tried, ...] = ()
+    sensitivity: float | None = None
+    trial: str = ""
+    own_recipe: bool = True
 
 
 def entry_label(record: Record) -> str:
     """The variant's name, the settings that differ from the defaults, and `unchecked`."""
     changed = {**record.variant.options, **record.settings.changed}
+    return label(record.variant.name, changed, record.variant.unchecked)
+
+
+def label(name: str, changed: Mapping[str, object], unchecked: bool = False) -> str:
+    """The name of an entry: a variant's name with its settings, `window (window=8)`."""
     said = [f"{key}={value}" for key, value in sorted(changed.items())]
-    if record.variant.unchecked:
-        said.append("unchecked")
-    return f"{record.variant.name} ({', '.join(said)})" if said else record.variant.name
+    said += ["unchecked"] if unchecked else []
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def summarise(
@@ -78,7 +83,8 @@ def summarise(
     """Group records into rows, sorted by profile, task and entry.
 
     Where several source hashes of one entry are stored, the installed one is shown, and the one
-    that ran last where none of them is installed: results of different sources never share a row.
+    that ran last where none of them is installed: results of different sources never share a row,
+    and neither do results of different learning rates.
     Of a task that is not CAB's own, whose version may have been forgotten, only results of one
     source are shown, chosen in the same way.
 
@@ -109,6 +115,7 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
 
     newest = max(records, key=preference)
     records = [r for r in records if r.variant.source_hash == newest.variant.source_hash]
+    tuning, records = tuned(records)
     task = newest.task
     done = [record for record in records if record.status == "ok"]
     values = [record.metrics.test[task.metric].value for record in done]
@@ -145,6 +152,11 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         evaluations=_evaluations(done),
         source=newest.variant.source_hash,
         task_source=task.source_hash,
+        rate=tuning.rate,
+        rates=tuning.tried,
+        sensitivity=tuning.sensitivity,
+        trial=trial_of(tuning, len({one.seed for one in records})),
+        own_recipe=not newest.settings.changed,
     )
 
 
@@ -174,31 +186,6 @@ def student_t95(degrees: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(0.975, degrees))
-
-
-def score(row: Row, reference: Row, control: Row, task: TaskCard) -> Score | None:
-    """Return (mean - control) / (reference - control), oriented so that more is better.
-
-    The control is the better of the task's chance level and the `none` row. None where a mean is
-    missing, or the reference is not above the control. The interval carries the three means'
-    own intervals through to first order, as if they were independent.
-    """
-    if row.mean is None or reference.mean is None or control.mean is None:
-        return None
-    assert row.interval is not None
-    assert reference.interval is not None
-    assert control.interval is not None
-    if row.entry == reference.entry:
-        return Score(1.0, 0.0)
-    scale = scale_of(reference.mean, control.mean, task.chance, row.higher_is_better)
-    if scale is None:
-        return None
-    if row.entry == control.entry and not scale.guessed:
-        return Score(0.0, 0.0)
-    value, span = scale.score(row.mean), abs(scale.top - scale.floor)
-    floor_interval = 0.0 if scale.guessed else control.interval
-    spread = math.hypot(row.interval, reference.interval * value, floor_interval * (1 - value))
-    return Score(value, spread / span)
 
 
 def rows_of_task(rows: Sequence[Row], task: str, profile: str) -> dict[str, Row]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from cab.profiles import TUNED, TUNED_PROFILES
 from cab.records.store import Environment, Record
+from cab.scores.rates import Tuning, tuned
 from cab.scores.summary import entry_label
 from cab.taxonomy import TaskCard
 
@@ -32,31 +32,42 @@ def records_table(
     they are missing (NaN) where the cell did not end well.
     installed: of the variant's installed source, which the argument gives by variant; here: of the
     task's source that is here, which `tasks` gives of those that are not CAB's own.
-    comparable: checked by the laws, and trained by the task's own recipe (except for a learning
-    rate, where the profile chooses it on validation).
+    comparable: checked by the laws, and trained by the task's own recipe.
+    tuning: the learning rates of the entry on the task; counts: at the one that counts.
     """
     import pandas as pd
 
+    records = sorted(records, key=lambda record: record.key)
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(_group(record), []).append(record)
+    rates = {name: tuned(group) for name, group in groups.items()}
+    at_rate = {one.key for _, own in rates.values() for one in own}
     rows = [
         {
-            **_row(one),
+            **_row(one, rates[_group(one)][0], one.key in at_rate),
             "installed": installed.get(one.variant.name) == one.variant.source_hash,
             "here": tasks.get(one.task.name) == one.task.source_hash,
         }
-        for one in sorted(records, key=lambda record: record.key)
+        for one in records
     ]
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
-def _row(record: Record) -> dict[str, object]:
+def _group(record: Record) -> tuple[object, ...]:
+    """What the records of one entry on one task share."""
+    task = record.task
+    code = record.variant.source_hash, task.source_hash
+    return entry_label(record), *code, task.profile, task.name, task.version
+
+
+def _row(record: Record, tuning: Tuning, counts: bool) -> dict[str, object]:
     variant, task, cost = record.variant, record.task, record.cost
     test = record.metrics.test.get(task.metric)
     valid = record.metrics.valid.get(task.metric)
-    tuned = task.profile in TUNED_PROFILES
-    changed = [name for name in record.settings.changed if not (tuned and name == TUNED)]
     return {
         "key": record.key,
-        "entry": board_entry(record),
+        "entry": entry_label(record),
         "variant": variant.name,
         "source": variant.source_hash,
         "profile": task.profile,
@@ -71,8 +82,9 @@ def _row(record: Record) -> dict[str, object]:
         "value": test.value if test else None,
         "standard_error": test.standard_error if test else None,
         "valid": valid.value if valid else None,
-        "learning_rate": str(record.settings.changed.get(TUNED, "")),
-        "comparable": not changed and not variant.unchecked,
+        "tuning": tuning,
+        "counts": counts,
+        "comparable": not record.settings.changed and not variant.unchecked,
         "parameters": variant.parameters,
         "peak_bytes": cost.peak_bytes,
         "flops": cost.flops,
@@ -100,7 +112,8 @@ _COLUMNS: Mapping[str, str] = {
     "value": "float64",
     "standard_error": "float64",
     "valid": "float64",
-    "learning_rate": "object",
+    "tuning": "object",
+    "counts": "bool",
     "comparable": "bool",
     "parameters": "float64",
     "peak_bytes": "float64",
@@ -110,23 +123,13 @@ _COLUMNS: Mapping[str, str] = {
 }
 
 
-def board_entry(record: Record) -> str:
-    """The entry that a record speaks of; a learning rate that is chosen later makes no new one."""
-    if record.task.profile in TUNED_PROFILES and TUNED in record.settings.changed:
-        kept = {k: v for k, v in record.settings.changed.items() if k != TUNED}
-        settings = record.settings.model_copy(update={"changed": kept})
-        return entry_label(record.model_copy(update={"settings": settings}))
-    return entry_label(record)
-
-
 def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) -> "pd.DataFrame":
     """The rows that a board of a profile is made from.
 
     Kept are comparable rows of tasks that exist, in their present version; of each task that is
     not CAB's own the source that is here, or else the one that ran last; of each entry the
     installed source, or, without results of it, the one that ran last (results of different
-    sources never mix); and of its learning rates, per task, the one whose validation is best on
-    average over seeds.
+    sources never mix); and of each entry on a task the learning rate that counts.
     """
     versions = {name: card.version for name, card in tasks.items()}
     table = table[table["comparable"] & (table["profile"] == profile)]
@@ -140,20 +143,4 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
     for group, source, order in orders:
         newest = table.sort_values(order).groupby(group)[source].last()
         table = table[table[source] == table[group].map(newest)]
-    kept = [_best_learning_rate(group) for _, group in table.groupby(["entry", "task"], sort=True)]
-    import pandas as pd
-
-    return pd.concat(kept).sort_values("key").reset_index(drop=True)
-
-
-def _best_learning_rate(group: "pd.DataFrame") -> "pd.DataFrame":
-    """The runs of the learning rate that validation prefers; the test is not looked at.
-
-    A rate with fewer seeds that ended well is worse than any with more.
-    """
-    if group["learning_rate"].nunique() < 2:
-        return group
-    sign = 1 if group["higher_is_better"].iloc[0] else -1
-    rates = (sign * group["valid"]).groupby(group["learning_rate"]).agg(["count", "mean"])
-    best = rates.sort_values(["count", "mean"], kind="stable").index[-1]
-    return group[group["learning_rate"] == best]
+    return table[table["counts"]].sort_values("key").reset_index(drop=True)

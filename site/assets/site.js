@@ -99,10 +99,6 @@
       tools.open = !matchMedia("(max-width: 46rem)").matches || location.search !== "";
     }
     const names = [...form.elements].map((field) => field.name).filter(Boolean);
-    const bodies = [...table.tBodies];
-    const home = bodies.map((body) => [...body.rows]);
-    const merged = document.createElement("tbody");
-    const ranks = $$("td[data-together]", table).map((cell) => [cell, cell.innerHTML, cell.className, cell.dataset.v]);
     const read = (replace) => {
       const parameters = state();
       for (const name of names) {
@@ -122,30 +118,6 @@
       remember(parameters);
       apply();
     });
-    const group = (together) => {
-      if (together === merged.isConnected || !ranks.length) return;
-      for (const [cell, inner, className, value] of ranks) {
-        const rank = cell.dataset.together;
-        if (together) { cell.textContent = rank || "–"; cell.className = "n rank"; cell.dataset.v = rank || 9999; }
-        else { cell.innerHTML = inner; cell.className = className; cell.dataset.v = value; }
-      }
-      if (together) {
-        const rows = home.flat().filter((row) => !row.classList.contains("group"));
-        const score = $('th[data-key="score"]', table.tHead).cellIndex;
-        rows.sort((a, b) => place(b, score) - place(a, score));
-        rows.forEach((row, index) => { row.dataset.i = index; });
-        merged.append(...rows);
-        bodies.forEach((body) => body.remove());
-        table.append(merged);
-      } else {
-        merged.remove();
-        home.forEach((rows, index) => {
-          rows.filter((row) => !row.classList.contains("group")).forEach((row, i) => { row.dataset.i = i; });
-          bodies[index].append(...rows);
-          table.append(bodies[index]);
-        });
-      }
-    };
     return () => {
       const parameters = state(), asked = {};
       for (const name of names) {
@@ -154,8 +126,6 @@
         if (field.type === "checkbox") field.checked = asked[name] !== "";
         else if (field.value !== asked[name]) field.value = asked[name];
       }
-      group(Boolean(asked.together));
-      table.classList.toggle("together", Boolean(asked.together));
       table.classList.toggle("tasks", Boolean(asked.tasks) || Boolean(asked.domain));
       for (const cell of $$("[data-domain]", table)) cell.hidden = Boolean(asked.domain) && cell.dataset.domain !== asked.domain;
       const has = (text, word) => !word || (text ?? "").split(" ").includes(word);
@@ -182,16 +152,29 @@
   const seeds = (cell) => new Map(cell.dataset.seeds.trim().split(" ").filter(Boolean).map((pair) => pair.split(":")));
   const signed = (value) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(3);
 
+  // Student's quantile of a fractional number of degrees: between whole ones it is nearly linear
+  // in their inverse.
+  function quantile(degrees) {
+    const below = Math.floor(degrees), at = (n) => T95[n - 1] ?? 1.96 + 2.4 / n;
+    const share = (1 / below - 1 / degrees) / (1 / below - 1 / (below + 1));
+    return at(below) + share * (at(below + 1) - at(below));
+  }
+
+  // The difference of two means, with the interval of Welch and the degrees of Satterthwaite.
   function difference(one, other, head) {
-    const scale = head.dataset.top - head.dataset.floor, theirs = seeds(other);
-    const pairs = [...seeds(one)].filter(([seed]) => theirs.has(seed))
-      .map(([seed, value]) => (value - theirs.get(seed)) / scale);
-    const n = pairs.length;
-    if (!n) return null;
-    const mean = pairs.reduce((sum, pair) => sum + pair, 0) / n;
-    if (n < 2) return { mean, n, half: null };
-    const variance = pairs.reduce((sum, pair) => sum + (pair - mean) ** 2, 0) / (n - 1);
-    return { mean, n, half: (T95[n - 2] ?? 1.96) * Math.sqrt(variance / n) };
+    const scale = head.dataset.top - head.dataset.floor;
+    const [mine, theirs] = [one, other].map((cell) => {
+      const values = [...seeds(cell).values()].map((value) => value / scale), n = values.length;
+      const mean = values.reduce((sum, value) => sum + value, 0) / n;
+      const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (n - 1) / n;
+      return { mean, n, variance };
+    });
+    if (!mine.n || !theirs.n) return null;
+    const mean = mine.mean - theirs.mean, variance = mine.variance + theirs.variance;
+    if (mine.n < 2 || theirs.n < 2) return { mean, half: null };
+    if (!variance) return { mean, half: 0 };
+    const degrees = variance ** 2 / [mine, theirs].reduce((sum, one) => sum + one.variance ** 2 / (one.n - 1), 0);
+    return { mean, half: quantile(degrees) * Math.sqrt(variance) };
   }
 
   function comparison(form, table) {
@@ -244,7 +227,7 @@
           const found = difference(rows.get(entries[0]).cells[head.cellIndex], rows.get(other).cells[head.cellIndex], head);
           if (!found) return cell("td", "\u2013", "n");
           const made = cell("td", signed(found.mean) + " ", "n");
-          made.append(cell("small", found.half === null ? "one pair" : `\u00b1 ${found.half.toFixed(3)}`));
+          made.append(cell("small", found.half === null ? "one seed" : `\u00b1 ${found.half.toFixed(3)}`));
           return made;
         }),
       ])));

@@ -1,11 +1,13 @@
 """`cab show` and `cab index`: what is stored, beside softmax and none, from records alone."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_support import Said, cab_here, make_record, write_variant
+from made_records import made, tests_own_tasks_scored
 from support import REPOSITORY
 
 from cab.records.results import read_file, results_file, write_results
@@ -29,6 +31,12 @@ def fill(folder: Path) -> RecordStore:
     return store
 
 
+@pytest.fixture(autouse=True)
+def _own_tasks() -> Iterator[None]:
+    with tests_own_tasks_scored():
+        yield
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return fill(tmp_path / "store").root
@@ -40,8 +48,9 @@ def test_a_table_holds_every_entry_with_its_score_best_first(store: Path) -> Non
     rows = said.document["rows"]
     assert [row["entry"] for row in rows] == ["softmax", "linear", "none"]
     assert [row["mean"] for row in rows] == pytest.approx([0.9, 0.5, 0.1])
-    # Chance at mqar is 1/32, below none; t with 2 degrees x 0.01 / sqrt 3 is the interval.
-    assert [row["score"]["value"] for row in rows] == pytest.approx([1.0, 0.5, 0.0])
+    # The scale is .2 to 1; t with 2 degrees x 0.01 / sqrt 3 is the interval of the mean.
+    assert [row["score"]["value"] for row in rows] == pytest.approx([0.875, 0.375, -0.125])
+    assert rows[0]["score"]["interval"] == pytest.approx(0.0248414 / 0.8, rel=1e-5)
     assert [row["interval"] for row in rows] == pytest.approx([0.0248414] * 3, rel=1e-5)
     assert {row["seeds"] for row in rows} == {3}
     table = cab_here("show", "--store", store)
@@ -75,8 +84,8 @@ def test_a_changed_recipe_is_named_as_the_reason_for_no_score(tmp_path: Path) ->
         changed = record.settings.model_copy(update={"changed": {"model.dim": 16}})
         store.write(record.model_copy(update={"settings": changed}))
     said = cab_here("show", "--store", tmp_path)
-    assert "There is no score on mqar: the recipe was changed with --set." in said.out
-    assert "no result there" not in said.out
+    names = ", ".join(f"{name} (model.dim=16)" for name in sorted(RESULTS))
+    assert f"mqar: no score for {names}, because the recipe was changed with --set." in said.out
 
 
 def test_failures_are_shown_and_are_not_zero(store: Path) -> None:
@@ -170,18 +179,16 @@ def test_published_references_stand_in_for_missing_ones_and_it_is_said(tmp_path:
     said = cab_here("show", "window", "--store", tmp_path, "--json")
     rows = rows_by_entry(said)
     assert list(rows) == ["softmax", "window", "none"]
-    top, floor = rows["softmax"]["mean"], max(rows["none"]["mean"], 1 / 32)
-    assert rows["window"]["score"]["value"] == pytest.approx((0.5 - floor) / (top - floor))
+    assert rows["window"]["score"]["value"] == pytest.approx(0.375)
     assert {name: row["published"] for name, row in rows.items()} == {
         "softmax": True, "window": False, "none": True,
     }  # fmt: skip
     assert rows["softmax"]["seconds"] is None
-    assert said.document["missing"] == []
     out = cab_here("show", "window", "--store", tmp_path).out
     assert "none (published)" in out
     assert (
-        "mqar: the store has no results of softmax and none, so published ones are used, measured "
-        f"on {host_class(SOFTMAX.environment)}." in out
+        "mqar: the store has no results of softmax and none, so published ones are shown, "
+        f"measured on {host_class(SOFTMAX.environment)}." in out
     )
 
 
@@ -194,7 +201,7 @@ def test_references_of_ones_own_come_before_the_published_ones(tmp_path: Path) -
     assert (rows["softmax"]["mean"], rows["softmax"]["published"]) == (0.8, False)
     assert rows["none"]["published"]
     assert (
-        "mqar: the store has no results of none, so published ones are used"
+        "mqar: the store has no results of none, so published ones are shown"
         in cab_here("show", "--store", tmp_path).out
     )
     failed = make_record("c" * 32, variant="none", status="oom")
@@ -230,14 +237,11 @@ def test_only_comparable_published_references_stand_in(change: str, tmp_path: Pa
     show = ("show", "--store", tmp_path / "store", "--results", results)
     said = cab_here(*show, "--json")
     (row,) = rows_by_entry(said).values()
-    assert row["score"] is None
-    (missing,) = said.document["missing"]
-    command = "cab run --variant softmax --variant none --task mqar"
-    assert missing == {"references": ["softmax", "none"], "tasks": ["mqar"], "command": command}
-    assert f"softmax and none have no result there. Run `{command}`." in cab_here(*show).out
+    assert (row["score"] is None) == (change == "training")
+    assert "published ones are shown" not in cab_here(*show).out
 
 
-def test_an_entry_of_another_training_is_not_scored_by_published_references(
+def test_an_entry_of_another_training_is_not_scored(
     tmp_path: Path,
 ) -> None:
     store = RecordStore(tmp_path)
@@ -247,7 +251,7 @@ def test_an_entry_of_another_training_is_not_scored_by_published_references(
     rows = rows_by_entry(cab_here("show", "--store", tmp_path, "--json"))
     assert rows["window"]["score"] is not None
     assert rows["window (train.steps=3)"]["score"] is None
-    assert "window (train.steps=3) has no score, because its recipe differs" in (
+    assert "no score for window (train.steps=3), because the recipe was changed" in (
         cab_here("show", "--store", tmp_path).out
     )
 
@@ -258,3 +262,24 @@ def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Pa
     assert "Published results are shown by `cab leaderboard`." in " ".join(said.err.split())
     said = cab_here("show", "performer", "--store", tmp_path)
     assert "leaderboard" not in said.err
+
+
+def test_the_learning_rates_of_an_entry_are_named_and_one_counts(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    rates = (1e-3, 2e-3)
+    for record in (
+        *made("window", "mqar", (0.4,), rate=1e-3, rates=rates, valid=0.41),
+        *made("window", "mqar", (0.6, 0.61, 0.62), rate=2e-3, rates=rates, valid=0.6),
+        *made("linear", "mqar", (0.3,), rate=1e-3, rates=rates),
+    ):
+        store.write(record)
+    said = cab_here("show", "--store", tmp_path)
+    assert (
+        "mqar, window, learning rate 0.002 of: 0.001 validation 0.410 test 0.400; 0.002 "
+        "validation 0.600 test 0.600 (sensitivity 0.200)" in said.out
+    )
+    assert "1, trial" in said.out
+    rows = rows_by_entry(cab_here("show", "--store", tmp_path, "--json"))
+    assert rows["window"]["mean"] == pytest.approx(0.61)
+    assert (rows["window"]["seeds"], rows["window"]["trial"]) == (3, "")
+    assert rows["linear"]["trial"] == "not all learning rates were tried"

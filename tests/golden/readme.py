@@ -6,6 +6,7 @@ Run it after a card or the glossary has changed, or after results were published
 from pathlib import Path
 
 from cab.commands.boards import load_board
+from cab.errors import CabError
 from cab.registry import discover_tasks
 from cab.scores.report import interval_text, to_markdown
 from cab.site.content import gather
@@ -53,7 +54,10 @@ def glossary() -> str:
 
 def board() -> str:
     """Return the first rows of the published board."""
-    published, _, _ = load_board(REPOSITORY / "results", None, "quick")
+    try:
+        published, _, _ = load_board(REPOSITORY / "results", None, "quick")
+    except CabError:
+        return "No results of the present versions of the tasks are published yet.\n"
     return to_markdown(published, ROWS)
 
 

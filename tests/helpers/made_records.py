@@ -1,32 +1,58 @@
 """Records of cells that never ran, for tables, boards and pages: every value is made up."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from cli_support import make_record
 
-from cab.records.store import CurvePoint, Record, TaskInfo
-from cab.registry import discover_tasks, discover_variants
+from cab.records.store import CurvePoint, Record, Settings, TaskInfo
+from cab.registry import Registry, discover_tasks, discover_variants
 from cab.scores.board import Board, make_board
 from cab.scores.table import records_table
 from cab.seeding import generator
 from cab.taxonomy import Certificate, TaskCard, VariantCard
 
-REGISTERED: Mapping[str, TaskCard] = {card.name: card for card in discover_tasks().cards()}
 COUNTING = ("mirror", "mqar", "regress", "transcribe")
-TASKS: Mapping[str, TaskCard] = {
-    name: replace(
-        REGISTERED[name],
-        certificate={"quick": Certificate(0.1, 3, {"softmax": 1.0, "none": 0.0})},
-        diagnostic=() if name in COUNTING else ("quick",),
-    )
-    for name in (*COUNTING, "byte-lm")
-}
-"""One task per pattern that counts, and one that does not, whatever is certified at present."""
+"""One task per pattern, which count in tests whatever is certified at present."""
+FLOORS = (0.3, 0.1)
+"""Of two levels: their mean, 0.2, is at score 0."""
+
+
+def tasks_of_tests(include: tuple[Path, ...] = ()) -> Registry[TaskCard]:
+    """The registered tasks, of which those of `COUNTING` are certified and no others."""
+    registry = discover_tasks(include)
+    entries = {
+        name: replace(entry, card=_certified(entry.card))
+        for name, entry in registry.entries.items()
+    }
+    return replace(registry, entries=entries)
+
+
+def _certified(card: TaskCard) -> TaskCard:
+    certificate = {"quick": Certificate(0.1, 3, {"softmax": 1.0}, floors=FLOORS)}
+    counts = card.name in COUNTING
+    return replace(card, certificate=certificate if counts else {}, diagnostic=())
+
+
+@contextmanager
+def tests_own_tasks_scored() -> Iterator[None]:
+    """Let boards, `cab show` and pages score the tasks of `COUNTING`."""
+    modules = ("cab.commands.boards", "cab.commands.show", "cab.site.content")
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(mock.patch(f"{module}.discover_tasks", tasks_of_tests))
+        yield
+
+
+REGISTERED: Mapping[str, TaskCard] = {card.name: card for card in tasks_of_tests().cards()}
+TASKS: Mapping[str, TaskCard] = {name: REGISTERED[name] for name in (*COUNTING, "byte-lm")}
+"""The tasks that count, and one that does not."""
 VARIANTS: Mapping[str, VariantCard] = {card.name: card for card in discover_variants().cards()}
-SCORED = tuple(name for name, card in REGISTERED.items() if card.scored_in("quick"))
 
 
 def key_of(*names: object) -> str:
@@ -36,8 +62,16 @@ def key_of(*names: object) -> str:
 def made(
     variant: str, task: str, values: Sequence[float], profile: str = "quick", **fields: Any
 ) -> list[Record]:
-    """A record per value, seeds from 0, on a registered task."""
+    """A record per value, seeds from 0, on a registered task.
+
+    Validation gave the same as test, or `valid`; the learning rate is `rate`, one of `rates`.
+    """
     card = REGISTERED[task]
+    valid, rate, rates = (fields.pop(name, None) for name in ("valid", "rate", "rates"))
+    if rate is not None:
+        recipe = {"train": {"steps": 4, "learning_rate": rate}, "rates": list(rates or ())}
+        changed = fields.get("changed", {})
+        fields["settings"] = Settings(recipe=recipe, changed=changed)
     info = TaskInfo(
         name=task,
         version=fields.pop("version", card.version),
@@ -50,7 +84,8 @@ def made(
     first = fields.pop("first", 0)
     named = sorted(fields.get("options", {}).items()), sorted(fields.get("changed", {}).items())
     source = fields.get("source", "")
-    return [
+    named += (rate,) if rate is not None else ()
+    records = [
         make_record(
             key_of(variant, task, info.version, profile, seed, *named, source),
             variant=variant,
@@ -62,6 +97,19 @@ def made(
         ).model_copy(update={"task": info})
         for seed, value in enumerate(values, first)
     ]
+    return [_validated(record, valid) for record in records]
+
+
+def _validated(record: Record, value: float | None) -> Record:
+    """The record with a result on validation, which is that on test unless it is given."""
+    metric = record.task.metric
+    if metric not in record.metrics.test:
+        return record
+    estimate = record.metrics.test[metric]
+    if value is not None:
+        estimate = estimate.model_copy(update={"value": value})
+    metrics = record.metrics.model_copy(update={"valid": {metric: estimate}})
+    return record.model_copy(update={"metrics": metrics})
 
 
 def made_entry(variant: str, **by_task: Sequence[float]) -> list[Record]:
@@ -78,10 +126,10 @@ def made_board(
     seeds: int = 3,
     tasks: Sequence[str] = COUNTING,
 ) -> list[Record]:
-    """Every one of some tasks for the reference, the controls and some entries.
+    """Every one of some tasks for softmax, the controls and some entries.
 
-    entries gives each entry's place between the controls (0) and the reference (1) on average;
-    tasks and seeds scatter around it, by a generator keyed with their names.
+    entries gives each entry's place between the controls (0) and softmax (1) on average; tasks
+    and seeds scatter around it, by a generator keyed with their names.
     """
     quality = {"softmax": 1.0, "sdpa": 1.0, "none": 0.0, "mean": 0.1, **(entries or {})}
     records = []
@@ -131,5 +179,5 @@ def board_of(records: Iterable[Record], **options: Any) -> Board:
 def ends(
     task: str, softmax: Sequence[float] = (0.9,) * 3, none: Sequence[float] = (0.5,) * 3
 ) -> list[Record]:
-    """Records of the two ends of a task's scale."""
+    """Records of softmax and of no attention on a task."""
     return [*made("softmax", task, softmax), *made("none", task, none)]

@@ -9,7 +9,7 @@ from cab.publishing.status import AGREES, TOLERATED, Rerun, compare, reproduced,
 from cab.records.results import Verification
 from cab.scores.normalise import Scale
 
-SCALE = Scale(floor=0.2, top=0.7, guessed=False)
+SCALE = Scale(floor=0.2, top=0.7)
 
 
 def run(published: float = 0.5, value: float = 0.5, key: str = "a" * 32) -> Verification:
@@ -40,7 +40,7 @@ def test_a_difference_is_measured_on_the_task_s_scale(
     found = compare(run(0.5, value), "accuracy", SCALE)
     assert found.difference == pytest.approx(difference)
     assert found.agreement == agreement
-    turned = compare(run(0.5, value), "bits_per_byte", Scale(floor=0.7, top=0.2, guessed=False))
+    turned = compare(run(0.5, value), "bits_per_byte", Scale(floor=0.7, top=0.2))
     assert turned.difference == pytest.approx(difference)
 
 

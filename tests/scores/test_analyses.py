@@ -11,7 +11,7 @@ from cab.scores.analyses import (
     task_correlations,
 )
 from cab.scores.board import make_board
-from cab.scores.drawn import mean_over_seeds
+from cab.scores.estimates import mean_over_seeds
 from cab.scores.table import records_table
 from cab.taxonomy import Pattern
 
@@ -33,7 +33,8 @@ def test_consistency_is_the_gap_between_best_and_worst_pattern():
     board = board_of(records)
     found = consistency(board.row("linear"))
     assert (found.best, found.worst) == (Pattern.NS, Pattern.CS)
-    assert found.spread == pytest.approx(0.4)
+    # (.8 - .6) / .8
+    assert found.spread == pytest.approx(0.25)
     assert found.real
     assert not consistency(board.row("softmax")).real
     alone = [record for record in records if record.task.name == "mqar"]

@@ -1,68 +1,16 @@
-"""Scores: hand-computed rows and intervals, and laws that every table obeys."""
+"""Rows: hand-computed means and intervals, and laws that every table obeys."""
 
 import math
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from cli_support import make_record
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cab.records.store import Record
-from cab.scores.summary import Row, Score, rows_of_task, score, student_t95, summarise
-from cab.taxonomy import TaskCard
-
-ACCURACY = TaskCard.from_keywords(
-    name="mqar",
-    domain="retrieval",
-    pattern="cs",
-    summary="",
-    backbone="",
-    metric="accuracy",
-    higher_is_better=True,
-    version=1,
-    length="",
-    chance=0.1,
-)
-LOWER: dict[str, Any] = {"higher_is_better": False}
-BITS = replace(ACCURACY, metric="bits_per_byte", higher_is_better=False, chance=8.0)
-
-
-def row(mean: float | None, interval: float | None = 0.0, **fields: Any) -> Row:
-    defaults: dict[str, Any] = {
-        "entry": "linear",
-        "variant": "linear",
-        "task": "mqar",
-        "version": 1,
-        "profile": "quick",
-        "pattern": "cs",
-        "metric": "accuracy",
-        "higher_is_better": True,
-        "mean": mean,
-        "interval": None if mean is None else interval,
-        "interval_source": None if mean is None else "seeds",
-        "seeds": 0 if mean is None else 3,
-        "outcomes": {},
-        "shortcuts": {},
-        "seconds": None,
-    }
-    return Row(**(defaults | fields))
-
-
-def softmax(mean: float | None, interval: float = 0.0, **fields: Any) -> Row:
-    return row(mean, interval, entry="softmax", variant="softmax", **fields)
-
-
-def none(mean: float | None, interval: float = 0.0, **fields: Any) -> Row:
-    return row(mean, interval, entry="none", variant="none", **fields)
-
-
-def scored(one: Row, reference: Row, control: Row, task: TaskCard = ACCURACY) -> Score:
-    found = score(one, reference, control, task)
-    assert found is not None
-    return found
+from cab.scores.summary import rows_of_task, student_t95, summarise
 
 
 def seeds(*values: float, **fields: Any) -> list[Record]:
@@ -113,12 +61,11 @@ def test_a_failed_cell_is_counted_and_is_not_zero() -> None:
 
 
 @pytest.mark.parametrize("status", ["oom", "timeout", "diverged", "unsupported", "error"])
-def test_an_entry_without_any_good_cell_has_no_mean_and_no_score(status: str) -> None:
+def test_an_entry_without_any_good_cell_has_no_mean(status: str) -> None:
     (found,) = summarise([make_record(status=status, variant="linear")])
     assert (found.mean, found.interval, found.interval_source) == (None, None, None)
     assert found.seconds is None
     assert found.outcomes == {status: 1}
-    assert score(found, softmax(0.9), none(0.1), ACCURACY) is None
 
 
 def test_settings_make_entries_of_their_own() -> None:
@@ -167,85 +114,7 @@ def test_of_two_sources_the_one_that_ran_last_is_shown_alone() -> None:
         assert found.seeds == 2
 
 
-def test_a_score_is_the_place_between_control_and_reference() -> None:
-    found = scored(row(0.7, 0.02), softmax(0.9, 0.04), none(0.5, 0.06))
-    assert found.value == pytest.approx(0.5)
-    # hypot(0.02, 0.04 x 0.5, 0.06 x 0.5) / 0.4
-    assert found.interval == pytest.approx(0.1030776, rel=1e-6)
-    assert scored(row(1.0), softmax(0.9), none(0.5)).value == pytest.approx(1.25)
-    assert scored(row(0.4), softmax(0.9), none(0.5)).value == pytest.approx(-0.25)
-
-
-def test_lower_is_better_metrics_are_turned_round() -> None:
-    reference, control = softmax(2.0, **LOWER), none(4.0, **LOWER)
-    means = (2.5, 2.0, 1.5, 4.0, 5.0)
-    values = [scored(row(mean, **LOWER), reference, control, BITS).value for mean in means]
-    assert values == pytest.approx([0.75, 1.0, 1.25, 0.0, -0.5])
-
-
-def test_the_control_is_the_better_of_chance_and_none() -> None:
-    below, above = none(0.02), none(0.3)
-    best = softmax(0.9)
-    assert scored(row(0.5), best, below).value == pytest.approx((0.5 - 0.1) / (0.9 - 0.1))
-    assert scored(row(0.5), best, above).value == pytest.approx((0.5 - 0.3) / (0.9 - 0.3))
-    worse = scored(row(5.0, **LOWER), softmax(2.0, **LOWER), none(9.0, **LOWER), BITS)
-    assert worse.value == pytest.approx((8 - 5) / (8 - 2))
-    no_chance = scored(row(0.5), best, below, replace(ACCURACY, chance=None))
-    assert no_chance.value == pytest.approx((0.5 - 0.02) / (0.9 - 0.02))
-
-
-def test_the_reference_scores_one_and_none_scores_zero() -> None:
-    reference, control = softmax(0.9, 0.05), none(0.3, 0.05)
-    assert scored(reference, reference, control) == Score(1.0, 0.0)
-    assert scored(control, reference, control).value == 0.0
-
-
-@pytest.mark.parametrize(
-    ("reference", "control"),
-    [(None, 0.3), (0.9, None), (0.3, 0.3), (0.2, 0.3), (0.05, 0.01), (0.1, 0.0)],
-)
-def test_there_is_no_score_where_the_reference_is_missing_or_not_above_the_control(
-    reference: float | None, control: float | None
-) -> None:
-    assert score(row(0.5), softmax(reference), none(control), ACCURACY) is None
-
-
 SHARE = st.floats(0, 1)
-RESULT = st.tuples(SHARE, st.floats(0, 0.2))
-
-
-@given(RESULT, RESULT, RESULT, st.floats(0.001, 1000), st.floats(-100, 100))
-def test_a_score_does_not_depend_on_the_unit_of_the_metric(
-    mine: tuple[float, float],
-    best: tuple[float, float],
-    worst: tuple[float, float],
-    scale: float,
-    shift: float,
-) -> None:
-    assume(best[0] - max(worst[0], 0.1) > 0.01)
-
-    def converted(a: float, b: float) -> Score:
-        results = [(a * mean + b, a * wide) for mean, wide in (mine, best, worst)]
-        card = replace(ACCURACY, chance=a * 0.1 + b)
-        return scored(row(*results[0]), softmax(*results[1]), none(*results[2]), card)
-
-    plain, other = converted(1.0, 0.0), converted(scale, shift)
-    assert other.value == pytest.approx(plain.value, rel=1e-4, abs=1e-4)
-    assert other.interval == pytest.approx(plain.interval, rel=1e-4, abs=1e-4)
-
-
-@given(RESULT, RESULT, RESULT)
-def test_turning_the_metric_round_turns_nothing_in_the_score(
-    mine: tuple[float, float], best: tuple[float, float], worst: tuple[float, float]
-) -> None:
-    up = score(row(*mine), softmax(*best), none(*worst), ACCURACY)
-    results = [(-mean, wide) for mean, wide in (mine, best, worst)]
-    made = [make(*one, **LOWER) for make, one in zip((row, softmax, none), results, strict=True)]
-    down = score(made[0], made[1], made[2], replace(ACCURACY, chance=-0.1))
-    assert (up is None) == (down is None)
-    if up is not None and down is not None:
-        assert down.value == pytest.approx(up.value)
-        assert down.interval == pytest.approx(up.interval)
 
 
 ENTRIES = st.lists(

@@ -5,9 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_records import tests_own_tasks_scored
 from site_support import FLAGS, chromium, hostile, results_of, whole_board
 
 from cab.site.build import build_site
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tests_own_tasks_scored() -> Iterator[None]:
+    with tests_own_tasks_scored():
+        yield
 
 
 @pytest.fixture(scope="session")

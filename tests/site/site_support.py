@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_records import SCORED, made, made_board
+from made_records import COUNTING, made, made_board
 from support import REPOSITORY
 
 from cab.records.results import canonical_line, results_file, write_results
@@ -109,8 +109,8 @@ def results_of(folder: Path, records: Iterable[Record]) -> Path:
 def whole_board() -> list[Record]:
     """Entries on all that counts today, one with failures, one with another setting, one seed."""
     return [
-        *made_board(ENTRIES, tasks=SCORED),
-        *made("nystrom", "mirror", (0.5,)),
+        *made_board(ENTRIES, tasks=COUNTING),
+        *made("nystrom", "mirror", (0.52,)),
         *made("window", "mqar", (0.8, 0.79, 0.81), options={"window": 64}),
         *made("luna", "mirror", (0.0, 0.0), status="oom"),
         *made("softmax", "byte-lm", (2.1, 2.12)),

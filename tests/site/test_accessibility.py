@@ -12,7 +12,7 @@ from support import REPOSITORY
 from cab.site.build import build_site
 
 PAGES = (
-    "index.html", "index.html?together=1&tasks=1", "patterns/cs.html", "variants/index.html",
+    "index.html", "index.html?tasks=1", "patterns/cs.html", "variants/index.html",
     "variants/linear.html", "variants/se.html", "variants/luna.html", "variants/abc.html",
     "tasks/index.html", "tasks/mqar.html", "tasks/byte-lm.html", "tasks/digits-residual.html",
     "compare.html", "compare.html?with=linear&with=gla", "pareto.html", "kernels.html",

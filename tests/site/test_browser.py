@@ -14,7 +14,7 @@ from site_support import HOSTILE, HOSTILE_SETTING, opened
 from cab.records.results import read_results
 from cab.registry import discover_tasks
 from cab.scores.board import make_board
-from cab.scores.paired import compare
+from cab.scores.comparison import compare
 from cab.scores.table import records_table
 from cab.taxonomy import Domain
 
@@ -143,26 +143,16 @@ def test_a_deep_link_shows_what_was_sent(open_page: Any) -> None:
     assert "mqar" in shown
 
 
-def test_different_coverage_is_ranked_together_only_when_asked(
-    open_page: Any, results: Path
-) -> None:
+def test_ranks_are_those_of_the_board_within_each_coverage(open_page: Any, results: Path) -> None:
     page = open_page("index.html")
-    apart = page.locator("#board tbody").count()
-    assert apart > 1
-    page.get_by_label("rank different coverage together").check()
-    assert page.locator("#board tbody").count() == 1
+    assert page.locator("#board tbody").count() > 1
     table = records_table(read_results(results, "quick")[0])
-    board = make_board(table, "quick", REGISTERED, VARIANTS, together=True)
+    board = make_board(table, "quick", REGISTERED, VARIANTS)
     assert entries(page) == [row.entry for row in board.rows if row.score is not None]
     ranks = page.locator("#board tbody td.rank").all_inner_texts()
-    assert ranks == [str(row.place or "\u2013") for row in board.rows if row.score]
-    said = page.locator("#board caption")
-    assert "scores of different tasks are compared" in said.inner_text()
-    assert "11 tasks" in page.locator('tr[data-entry="cosformer"] th').inner_text()
-    page.go_back()
-    assert page.locator("#board tbody").count() == apart
-    assert "Only rows with equal coverage" in said.inner_text()
-    assert "compared" not in said.inner_text()
+    assert ranks == [str(row.ranks or "\u2013") for row in board.rows if row.score]
+    assert any("-" in rank for rank in ranks)
+    assert "Only rows with equal coverage" in page.locator("#board caption").inner_text()
 
 
 def test_heads_that_are_links_stay_links_where_the_table_can_be_sorted(open_page: Any) -> None:
@@ -180,7 +170,7 @@ def test_two_entries_are_compared_as_the_program_does_it(open_page: Any, results
     table = records_table(read_results(results, "quick")[0])
     board = make_board(table, "quick", REGISTERED, VARIANTS)
     patterns = {name: card.pattern for name, card in REGISTERED.items()}
-    found = {one.task: one for one in compare(board, "performer", "linear", patterns).tasks}
+    found = {one.name: one for one in compare(board, "performer", "linear", patterns).tasks}
     head = page.locator("#differences thead th").all_inner_texts()[1:]
     cells = page.locator("#differences tbody td").all_inner_texts()
     for task, cell in zip(head, cells, strict=True):
@@ -188,7 +178,7 @@ def test_two_entries_are_compared_as_the_program_does_it(open_page: Any, results
             assert cell == "\u2013"
             continue
         mean, half = cell.replace("\u2212", "-").split(" ± ")
-        assert float(mean) == pytest.approx(found[task].mean, abs=5.1e-4)
+        assert float(mean) == pytest.approx(found[task].difference, abs=5.1e-4)
         interval = found[task].interval
         assert float(half) == pytest.approx((interval.high - interval.low) / 2, abs=1.1e-3)
     page.get_by_label("Remove linear").click()
@@ -248,9 +238,6 @@ def test_a_hostile_record_runs_nothing(browser: Any, hostile_site: Path) -> None
         names = entries(page)
         assert HOSTILE in names
         assert f"linear (x={HOSTILE_SETTING})" in names
-        page.get_by_label("rank different coverage together").check()
-        page.get_by_label("rank different coverage together").uncheck()
-        assert entries(page) == names
         page.goto((hostile_site / "compare.html").as_uri())
         for name in (HOSTILE, "linear"):
             page.get_by_label("Add").fill(name)

@@ -48,7 +48,7 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     # The store holds her cell alone: the published references stand in, and it is said.
     assert "softmax (published)" in said.out
     assert (
-        "the store has no results of softmax and none, so published ones are used, measured on"
+        "the store has no results of softmax and none, so published ones are shown, measured on"
         in said.out
     )
     (shown,) = (
@@ -69,13 +69,11 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
 
     said = follow(leaderboard, "--json")
     (row,) = (row for row in said.document["rows"] if row["entry"] == "my-attention")
-    # It is softmax's function: its place is near 1, and one seed earns no rank.
+    # It is softmax's function: its score is near 1, and one seed earns no rank.
     assert row["score"]["value"] == pytest.approx(1, abs=0.25)
     assert (row["rank"], row["seeds"]) == (None, 1)
-    assert len(said.document["rows"]) > 30
     assert follow(site).code == 0
     page = Path("public/index.html").read_text(encoding="utf-8")
-    assert all(f'data-entry="{name}"' in page for name in ("softmax", "none", "gla"))
     assert [path.name for path in Path("results/quick").iterdir()] == ["my-attention.jsonl"]
     assert 'data-entry="my-attention"' in page
     assert 'data-status="verified"' in page

@@ -87,17 +87,17 @@ def test_what_is_over_the_budget_of_parameters_is_known_by_its_worst_task(tmp_pa
 
     records = [
         record
-        for task in ("mqar", "selective-copy")
+        for task in ("mqar", "mirror")
         for variant, value in (("softmax", 0.9), ("none", 0.1), ("window", 0.5))
         for record in sized(variant, task, value, 1000)
     ]
-    records += [*sized("gla", "mqar", 0.5, 1100), *sized("gla", "selective-copy", 0.5, 1250)]
+    records += [*sized("performer", "mqar", 0.5, 1100), *sized("performer", "mirror", 0.5, 1250)]
     records += [*sized("linear", "mqar", 0.5, 1100), *sized("linear", "byte-lm", 0.5, 9000)]
     content = gather(results_of(tmp_path, records))
     board = content.profiles[0].board
-    assert board.row("gla").size == pytest.approx(1.25)
+    assert board.row("performer").size == pytest.approx(1.25)
     assert {row.entry: row.size_mark for row in board.rows if row.size_mark} == {
-        "gla": "+25 % size"
+        "performer": "+25 % size"
     }
 
 

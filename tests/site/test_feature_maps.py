@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from made_records import SCORED, made_board
+from made_records import COUNTING, made_board
 from site_support import gates, results_of
 
+from cab.scores.rank_sets import RankSet
 from cab.site.build import build_site
 from cab.site.content import gather
 from cab.site.gates import feature_maps
@@ -13,7 +14,7 @@ from cab.site.gates import feature_maps
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    return results_of(tmp_path, [*made_board({"linear": 0.5}, tasks=SCORED), *gates()])
+    return results_of(tmp_path, [*made_board({"linear": 0.5}, tasks=COUNTING), *gates()])
 
 
 def test_gains_are_over_the_network_without_a_gate_and_ranked_where_both_tasks_ran(results: Path):
@@ -28,12 +29,13 @@ def test_gains_are_over_the_network_without_a_gate_and_ranked_where_both_tasks_r
     assert rows["cbam"].gains["digits-residual"].point == pytest.approx(0.03)
     assert rows["cbam"].gain is None
     assert not rows["none"].gains
-    assert {name: one.place and one.place.rank for name, one in rows.items()} == {
-        "se": 1,
-        "eca": 2,
+    assert {name: one.ranks for name, one in rows.items()} == {
+        "se": RankSet(1, 1),
+        "eca": RankSet(2, 2),
         "cbam": None,
         "none": None,
     }
+    assert rows["cbam"].unranked == "results on 1 of 2 tasks"
 
 
 def test_they_stand_on_their_page_and_have_no_score_on_the_board(results: Path, tmp_path: Path):

@@ -175,7 +175,7 @@ def test_what_is_cheap_stands_beside_what_it_scores(tmp_path: Path) -> None:
     write_rows(rows, results / "kernels" / "a-laptop.jsonl")
     page = files(gather(results))["kernels.html"]
     assert "score in ns</th>" in page
-    assert re.search(r"linear</th><td class=.n.>0\.50 <small>0\.\d\d \u2013 0\.\d\d</small>", page)
+    assert re.search(r"linear</th><td class=.n.>0\.38 <small>0\.\d\d \u2013 0\.\d\d</small>", page)
 
 
 def test_the_pages_say_what_is_known_of_a_length(measured: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_board_without_results_says_so(tmp_path: Path) -> None:
     build_site(tmp_path / "results", tmp_path / "site")
     page = (tmp_path / "site/index.html").read_text()
     assert "No results of profile quick are published here" in page
-    assert "<code>cab run --variant softmax --variant none --seeds 3</code>" in page
+    assert "how to add results" in page
     assert "built without" in (tmp_path / "site/contribute.html").read_text()
 
 

@@ -64,6 +64,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     records = [
         *sized("softmax", "mqar", three(0.9), 1000), *sized("none", "mqar", three(0.1), 100),
         *sized("softmax", "mirror", three(0.9), 1000), *sized("none", "mirror", three(0.1), 100),
+        *sized("gqa", "regress", three(0.9), 1000),
+        *sized("window", "mirror", three(0.6), 1000),
         *sized("gla", "mqar", three(0.7), 1000), *sized("mamba2", "mqar", three(0.3), 1390),
         *sized("linear", "mqar", three(0.5), 1000), *sized("linear", "mirror", three(0.5), 1000),
         *sized("abc", "mqar", (0.5, 0.51), 1000),
@@ -80,24 +82,35 @@ def row_of(page: str, entry: str) -> str:
 
 
 def test_an_entry_without_a_rank_says_why(pages: dict[str, str]) -> None:
-    assert "the only entry with this coverage" in row_of(pages["index.html"], "linear")
-    assert "not ranked: the only entry with this coverage" in prose(pages["variants/linear.html"])
+    alone = "the only entry with complete results in these patterns"
+    assert alone not in row_of(pages["index.html"], "linear")
+    assert alone in row_of(pages["index.html"], "window")
+    assert f"not ranked: {alone}" in prose(pages["variants/window.html"])
     assert "2 seeds, a rank needs 3" in row_of(pages["index.html"], "abc")
     assert "2 seeds, a rank needs 3" in row_of(pages["patterns/cs.html"], "abc")
-    assert "not ranked: 2 seeds, a rank needs 3" in prose(pages["variants/abc.html"])
+    assert "not ranked: trial: 2 seeds, a rank needs 3" in prose(pages["variants/abc.html"])
     for name, page in pages.items():
         assert "not ranked: 3 seeds" not in prose(page), name
     ranked = row_of(pages["index.html"], "gla")
     assert "only entry" not in ranked
     assert "seed" not in ranked
-    assert "the only entry with 3 seeds on every task" in row_of(
-        pages["patterns/ns.html"], "linear"
+    assert "the only entry with complete results in this pattern" in row_of(
+        pages["patterns/nc.html"], "gqa"
     )
 
 
-def test_both_pages_say_that_tie_groups_depend_on_who_is_compared(pages: dict[str, str]) -> None:
+def test_pages_say_that_ranks_depend_on_who_is_compared(pages: dict[str, str]) -> None:
     for name in ("index.html", "patterns/cs.html", "method.html"):
-        assert "Tie groups depend on the entries that are compared" in prose(pages[name]), name
+        assert "Ranks depend on the entries that are compared" in prose(pages[name]), name
+
+
+def test_softmax_is_ranked_and_what_is_marked_stands_on_the_board(pages: dict[str, str]) -> None:
+    assert re.match(r"1 softmax", row_of(pages["index.html"], "softmax"))
+    assert re.match(r"\u2013 none", row_of(pages["index.html"], "none"))
+    assert "trial" in row_of(pages["index.html"], "abc")
+    assert "trial" not in row_of(pages["index.html"], "gla")
+    assert "6/6 on the plateau" in row_of(pages["patterns/ns.html"], "none")
+    assert "on the plateau" not in row_of(pages["index.html"], "gla")
 
 
 def test_the_size_of_what_is_over_the_budget_stands_wherever_it_does(
@@ -131,7 +144,7 @@ def test_a_list_names_those_that_could_be_in_it(pages: dict[str, str], name: str
     )
     named = found.group(1).replace(" ,", ",").split(", ")
     ran = {"mqar": {"softmax", "none", "gla", "mamba2", "linear", "abc", "performer"},
-           "mirror": {"softmax", "none", "linear", "luna"}}.get(name, set())  # fmt: skip
+           "mirror": {"softmax", "none", "linear", "luna", "window"}}.get(name, set())  # fmt: skip
     offer = {v for v, card in VARIANTS.items() if not refusal_of(card, REGISTERED[name])}
     assert set(named) == offer - ran
     old = (

@@ -1,38 +1,38 @@
 """Pages of entries without a score, and pages that are built outside a checkout."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_records import made
+from made_records import made, made_board, tasks_of_tests
 from site_support import results_of
 from support import REPOSITORY
 
 from cab.records.results import results_file, write_results
+from cab.registry import Registry
 from cab.site.build import build_site
 from cab.site.content import gather
+from cab.taxonomy import TaskCard
 
 
-def test_a_board_without_references_says_so_and_nothing_false(tmp_path: Path) -> None:
+def test_entries_without_a_score_say_why(tmp_path: Path) -> None:
     records = [
         *made("linear", "mqar", (0.5,)),
         *made("window", "mirror", (0.0,), status="oom"),
         *made("luna", "byte-lm", (2.0,)),
     ]
-    written = build_site(results_of(tmp_path, records), tmp_path / "site")
-    assert [one.tasks for one in written.missing] == [("mirror", "mqar")]
+    build_site(results_of(tmp_path, records), tmp_path / "site")
     texts = {
         path.relative_to(tmp_path / "site").as_posix(): path.read_text()
         for path in (tmp_path / "site").rglob("*.html")
     }
     for name, text in texts.items():
-        for false in ("0/0", "Scored tasks: .", "none of them on a task", "0 of them ranked"):
+        for false in ("0/0", "Scored tasks: .", "none of them on a task"):
             assert false not in text, name
         assert "on 0 task" not in text, name
-    command = "<code>cab run --variant softmax --variant none --task mirror --task mqar --seeds 3"
-    assert command in texts["index.html"]
-    assert command in texts["compare.html"]
+    # No reference is needed for a score.
+    assert 'data-entry="linear"' in texts["index.html"]
     for reason, entry in (
-        ("No score, because softmax or none has no result on the same tasks", "linear"),
         ("No seed finished on a scored task", "window"),
         ("Results only on tasks that are not scored", "luna"),
     ):
@@ -41,12 +41,40 @@ def test_a_board_without_references_says_so_and_nothing_false(tmp_path: Path) ->
         assert reason in texts[f"variants/{entry}.html"]
         assert "are published in profile" not in texts[f"variants/{entry}.html"]
     assert "No results of this variant are published" in texts["variants/abc.html"]
-    own = command.replace(" --task mirror", "")
-    assert own in texts["variants/linear.html"]
-    assert own in texts["patterns/cs.html"]
-    assert "These entries have results in this pattern but no score" in texts["patterns/cs.html"]
+    assert "These entries have results in this pattern but no score" in texts["patterns/ns.html"]
     assert "No results are published for this pattern yet" in texts["patterns/cc.html"]
-    assert "softmax and none have no result yet" in texts["tasks/mqar.html"]
+    assert "diagnostic: no certificate in this profile" in texts["tasks/byte-lm.html"]
+
+
+def test_pages_are_built_where_no_task_is_certified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uncertified(include: tuple[Path, ...] = ()) -> Registry[TaskCard]:
+        registry = tasks_of_tests(include)
+        entries = {
+            name: replace(entry, card=replace(entry.card, certificate={}))
+            for name, entry in registry.entries.items()
+        }
+        return replace(registry, entries=entries)
+
+    monkeypatch.setattr("cab.site.content.discover_tasks", uncertified)
+    build_site(results_of(tmp_path, made_board({"linear": 0.5})), tmp_path / "site")
+    page = (tmp_path / "site" / "index.html").read_text()
+    assert "Results only on tasks that are not scored" in page
+    assert "No task is scored here yet." in page
+
+
+def test_learning_rates_stand_on_the_page_of_a_variant(tmp_path: Path) -> None:
+    rates = (1e-3, 2e-3)
+    records = [
+        *made("linear", "mqar", (0.41,), rate=1e-3, rates=rates),
+        *made("linear", "mqar", (0.62, 0.63, 0.64), rate=2e-3, rates=rates),
+    ]
+    build_site(results_of(tmp_path, records), tmp_path / "site")
+    page = (tmp_path / "site" / "variants" / "linear.html").read_text()
+    assert "<td>ok, chosen</td>" in page
+    assert '<td class="n">0.001</td><td class="n">0.41</td>' in page
+    assert "not on the board" in page  # the record at the other rate
 
 
 def test_elsewhere_pages_hold_own_rows_beside_the_published_ones(
@@ -63,9 +91,8 @@ def test_elsewhere_pages_hold_own_rows_beside_the_published_ones(
     content = gather(None)
     (quick,) = content.profiles
     rows = {row.entry: row for row in quick.board.rows}
-    assert {"mine", "softmax", "none", "gla"} <= rows.keys()
+    assert {"mine", "window"} <= rows.keys()
     assert list(rows["window"].results) == ["mqar"]
-    assert quick.board.missing == ()
     assert "mqar" in quick.certificates
     assert [one.name for one in content.published] == ["CAB", "LRA"]
     assert len(content.kernels) == 2

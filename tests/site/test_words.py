@@ -104,7 +104,6 @@ def test_no_page_has_a_private_word(built: str, request: pytest.FixtureRequest) 
     [
         ["leaderboard"],
         ["leaderboard", "--pattern", "cs"],
-        ["leaderboard", "--together"],
         ["leaderboard", "--json"],
         ["compare", "linear", "performer"],
         ["compare", "linear", "nystrom"],
