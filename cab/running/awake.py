@@ -12,8 +12,8 @@ TICK = 1.0
 """Seconds within which whoever reads a clock must read it again."""
 
 LONGEST = 5.0
-"""A gap of more seconds between two readings is taken for a stop; a busy machine makes shorter
-ones."""
+"""A gap of more seconds between two readings is taken for a stop, unless the process worked for
+half of it; a busy machine makes shorter ones."""
 
 
 class AwakeClock:
@@ -24,16 +24,17 @@ class AwakeClock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._last = time.monotonic()
+        self._last, self._worked = time.monotonic(), time.process_time()
         self._asleep = 0.0
 
     def now(self) -> float:
         """Read the clock, in seconds from an arbitrary start."""
         with self._lock:
-            now = time.monotonic()
-            if now - self._last > LONGEST:
-                self._asleep += now - self._last
-            self._last = now
+            now, worked = time.monotonic(), time.process_time()
+            gap = now - self._last
+            if gap > LONGEST and worked - self._worked < gap / 2:
+                self._asleep += gap
+            self._last, self._worked = now, worked
             return now - self._asleep
 
 

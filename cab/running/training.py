@@ -4,7 +4,6 @@ A task with levels is trained on the easiest first; the others join as training 
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 from cab.attention import Attention, undecayed
 from cab.records.fields import LARGEST
 from cab.records.store import CurvePoint, Estimate
+from cab.running.awake import awake
 from cab.seeding import generator
 from cab.task import Batch, Recipe, Task, level_at, slice_batch
 
@@ -78,7 +78,7 @@ def train(
     losses: list[torch.Tensor] = []
     model.train()
     for step in range(1, recipe.steps + 1):
-        started = time.perf_counter()
+        started = awake()
         level = levels[level_at(step, recipe.steps, len(levels))]
         whole = level.draw("train", recipe.batch_size, batches)
         batch, part = _share(level, whole, accelerator)
@@ -99,19 +99,19 @@ def train(
         mean = None
         if step in points:
             mean = accelerator.reduce(torch.stack(losses).mean(), "sum").item()
-        result.seconds += time.perf_counter() - started
+        result.seconds += awake() - started
         if mean is not None:
             if not abs(mean) <= LARGEST:
                 raise DivergedError(f"the training loss was {_too_large(mean)} by step {step}")
             losses.clear()
             if measure:
-                started = time.perf_counter()
+                started = awake()
                 result.levels = [
                     evaluate(each, model, examples, accelerator)
                     for each, examples in zip(levels, valid, strict=True)
                 ]
                 model.train()
-                result.evaluation_seconds += time.perf_counter() - started
+                result.evaluation_seconds += awake() - started
             values = {name: one.value for name, one in result.valid.items()} if measure else {}
             result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
         report(step, recipe.steps)

@@ -154,7 +154,7 @@ def limit_gpu(gpu: str, share: float, gib: float) -> float:
 
 def perform(job: Job, outcome: Outcome, report: Report) -> None:
     """Build, train and test in this process as it is, and write what is found into the outcome."""
-    began, started = awake(), time.perf_counter()
+    began = started = awake()
     cell = job.cell
     # Some variants leave parameters out of some steps, which several processes must agree on.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -177,7 +177,7 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
     if accelerator.process_index:  # dropout differs between processes, what is built does not
         seed_all(accelerator.device, cell.task.name, "rank", accelerator.process_index, cell.seed)
     model = model.to(accelerator.device)
-    outcome.cost["setup_seconds"] = time.perf_counter() - started
+    outcome.cost["setup_seconds"] = awake() - started
 
     trained = train(task, model, accelerator, cell.seed, report)
     outcome.curve = trained.curve
@@ -188,7 +188,7 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
     }
     if cell.checkpoints is not None and accelerator.is_main_process:
         checkpoints.save(model, cell, cell.checkpoints)
-    started = time.perf_counter()
+    started = awake()
     measured = [
         evaluate(level, model, test, accelerator)
         for level, test in zip(levels, tests, strict=True)
@@ -200,7 +200,7 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
         levels=_ladder(task, trained.levels, measured, shortcuts),
     )
     outcome.shortcuts = over_levels(shortcuts)
-    outcome.cost["evaluation_seconds"] = trained.evaluation_seconds + time.perf_counter() - started
+    outcome.cost["evaluation_seconds"] = trained.evaluation_seconds + awake() - started
     curve = length_curve(task, model, accelerator, tests[-1], measured[-1], cell.profile, began)
     outcome.metrics = outcome.metrics.model_copy(update={"lengths": curve})
 

@@ -34,6 +34,18 @@ def test_a_gap_between_two_readings_does_not_count(monkeypatch: pytest.MonkeyPat
     assert clock.now() - start == LONGEST
 
 
+def test_a_gap_in_which_the_process_worked_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = worked = 100.0
+    monkeypatch.setattr(awake.time, "monotonic", lambda: now)
+    monkeypatch.setattr(awake.time, "process_time", lambda: worked)
+    clock = AwakeClock()
+    start = clock.now()
+    now, worked = now + 60, worked + 40  # a long call that let no other thread run
+    assert clock.now() - start == 60
+    now, worked = now + 60, worked + 1
+    assert clock.now() - start == 60
+
+
 def test_a_stopped_process_is_seen() -> None:
     process = subprocess.Popen(["sleep", "60"])
     try:
