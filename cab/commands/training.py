@@ -66,9 +66,12 @@ def trained_cells(
         CabError: a cell did not end well, or its variant breaks a law; or there is no checkpoint
             of it, more than one, or it does not fit.
     """
+    from cab.commands.work import check_writable
     from cab.running.checkpoints import find
     from cab.running.trained import restore
 
+    if wanted.store.exists():  # what is found joins the record that may be there
+        check_writable(wanted.store)
     if wanted.checkpoint is None:
         manifests = _train(wanted, names, variants, tasks)
     else:

@@ -51,3 +51,18 @@ def test_what_agrees_with_the_weights_is_accepted(weights: Path, tmp_path: Path)
     )
     assert said.code == 0, said.err
     assert "window" in said.document["cell"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["probe", "lm-eval", "extrapolate"])
+def test_a_store_that_takes_no_record_is_said_before_the_measurement(
+    command: str, weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "records").write_text("mine")
+    more = ("--tasks", "cab_recall") if command == "lm-eval" else ()
+    said = cab_here(
+        *(command, "--variant", "window", "--task", "mqar", "--checkpoint", weights, *more),
+        *("--store", tmp_path),
+    )
+    assert said.code == 2
+    assert "Records cannot be written" in said.err
