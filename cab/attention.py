@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.errors import CabError, Unsupported
+from cab.errors import Unsupported
+from cab.inputs.padding import filled, is_empty
+from cab.inputs.padding import zero_padding as zero_padding
 from cab.settings import parse_settings
 from cab.taxonomy import Pattern, VariantCard
 
@@ -76,6 +78,7 @@ class Attention(nn.Module):
         self.train_length = geometry.get("train_length", self.max_length)
         self.layer, self.layers = geometry.get("layer", 0), geometry.get("layers", 1)
         self.config = type(self).Config() if config is None else config
+        self._auxiliary_loss: Tensor | None = None
         self._check_geometry()
 
     def _check_geometry(self) -> None:
@@ -99,6 +102,16 @@ class Attention(nn.Module):
                 f"layer = {self.layer} is not one of 0 to layers - 1 = {self.layers - 1}."
             )
 
+    def __call__(self, x: Tensor, context: Tensor | None = None, **options: Any) -> Any:
+        """Call `forward`; an input without rows or tokens is filled up with padding."""
+        if not is_empty(x, context):
+            return super().__call__(x, context, **options)
+        _check_context(self.pattern, context)
+        tokens = 1 if self.grid is None else self.grid[0] * self.grid[1]
+        more, context, mask = filled(x, context, options.get("key_padding_mask"), tokens)
+        out = super().__call__(more, context, **{**options, "key_padding_mask": mask})
+        return out[: x.shape[0], : x.shape[1]]
+
     def forward(
         self,
         x: Float[Tensor, "B N D"],
@@ -117,11 +130,23 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return the term that the last forward pass in training adds to the task's loss, if any.
+        """Return what the last forward pass in training adds to the task's loss, if anything.
 
-        Mechanisms that choose tokens or heads can train the choice with it; they scale it.
+        A mechanism that chooses can train its choice so: `forward` calls `keep_auxiliary_loss`.
         """
-        return None
+        return self._auxiliary_loss if self.training else None
+
+    def keep_auxiliary_loss(self, loss: Float[Tensor, ""] | None) -> None:
+        """Keep a loss until the next call, or until evaluation. Copies of the module lack it."""
+        self._auxiliary_loss = loss
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode; evaluation drops the auxiliary loss and its graph."""
+        self._auxiliary_loss = self._auxiliary_loss if mode else None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:  # for copies and pickles
+        return {**self.__dict__, "_auxiliary_loss": None}
 
     def no_weight_decay(self) -> set[str]:
         """Return the names, as in `self.named_parameters()`, of parameters without weight decay.
@@ -185,25 +210,6 @@ def build_attention(
     return attention(config, **geometry)
 
 
-def undecayed(attention: Attention) -> list[nn.Parameter]:
-    """Return the parameters that `no_weight_decay` names; a `CabError` names unknown ones."""
-    named, own = attention.no_weight_decay(), dict(attention.named_parameters())
-    unknown = [named] if isinstance(named, str) else sorted(set(named) - set(own))
-    if unknown:
-        raise CabError(
-            f"{attention.card.name}: no_weight_decay() returns {', '.join(map(repr, unknown))}, "
-            f"but must return a set of parameter names. They are {', '.join(own) or 'none'}."
-        )
-    return [own[name] for name in sorted(named)]
-
-
-def zero_padding(
-    x: Float[Tensor, "B N D"], key_padding_mask: Bool[Tensor, "B N"] | None
-) -> Float[Tensor, "B N D"]:
-    """Zero the padded positions. Not a product with the mask: 0 x NaN is NaN."""
-    return x if key_padding_mask is None else x.masked_fill(key_padding_mask[:, :, None], 0.0)
-
-
 def read_source(
     pattern: Pattern,
     x: Float[Tensor, "B N D"],
@@ -234,19 +240,15 @@ def read_decoding_context(
         ValueError: CC without a context, or CS with one.
     """
     if not pattern.causal:
-        raise Unsupported(
-            f"Pattern {pattern} ({pattern.words}) is not causal, so it cannot decode."
-        )
+        raise Unsupported(f"Pattern {pattern} ({pattern.words}) is not causal; it cannot decode.")
     _check_context(pattern, context)
     return None if context is None else zero_padding(context, key_padding_mask)
 
 
 def _check_context(pattern: Pattern, context: Tensor | None) -> None:
     if pattern.cross != (context is not None):
-        raise ValueError(
-            f"Pattern {pattern} ({pattern.words}) "
-            + ("needs a context." if pattern.cross else "takes no context.")
-        )
+        wanted = "needs a context" if pattern.cross else "takes no context"
+        raise ValueError(f"Pattern {pattern} ({pattern.words}) {wanted}.")
 
 
 class MultiHeadAttention(Attention):

@@ -94,7 +94,13 @@ class CachedAttention(DecodingAttention):
     def prefill(
         self, x: Float[Tensor, "B N D"], state: State
     ) -> tuple[Float[Tensor, "B N D"], State]:
-        """Append all keys at once and attend with all queries. See `Attention.prefill`."""
+        """Append all keys at once and attend with all queries. See `Attention.prefill`.
+
+        A subclass that steps or recalls in its own way reads token by token.
+        """
+        own = type(self)
+        if own.step is not DecodingAttention.step or own.recall is not CachedAttention.recall:
+            return super().prefill(x, state)
         if not self.pattern.cross:
             k, v = self.split_heads(self.key(x)), self.split_heads(self.value(x))
             state = self.absorb(state, k, v)

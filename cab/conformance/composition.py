@@ -3,7 +3,8 @@
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from cab.attention import Attention, undecayed
+from cab.attention import Attention
+from cab.backbones.weight_decay import undecayed
 from cab.conformance.law import Finding, Law, Measured, Said, largest, relative_error, scale_of
 from cab.conformance.subject import Subject
 

@@ -12,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from cab.attention import Attention, undecayed
+from cab.attention import Attention
+from cab.backbones.weight_decay import undecayed
 from cab.records.fields import LARGEST
 from cab.records.store import CurvePoint, Estimate
 from cab.running.awake import awake

@@ -13,6 +13,7 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from cab.kernels._derivatives import first_derivative_only
 from cab.kernels._triton import (
     check_sizes,
     check_tensors,
@@ -63,6 +64,7 @@ class _DeltaRule(torch.autograd.Function):
         return outputs_of_chunks(q, k, written.to(v.dtype), log_decay, states)
 
     @staticmethod
+    @first_derivative_only
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, ...]:
         q, k, v, strength, log_decay, inverse = ctx.saved_tensors
         above = rows_contiguous(above)

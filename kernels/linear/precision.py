@@ -3,13 +3,26 @@
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+Answer = TypeVar("Answer")
 HALF = (torch.float16, torch.bfloat16)
+
+
+def in_float32(kernel: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Decorate a kernel: half-precision inputs are widened, and so is the answer."""
+
+    @functools.wraps(kernel)
+    def widened(first: Tensor, *inputs: Any, **options: Any) -> Answer:
+        wide = tree_map_only(Tensor, _widen, (first, *inputs, options))
+        with _without_autocast(first.device.type):
+            return kernel(*wide[:-1], **wide[-1])
+
+    return widened
 
 
 def at_least_float32(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -19,11 +32,11 @@ def at_least_float32(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
     products of a triangular solve to 8 bits.
     """
 
+    wide = in_float32(kernel)
+
     @functools.wraps(kernel)
     def widened(first: Tensor, *inputs: Any, **options: Any) -> Tensor:
-        wide = tree_map_only(Tensor, _widen, (first, *inputs, options))
-        with _without_autocast(first.device.type):
-            return kernel(*wide[:-1], **wide[-1]).to(first.dtype)
+        return wide(first, *inputs, **options).to(first.dtype)
 
     return widened
 

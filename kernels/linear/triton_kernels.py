@@ -11,6 +11,7 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from cab.kernels._derivatives import first_derivative_only
 from cab.kernels._triton import (
     check_tensors,
     dot_precision,
@@ -61,6 +62,7 @@ class _Linear(torch.autograd.Function):
         return apply_to_rows(q, state, transposed=False)
 
     @staticmethod
+    @first_derivative_only
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, state = ctx.saved_tensors
         above = rows_contiguous(above)

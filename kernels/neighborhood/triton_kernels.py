@@ -10,6 +10,7 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from cab.kernels._derivatives import first_derivative_only
 from cab.kernels._triton import (
     LOG2_E,
     check_sizes,
@@ -107,6 +108,7 @@ class _Neighborhood(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_derivative_only
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, out, log_sum = ctx.saved_tensors
         picture, tile = ctx.picture, ctx.tile

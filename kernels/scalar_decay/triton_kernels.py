@@ -13,6 +13,7 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from cab.kernels._derivatives import first_derivative_only
 from cab.kernels._triton import (
     check_sizes,
     check_tensors,
@@ -60,6 +61,7 @@ class _ScalarDecay(torch.autograd.Function):
         return outputs_of_chunks(q, k, v, log_decay, states)
 
     @staticmethod
+    @first_derivative_only
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         q, k, v, log_decay = ctx.saved_tensors
         above = rows_contiguous(above)

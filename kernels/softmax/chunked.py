@@ -26,7 +26,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 BLOCK = {"cpu": 2**21, "cuda": 2**27}
 """Weights at once: on a CPU they are to stay in its caches, on a GPU to fill it."""
@@ -134,6 +133,23 @@ def _across(x: Float[Tensor, "G M E"], scale: float = 1.0) -> Float[Tensor, "G E
     return torch.mul(x.mT, scale, out=x.new_empty(len(x), x.shape[2], x.shape[1]))
 
 
+def _differentiable_gradients(
+    q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None, grid: _Grid, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v with all weights at once, in operations that have a gradient."""
+    scale = q.shape[-1] ** -0.5
+    hidden = torch.zeros(q.shape[1], k.shape[1], dtype=torch.bool, device=q.device)
+    if grid.causal:
+        hidden = torch.ones_like(hidden).triu(grid.offset + 1)
+    hidden = hidden if padding is None else hidden | padding[:, None]
+    lowest = torch.finfo(q.dtype).min
+    weights = (q @ k.mT * scale).masked_fill(hidden, lowest).softmax(dim=-1)
+    weights = weights.masked_fill(hidden, 0.0)
+    wanted = grad @ v.mT
+    wanted = weights * (wanted - (wanted * weights).sum(dim=-1, keepdim=True)) * scale
+    return wanted @ k, wanted.mT @ q, weights.mT @ grad
+
+
 class _Chunked(torch.autograd.Function):
     """q (G, N, K), k (G, M, K), v (G, M, V), padding (G, M), grid -> o (G, N, V)."""
 
@@ -177,9 +193,10 @@ class _Chunked(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, padding, out, sums = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            return *_differentiable_gradients(q, k, v, padding, ctx.grid, grad), None, None
         grid, scale = ctx.grid, q.shape[-1] ** -0.5
         keys_across, values_across = _across(k, scale), _across(v)
         grad_q = torch.zeros_like(q)

@@ -12,6 +12,7 @@ import triton
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cab.kernels._derivatives import first_derivative_only
 from cab.kernels._offered import WIDEST
 from cab.kernels._triton import (
     LOG2_E,
@@ -228,6 +229,7 @@ class _Softmax(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_derivative_only
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, out, log_sum = ctx.saved_tensors
         plan: _Plan = ctx.plan

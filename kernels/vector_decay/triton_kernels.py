@@ -12,6 +12,7 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from cab.kernels._derivatives import first_derivative_only
 from cab.kernels._triton import (
     check_sizes,
     check_tensors,
@@ -71,6 +72,7 @@ class _VectorDecay(torch.autograd.Function):
         return out
 
     @staticmethod
+    @first_derivative_only
     def backward(ctx: Any, above: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         q, k, v, log_decay = ctx.saved_tensors
         above = rows_contiguous(above)

@@ -22,7 +22,7 @@ DATA = {"cab.results": "results"}
 """Folders without code that install beside the packages."""
 
 ROOMS = (
-    ("taxonomy", "errors", "formula", "settings", "seeding", "profiles"),
+    ("taxonomy", "inputs", "errors", "formula", "settings", "seeding", "profiles"),
     ("attention", "decoding", "registry"),
     ("backbones", "data"),
     ("task",),

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from cab.kernels.linear.precision import in_float32
 from cab.variants.linear._features import hide
 
 NOTHING = -1e30
@@ -48,13 +49,17 @@ class SoftmaxSum(NamedTuple):
     log_total: Float[Tensor, "B H J 1"]
 
 
+@in_float32
 def softmax_sum(
     logits: Float[Tensor, "B H M J"],
     values: Float[Tensor, "B H M V"],
     key_padding_mask: Bool[Tensor, "B M"] | None = None,
     before: SoftmaxSum | None = None,
 ) -> SoftmaxSum:
-    """Return the mean of the values under softmax over time, of all keys or added to a state."""
+    """Return the mean of the values under softmax over time, of all keys or added to a state.
+
+    The state is in float32 at least, whose range the logarithm of an empty sum needs.
+    """
     batch, heads, _, channels = logits.shape
     if before is None:
         empty = logits.new_full((batch, heads, channels, 1), NOTHING)

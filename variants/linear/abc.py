@@ -95,6 +95,9 @@ class AbcAttention(DecodingAttention):
 
     def recall(self, q: Float[Tensor, "B H N E"], state: SoftmaxSum) -> Float[Tensor, "B H N E"]:
         """Attend to the slots."""
+        return at_least_float32(self._recall)(q, state)
+
+    def _recall(self, q: Float[Tensor, "B H N E"], state: SoftmaxSum) -> Float[Tensor, "B H N E"]:
         slot_keys, slot_values = state.mean.chunk(2, dim=-1)
         return (q / self.head_width**0.5 @ slot_keys.mT).softmax(dim=-1) @ slot_values
 

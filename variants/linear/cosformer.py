@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.chunked import causal_linear_attention
+from cab.kernels.linear.precision import at_least_float32
 from cab.registry import register_variant
 from cab.variants.linear._features import hide, normalise, with_ones
 
@@ -69,6 +70,15 @@ class CosformerAttention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o."""
+        return at_least_float32(self._attend)(q, k, v, key_padding_mask)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None,
+    ) -> Float[Tensor, "B H N E"]:
         queries = self._features(
             q, _positions(q, None if self.pattern.cross else key_padding_mask)
         )
@@ -102,6 +112,11 @@ class CosformerAttention(DecodingAttention):
     def _features(
         self, x: Float[Tensor, "B H N E"], positions: Int[Tensor, "_ N"]
     ) -> Float[Tensor, "B H N F"]:
+        if positions.numel() and (last := int(positions.max())) >= self.max_length:
+            raise ValueError(
+                f"cosformer was built for max_length = {self.max_length} tokens and met "
+                f"{last + 1}: beyond it weights would turn negative. Build it with a larger one."
+            )
         angle = positions[:, None, :, None].to(torch.promote_types(x.dtype, torch.float32))
         angle = angle * (math.pi / 2 / self.max_length)
         x = x.relu()

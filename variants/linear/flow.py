@@ -144,7 +144,7 @@ class FlowAttention(MultiHeadAttention):
     ) -> Flows:
         """Return empty sums. See `Attention.initial_state`."""
         read_decoding_context(self.pattern, context, key_padding_mask)
-        weight = self.key.weight
+        weight = _widened(self.key.weight)
         size = batch, self.heads
         log_total = weight.new_full((*size, 1, 1), NOTHING)
         sums = weight.new_zeros(*size, 4, self.head_width)
@@ -154,7 +154,8 @@ class FlowAttention(MultiHeadAttention):
     def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
         """Let the token's flows in, then answer it. See `Attention.step`."""
         q, k, v = (
-            self.split_heads(read(x[:, None])) for read in (self.query, self.key, self.value)
+            _widened(self.split_heads(read(x[:, None])))
+            for read in (self.query, self.key, self.value)
         )
         queries, keys = _features(q), _features(k)
         key_sum, query_sum, offered_sum, sent_sum = state.sums.split(1, dim=2)
@@ -170,8 +171,12 @@ class FlowAttention(MultiHeadAttention):
         values = state.values + keys.mT @ (v * (competing - log_total).exp() * tokens)
         mixed = allotted.sigmoid() * (queries * into @ values) / tokens
         sums = torch.cat((key_sum, query_sum, offered_sum, sent_sum), dim=2)
-        y = self.output(self.merge_heads(mixed))[:, 0]
+        y = self.output(self.merge_heads(mixed).to(x.dtype))[:, 0]
         return y, Flows(sums, log_total, values, count)
+
+
+def _widened(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _features(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:

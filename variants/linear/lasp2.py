@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.chunked import causal_linear_attention
+from cab.kernels.linear.precision import at_least_float32
 from cab.registry import register_variant
 from cab.variants.linear._features import elu_plus_one, hide, normalise, with_ones
 
@@ -77,16 +78,25 @@ class Lasp2Attention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o of this rank's queries, or 0 for a query that sees nothing."""
+        return at_least_float32(self._attend)(q, k, v, key_padding_mask)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None,
+    ) -> Float[Tensor, "B H N E"]:
         queries, keys = elu_plus_one(q), hide(elu_plus_one(k), key_padding_mask)
         values = with_ones(v)
         if not self.pattern.causal:
             state = keys.mT @ values
             if self.group is not None:
-                state = GatheredSum.apply(state, self.group, False)
+                state = GatheredSum.apply(state, self.group, "all")
             return normalise(queries @ state)
         sums = causal_linear_attention(queries, keys, values, self.config.chunk)
         if self.group is not None:
-            sums = sums + queries @ GatheredSum.apply(keys.mT @ values, self.group, True)
+            sums = sums + queries @ GatheredSum.apply(keys.mT @ values, self.group, "before")
         return normalise(sums)
 
     def absorb(
@@ -106,23 +116,23 @@ class Lasp2Attention(DecodingAttention):
 
 
 class GatheredSum(torch.autograd.Function):
-    """The sum of all ranks' states, or of those before this one; its gradient, the other way."""
+    """The sum of the states of all ranks, of those before this one, or of those after it."""
 
     @staticmethod
     def forward(
-        ctx: Any, state: Tensor, group: distributed.ProcessGroup, before: bool
+        ctx: Any, state: Tensor, group: distributed.ProcessGroup, ranks: str
     ) -> Float[Tensor, "B H E F"]:
-        """Gather the states and add up those that are seen."""
-        ctx.group, ctx.before = group, before
-        states = _gather(state, group)
-        return sum(states[: group.rank()] if before else states, torch.zeros_like(state))
+        """Gather the states and add up those of the ranks "all", "before" or "after"."""
+        ctx.group, ctx.ranks = group, ranks
+        states, own = _gather(state, group), group.rank()
+        seen = {"all": states, "before": states[:own], "after": states[own + 1 :]}[ranks]
+        return sum(seen, torch.zeros_like(state))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        """Gather the gradients and add up those of the ranks that saw this state."""
-        grads = _gather(grad, ctx.group)
-        seen_by = grads[ctx.group.rank() + 1 :] if ctx.before else grads
-        return sum(seen_by, torch.zeros_like(grad)), None, None
+        """Add up the gradients of the ranks that saw this state; this is differentiable too."""
+        saw = {"all": "all", "before": "after", "after": "before"}[ctx.ranks]
+        return GatheredSum.apply(grad, ctx.group, saw), None, None
 
 
 def _gather(own: Tensor, group: distributed.ProcessGroup) -> list[Tensor]:

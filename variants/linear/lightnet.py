@@ -110,7 +110,11 @@ class LightnetAttention(DecodingAttention):
 
     def recall(self, q: Float[Tensor, "B H N E"], state: SoftmaxSum) -> Float[Tensor, "B H N E"]:
         """Read the means with the queries."""
-        return F.silu(q) @ state.mean
+        return at_least_float32(_read)(q, state.mean)
+
+
+def _read(q: Float[Tensor, "B H N E"], mean: Float[Tensor, "B H E V"]) -> Float[Tensor, "B H N V"]:
+    return F.silu(q) @ mean
 
 
 def _normalise(x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:

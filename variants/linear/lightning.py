@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cab.attention import Geometry
 from cab.decoding import DecodingAttention
+from cab.kernels.linear.precision import at_least_float32
 from cab.kernels.linear.scalar_decay import scalar_decay_attention
 from cab.kernels.linear.time_constants import SHORTEST, pieces
 from cab.registry import register_variant
@@ -77,6 +78,14 @@ class LightningAttention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o; padded tokens are zeros and add nothing, yet time passes over them."""
+        return at_least_float32(self._attend)(q, k, v)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H N E"],
+        v: Float[Tensor, "B H N E"],
+    ) -> Float[Tensor, "B H N E"]:
         log_decay = self._log_decay(q)[None, :, None].expand(q.shape[:3])
         return _norm(scalar_decay_attention(F.silu(q), F.silu(k), v, log_decay, self.config.block))
 
@@ -97,7 +106,7 @@ class LightningAttention(DecodingAttention):
 
     def recall(self, q: Float[Tensor, "B H 1 E"], state: FadingSum) -> Float[Tensor, "B H 1 E"]:
         """Read the sum with one query."""
-        return _norm((F.silu(q).to(state.total.dtype) @ state.total).to(q.dtype))
+        return at_least_float32(_read)(q, state.total)
 
     def _log_decay(self, like: Tensor) -> Float[Tensor, " H"]:
         """Made here and not kept: a buffer in bfloat16 would round the slow decays away."""
@@ -105,6 +114,12 @@ class LightningAttention(DecodingAttention):
         wide = torch.promote_types(like.dtype, torch.float32)
         longest = max(self.train_length, 2 * SHORTEST)
         return -(longest ** (-head / self.heads)).to(wide)
+
+
+def _read(
+    q: Float[Tensor, "B H 1 E"], total: Float[Tensor, "B H E E"]
+) -> Float[Tensor, "B H 1 E"]:
+    return _norm(F.silu(q) @ total)
 
 
 def _norm(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.chunked import causal_linear_attention
+from cab.kernels.linear.precision import at_least_float32
 from cab.registry import register_variant
 
 
@@ -64,6 +65,15 @@ class LinearAttention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o, or 0 for a query that sees nothing."""
+        return at_least_float32(self._attend)(q, k, v, key_padding_mask)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "B H N E"],
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None,
+    ) -> Float[Tensor, "B H N E"]:
         features, values = self._key_features(k, key_padding_mask), _with_ones(v)
         if self.pattern.causal and not self.pattern.cross:
             return _normalise(

@@ -62,7 +62,6 @@ class LolcatsAttention(NearAndFarAttention):
             nn.Parameter(torch.eye(self.head_width).repeat(self.heads, 1, 1)) for _ in range(2)
         )
         self.mixing = nn.Parameter(torch.full((self.heads, 1, 1), 0.1).logit())
-        self._transfer_loss: Tensor | None = None
 
     def no_weight_decay(self) -> set[str]:
         """Name the gate between near and far keys, a number per head."""
@@ -100,14 +99,9 @@ class LolcatsAttention(NearAndFarAttention):
     ) -> Float[Tensor, "B H N E"]:
         """Return o, or 0 for a query that sees nothing; in training remember the loss."""
         out = super().attend(q, k, v, key_padding_mask=key_padding_mask)
-        self._transfer_loss = None
         if self.training and self.config.transfer:
-            self._transfer_loss = self._difference(q, k, v, key_padding_mask)
+            self.keep_auxiliary_loss(self._difference(q, k, v, key_padding_mask))
         return out
-
-    def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return the transfer loss of the last forward pass in training."""
-        return self._transfer_loss
 
     def _difference(
         self,

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
-from torch.autograd.function import once_differentiable
+
+from cab.kernels._derivatives import first_derivative_only
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class RingSoftmax(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Go round once more; the gradients of a block travel with it and come home."""
         q, k, v, padded, out, total = ctx.saved_tensors

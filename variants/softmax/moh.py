@@ -84,7 +84,6 @@ class MixtureOfHeadAttention(CachedAttention):
         self.routers = nn.ModuleDict(
             {name: nn.Linear(self.dim, n, bias=False) for name, n in candidates.items() if n > 1}
         )
-        self._imbalance: Tensor | None = None
 
     def forward(
         self,
@@ -126,10 +125,6 @@ class MixtureOfHeadAttention(CachedAttention):
             q, k, v, causal=self.pattern == Pattern.CS, key_padding_mask=key_padding_mask
         )
 
-    def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return the weighted balance loss of the last forward pass in training."""
-        return None if self._imbalance is None else self.config.balance * self._imbalance
-
     def _weigh(
         self,
         heads: Float[Tensor, "B H N E"],
@@ -142,7 +137,8 @@ class MixtureOfHeadAttention(CachedAttention):
         shared_kind, routed_kind = (2 * self._route("kind", x, 2)).split(1, dim=-1)
         best = routed.topk(self.chosen, dim=-1).indices
         active = torch.zeros_like(routed).scatter(-1, best, 1.0)
-        self._imbalance = _imbalance(routed, active, padded) if self.training else None
+        if self.training:
+            self.keep_auxiliary_loss(self.config.balance * _imbalance(routed, active, padded))
         chosen = routed * active
         chosen = chosen / chosen.sum(dim=-1, keepdim=True)
         gates = torch.cat(

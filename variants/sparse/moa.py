@@ -75,6 +75,7 @@ class MoAttention(CachedAttention):
         key_padding_mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return o; a query that sees only padding gets 0."""
+        self._check_length(k.shape[2])
         absent, q = padding_of(k, key_padding_mask), q / self.head_width**0.5
         heads = [
             attend_near_and_first(
@@ -88,7 +89,15 @@ class MoAttention(CachedAttention):
         self, q: Float[Tensor, "B H 1 E"], state: KeyValueCache
     ) -> Float[Tensor, "B H 1 E"]:
         """Attend to the cached keys that each head still reads."""
+        self._check_length(state.k.shape[2])
         s = torch.arange(state.k.shape[2], device=q.device)
         spans = torch.tensor(self.spans, device=q.device)[:, None, None]
         hidden = (s[-1] - s >= spans) & (s >= self.config.sinks)
         return attend_visible(q / self.head_width**0.5, state.k, state.v, hidden)
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self.max_length:
+            raise ValueError(
+                f"moa was built for max_length = {self.max_length} tokens and met {tokens}: its "
+                f"spans grow with that length. Build it with a larger max_length."
+            )

@@ -69,7 +69,6 @@ class PQTopKAttention(CachedAttention):
         width = -(-self.head_width // self.config.codebooks)
         shape = self.heads, self.config.codebooks, self.config.codewords, width
         self.codewords = nn.Parameter(torch.randn(shape) / 2)
-        self._error: Tensor | None = None
 
     def attend(
         self,
@@ -83,7 +82,8 @@ class PQTopKAttention(CachedAttention):
         absent = padding_of(k, key_padding_mask)
         asked, stored = self._codes(q), self._codes(k)
         if self.training:
-            self._error = self._quantisation_error(q, k, asked, stored, absent)
+            error = self._quantisation_error(q, k, asked, stored, absent)
+            self.keep_auxiliary_loss(error)
         outputs = []
         for start in range(0, q.shape[2], self.config.chunk):
             rows = slice(start, start + self.config.chunk)
@@ -146,6 +146,7 @@ class PQTopKAttention(CachedAttention):
         stored: Int[Tensor, "B H M m"],
         absent: Bool[Tensor, "B 1 M"],
     ) -> Float[Tensor, ""]:
+        """The error of quantising, which is the auxiliary loss."""
         x = self._slices(torch.cat((q, k), dim=2).detach())
         code = torch.cat((asked, stored), dim=2).transpose(2, 3)[..., None]
         nearest = self.codewords.expand(len(x), -1, -1, -1, -1).gather(
@@ -155,7 +156,3 @@ class PQTopKAttention(CachedAttention):
         absent = torch.cat((absent, absent), dim=2)[:, 0]
         tokens = (~absent).sum().clamp(min=1) * self.heads
         return error.masked_fill(absent, 0.0).sum() / tokens
-
-    def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return the error of quantising, after a forward pass in training."""
-        return self._error if self.training else None

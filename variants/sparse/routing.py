@@ -6,10 +6,11 @@ from typing import Any, Unpack
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, distributed
 
 from cab.attention import Geometry
 from cab.decoding import CachedAttention, KeyValueCache
+from cab.kernels.linear.precision import in_float32
 from cab.registry import register_variant
 from cab.variants.sparse._blocks import attend_visible, padding_of
 from cab.variants.sparse._by_label import (
@@ -52,7 +53,7 @@ class RoutingAttention(CachedAttention):
     .. math:: \mu_c \leftarrow \lambda \mu_c + (1 - \lambda) \operatorname{mean}
               \{x : \arg\max_{c'} x \cdot \mu_{c'} = c\},
 
-    after it has been used, and these tokens towards it by the auxiliary loss
+    after the optimiser's step, and these tokens towards it by the auxiliary loss
     :math:`\beta \lVert x - \mu_c \rVert^2 / E`. The paper adds sums, whose size is the batch's.
 
     Whether a cluster takes token t depends on the later tokens it could take instead. So in CS,
@@ -87,7 +88,7 @@ class RoutingAttention(CachedAttention):
             self.key = self.query
         centroids = torch.randn(self.heads, self.config.clusters, self.head_width)
         self.register_buffer("centroids", _normalise(centroids))
-        self._commitment: Tensor | None = None
+        self._read: tuple[Tensor, Tensor] | None = None
 
     def attend(
         self,
@@ -97,12 +98,12 @@ class RoutingAttention(CachedAttention):
         *,
         key_padding_mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
-        """Return o; in training, learn the centroids from these tokens afterwards."""
+        """Return o; in training, note what `after_step` moves the centroids by."""
         q, k, absent = _normalise(q), _normalise(k), padding_of(k, key_padding_mask)
         mix = self._attend_clusters if self.pattern.causal else self._attend_balanced_clusters
         out = mix(q / self.head_width**0.5, k, v, absent)
         if self.training:
-            self._learn((k,) if self.pattern.causal else (q, k), ~absent)
+            self._note((k,) if self.pattern.causal else (q, k), ~absent)
         return out
 
     def _attend_balanced_clusters(
@@ -163,7 +164,7 @@ class RoutingAttention(CachedAttention):
     def _nearness(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N C"]:
         return x @ self.centroids.mT
 
-    def _learn(
+    def _note(
         self, streams: tuple[Float[Tensor, "B H N E"], ...], present: Bool[Tensor, "B 1 N"]
     ) -> None:
         x = torch.cat(streams, dim=2)
@@ -174,19 +175,41 @@ class RoutingAttention(CachedAttention):
         )
         error = (x - nearest).square().masked_fill(~present, 0.0).mean(dim=-1).sum()
         tokens = present.sum().clamp(min=1) * self.heads
-        self._commitment = self.config.commitment * error / tokens
-        with torch.no_grad():
-            members = torch.zeros_like(nearest[..., :1]).expand(-1, -1, -1, self.config.clusters)
-            members = members.scatter(3, label, 1.0) * present
-            counts = members.sum(dim=(0, 2))[..., None]
-            means = torch.einsum("bhnc, bhne -> hce", members, x) / counts.clamp(min=1)
-            self.centroids.lerp_(
-                torch.where(counts > 0, means, self.centroids), 1 - self.config.decay
-            )
+        self.keep_auxiliary_loss(self.config.commitment * error / tokens)
+        sums, counts = _totals(x.detach(), label, present, self.config.clusters)
+        if self._read is not None:
+            sums, counts = sums + self._read[0], counts + self._read[1]
+        self._read = sums, counts
 
-    def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return how far tokens are from their centroids, after a forward pass in training."""
-        return self._commitment if self.training else None
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the centroids towards the means of the tokens read since the last step.
+
+        All tokens of a step may be read twice, as under activation checkpointing: the means stay.
+        Where several processes train, their tokens count together.
+        """
+        if self._read is None:
+            return
+        sums, counts = self._read
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(sums)
+            distributed.all_reduce(counts)
+        means = torch.where(counts > 0, sums / counts.clamp(min=1), self.centroids)
+        self.centroids.lerp_(means.to(self.centroids.dtype), 1 - self.config.decay)
+        self._read = None
+
+
+@in_float32
+def _totals(
+    x: Float[Tensor, "B H N E"],
+    label: Int[Tensor, "B H N 1"],
+    present: Bool[Tensor, "B 1 N 1"],
+    clusters: int,
+) -> tuple[Float[Tensor, "H C E"], Float[Tensor, "H C 1"]]:
+    """The sum of each cluster's tokens, and how many it has."""
+    members = torch.zeros_like(x[..., :1]).expand(-1, -1, -1, clusters)
+    members = members.scatter(3, label, 1.0) * present
+    return torch.einsum("bhnc, bhne -> hce", members, x), members.sum(dim=(0, 2))[..., None]
 
 
 def _normalise(x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:

@@ -67,7 +67,6 @@ class SparsifinerAttention(MultiHeadAttention):
         self.narrow_key = nn.Linear(self.head_width, narrow)
         self.basis_in = nn.Parameter(0.02 * torch.randn(shape))
         self.basis_out = nn.Parameter(0.02 * torch.randn(shape))
-        self._error: Tensor | None = None
 
     def attend(
         self,
@@ -83,7 +82,7 @@ class SparsifinerAttention(MultiHeadAttention):
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             predicted = self._predict(q.detach(), k.detach(), absent)
         if self.training:
-            self._error = self._distance(predicted, scores.detach(), absent)
+            self.keep_auxiliary_loss(self._distance(predicted, scores.detach(), absent))
         hidden = absent[:, :, None] | ~self._choose(predicted.detach(), absent)
         (weights,) = weigh((scores, hidden))
         return weights @ v
@@ -119,11 +118,8 @@ class SparsifinerAttention(MultiHeadAttention):
         scores: Float[Tensor, "B H N N"],
         absent: Bool[Tensor, "B 1 N"],
     ) -> Float[Tensor, ""]:
+        """How far the prediction is from the map, which is the auxiliary loss."""
         (weights,) = weigh((scores, absent[:, :, None]))
         void = absent[:, :, None] | absent[..., None]
         error = (predicted - weights).square().masked_fill(void, 0.0).sum()
         return self.config.weight * error / ((~absent).sum().clamp(min=1) * self.heads)
-
-    def auxiliary_loss(self) -> Float[Tensor, ""] | None:
-        """Return how far the prediction is from the map, after a forward pass in training."""
-        return self._error if self.training else None

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from sparse_oracles import build_sparse
 from support import BATCH, DIM, HEAD_WIDTH, HEADS, draw, relative_difference, right_padding
+from torch.utils.checkpoint import checkpoint
 
 from cab.errors import CabError
 
@@ -89,12 +90,14 @@ def test_one_cluster_is_softmax_over_normalised_queries_and_keys(pattern):
 
 
 @PATTERNS
-def test_training_moves_centroids_after_their_use_and_evaluation_does_not(pattern):
+def test_a_training_step_moves_centroids_and_evaluation_does_not(pattern):
     attention, x = build_sparse("routing", pattern), draw(BATCH, 17, DIM)
     before, expected = attention.centroids.clone(), attention(x)
     assert attention.centroids.equal(before)
     assert attention.auxiliary_loss() is None
     assert attention.train()(x).equal(expected)
+    assert attention.centroids.equal(before)
+    attention.after_step()
     assert not attention.centroids.equal(before)
     assert attention.auxiliary_loss() > 0
 
@@ -105,6 +108,8 @@ def test_centroids_and_the_loss_ignore_padding(pattern):
     x, padding = draw(1, 17, DIM), right_padding([9], 17)
     one(x[:, :9])
     other(x.masked_fill(padding[..., None], float("nan")), key_padding_mask=padding)
+    for attention in (one, other):
+        attention.after_step()
     torch.testing.assert_close(one.centroids, other.centroids)
     torch.testing.assert_close(one.auxiliary_loss(), other.auxiliary_loss())
 
@@ -115,6 +120,7 @@ def test_a_centroid_moves_towards_the_mean_of_those_it_is_nearest_to(pattern):
     q, k, _ = streams(attention, x)
     old = attention.centroids.clone()
     attention(x)
+    attention.after_step()
     for head in range(HEADS):
         tokens = torch.cat([part[:, head].flatten(0, 1) for part in (q, k)])
         label = (tokens @ old[head].T).argmax(dim=1)
@@ -126,12 +132,45 @@ def test_a_centroid_moves_towards_the_mean_of_those_it_is_nearest_to(pattern):
 
 
 @PATTERNS
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_moves_centroids_once(pattern, reentrant):
+    x, moved = draw(BATCH, 17, DIM), []
+    for wrapped in (False, True):
+        attention = build_sparse("routing", pattern, decay=0.9).train()
+        before = attention.centroids.clone()
+        for _ in range(2):
+            stream = x.clone().requires_grad_()
+            out = (
+                checkpoint(attention, stream, use_reentrant=reentrant)
+                if wrapped
+                else attention(stream)
+            )
+            out.square().sum().backward()
+            attention.after_step()
+        assert not attention.centroids.equal(before)
+        moved.append(attention.centroids)
+    torch.testing.assert_close(*moved)
+
+
+def test_microbatches_of_one_step_move_centroids_together():
+    whole, parted = (build_sparse("routing", "ns", decay=0.9).train() for _ in range(2))
+    x = draw(BATCH, 17, DIM)
+    whole(x)
+    for part in x.split(1):
+        parted(part)
+    for attention in (whole, parted):
+        attention.after_step()
+    torch.testing.assert_close(whole.centroids, parted.centroids)
+
+
+@PATTERNS
 def test_training_finds_nearer_centroids(pattern):
     attention, losses = build_sparse("routing", pattern, decay=0.8).train(), []
     centres = 3 * draw(5, DIM, seed="centres")
     for step in range(60):
         attention(centres.repeat(6, 1)[None] + 0.1 * draw(1, 30, DIM, seed=step))
         losses.append(attention.auxiliary_loss().item())
+        attention.after_step()
     assert losses[-1] < 0.5 * losses[0]
 
 
