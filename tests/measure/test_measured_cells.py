@@ -3,17 +3,19 @@
 import dataclasses
 import json
 import os
+import resource
 import threading
 
 import pytest
 import torch
 from measure_support import QUICK, known_as, planted, point, rows_of
 
+from cab.errors import CabError
 from cab.kernels.operator import Work
 from cab.measure.ceilings import Ceilings, measure_ceilings
 from cab.measure.cell import run
 from cab.measure.points import PASSES, Cell, MechanismName
-from cab.measure.record import read_rows, write_rows
+from cab.measure.record import append_rows, read_rows, write_rows
 
 
 def four_times(run):
@@ -148,6 +150,24 @@ def test_rows_survive_both_kinds_of_file(tmp_path):
     for name in ("rows.json", "rows.jsonl"):
         write_rows(rows, tmp_path / name)
         assert read_rows(tmp_path / name) == rows
+
+
+def test_a_full_disk_leaves_the_rows_that_were_there_and_no_part_of_others(tmp_path):
+    names = (MechanismName("sdpa", "softmax"), MechanismName("eager", "softmax"))
+    labels = frozenset(one.label for one in names)
+    rows = run(Cell(point(), names, labels, labels, QUICK, 0, torch.get_num_threads()))
+    path = tmp_path / "rows.jsonl"
+    write_rows(rows, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+    try:
+        for write in (append_rows, lambda rows, path: write_rows([*rows, *rows], path)):
+            with pytest.raises(CabError, match="File too large"):
+                write(rows, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_rows(path) == rows
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_document_can_be_written_to_a_pipe(tmp_path):
