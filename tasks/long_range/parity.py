@@ -1,0 +1,56 @@
+"""Parity: say at every bit of a string whether the ones so far are odd in number."""
+
+import torch
+
+from cab.backbones.slots import Width
+from cab.registry import register_task
+from cab.task import Training
+from cab.tasks.long_range._products import Products, ladder
+
+
+@register_task(
+    name="parity",
+    domain="long_range",
+    pattern="cs",
+    summary="say at every bit of a string of up to 64 bits whether the ones so far are odd in "
+    "number",
+    backbone="decoder",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.5,
+    version=1,
+    length="2 to 64 bits",
+    source="parity as a test of state tracking, as in Unlocking State-Tracking in Linear RNNs "
+    "Through Negative Eigenvalues (Grazzi et al., 2025, arXiv 2411.12537)",
+    licence="generated",
+    controls={"window": {"window": 16}},
+    solvers={"rwkv7": {}},
+    certificate={"quick": {"margin": 0.15, "seeds": 3}},
+)
+class Parity(Products):
+    """The sum modulo 2 of the bits up to each; scored over the last quarter of the string.
+
+    The levels are the lengths. One bit changes all later answers, so nothing less than all bits
+    answers, and the shares of ones and zeros say nothing. There are few strings of the easiest
+    levels, and all of them are trained on; those of the highest levels are not repeated.
+    """
+
+    table = torch.tensor([[0, 1], [1, 0]])
+
+    recipes = {  # noqa: RUF012
+        "smoke": ladder(
+            (4, 8),
+            2,
+            Width(dim=16, heads=2, layers=1, short_convolution=3),
+            Training(4, 16, 5e-3),
+            50,
+        ),
+        "quick": ladder(
+            (2, 4, 6, 8, 12, 16, 24, 32, 48, 64),
+            2,
+            Width(dim=32, heads=2, layers=2, short_convolution=3),
+            Training(1500, 32, 5e-3),
+            100,
+            rates=(2e-3, 5e-3, 1e-2),
+        ),
+    }
