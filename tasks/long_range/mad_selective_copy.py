@@ -6,20 +6,54 @@ from functools import partial
 
 import torch
 from numpy.random import RandomState
+from torch import Tensor
 
 from cab.backbones.decoder import DecoderConfig
 from cab.backbones.slots import Width
 from cab.registry import register_task
-from cab.task import LENGTH_FACTORS, Batch, Recipe, Split, Task, Training
-from cab.tasks.long_range.selective_copy import Scattered, SelectiveCopy
+from cab.task import IGNORED, LENGTH_FACTORS, Batch, Recipe, Split, Task, Training
+from cab.tasks.long_range.selective_copy import SelectiveCopy
 from cab.tasks.retrieval import _mad
 
 
 @dataclass(frozen=True)
-class MadScattered(Scattered):
-    """As in `selective-copy`; `published` selects the generator of the paper's code."""
+class MadScattered:
+    """Sequences of `length` that hold `tokens` to copy, each one of V - 2 symbols.
 
+    The vocabulary V counts the blank, V - 2, and the copy token, V - 1, too. `published` selects
+    the generator of the paper's code.
+    """
+
+    length: int
+    tokens: int
+    vocabulary: int
     published: bool = False
+
+    def __post_init__(self) -> None:
+        if self.length <= 2 * self.tokens + 1 or self.tokens < 1 or self.vocabulary < 4:
+            raise ValueError("mad-selective-copy needs length > 2 tokens + 1 and vocabulary >= 4")
+
+
+def generate(
+    params: MadScattered, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels, both (count, length).
+
+    Symbols are drawn with replacement, and each blank is put before a random one of them. The copy
+    token follows the last symbol, then as many blanks as there are symbols. The labels of these
+    blanks are the symbols, in order; the model does not read its answers.
+    """
+    tokens, blank, copy = params.tokens, params.vocabulary - 2, params.vocabulary - 1
+    blanks = params.length - 2 * tokens - 1
+    chosen = torch.randint(blank, (count, tokens), generator=generator)
+    before = torch.randint(tokens, (count, blanks), generator=generator)
+    rank = torch.arange(tokens)
+    place = rank + (before[:, :, None] <= rank).sum(dim=1)
+    inputs = torch.full((count, params.length), blank).scatter_(1, place, chosen)
+    inputs[:, tokens + blanks] = copy
+    labels = torch.full_like(inputs, IGNORED)
+    labels[:, -tokens:] = chosen
+    return inputs, labels
 
 
 def _recipe(params: MadScattered, width: Width, training: Training, examples: int) -> Recipe:
@@ -49,7 +83,7 @@ PAPER_TRAINING = Training(20_000, 128, 5e-4, weight_decay=0.1)
     controls={"window": {"window": 16}},
 )
 class MadSelectiveCopy(SelectiveCopy):
-    """The generator, loss and metric of `selective-copy`, with learned positions."""
+    """The loss and metric of `selective-copy`, with MAD's tokens and learned positions."""
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
@@ -79,7 +113,8 @@ class MadSelectiveCopy(SelectiveCopy):
         """Generate; the splits differ by their generators."""
         params: MadScattered = self.recipe.data
         if not params.published:
-            return super().draw(split, count, generator)
+            inputs, targets = generate(params, count, generator)
+            return {"inputs": inputs, "targets": targets}
         # The paper takes the blanks from numpy's global generator; this one is their own.
         blanks = RandomState(int(torch.randint(2**32, (), generator=generator)))
         instance = partial(

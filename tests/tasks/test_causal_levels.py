@@ -14,7 +14,7 @@ from cab.task import LONGEST, Task
 
 TASKS = discover_tasks()
 DATA = os.environ.get("CAB_DATA")
-NAMES = ["mqar", "parity", "recall-latest", "recall-seq"]
+NAMES = ["mqar", "parity", "recall-latest", "recall-seq", "selective-copy"]
 
 
 def make(name: str, profile: str) -> Task:

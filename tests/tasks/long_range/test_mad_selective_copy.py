@@ -1,19 +1,27 @@
-"""mad-selective-copy: the task of selective-copy in another size, by two generators."""
+"""mad-selective-copy: selective copying with MAD's tokens, by two generators."""
 
 import pytest
-import torch
 from task_support import assert_disjoint, make
 
 from cab.seeding import generator
-from cab.tasks.long_range.selective_copy import IGNORED, generate
+from cab.task import IGNORED
+from cab.tasks.long_range.mad_selective_copy import MadScattered, generate
 
 
-def test_it_draws_what_selective_copy_draws():
-    task = make("mad-selective-copy")
-    inputs, labels = generate(task.recipe.data, 20, generator("same"))
-    batch = task.draw("train", 20, generator("same"))
-    assert torch.equal(batch["inputs"], inputs)
-    assert torch.equal(batch["targets"], labels)
+def test_the_copies_are_the_symbols_before_the_copy_token():
+    params = MadScattered(length=12, tokens=5, vocabulary=4)
+    inputs, labels = generate(params, 60, generator("copies"))
+    for row, asked in zip(inputs.tolist(), labels.tolist(), strict=True):
+        heard, said = row[: row.index(3)], row[row.index(3) + 1 :]
+        assert said == [2] * 5
+        assert heard[-1] != 2
+        assert asked[-5:] == [token for token in heard if token != 2]
+        assert set(asked[:-5]) == {IGNORED}
+
+
+def test_impossible_parameters_are_refused():
+    with pytest.raises(ValueError, match="length > 2 tokens"):
+        MadScattered(length=9, tokens=4, vocabulary=9)
 
 
 @pytest.mark.parametrize("profile", ["standard", "full"])
