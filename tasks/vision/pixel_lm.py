@@ -50,6 +50,7 @@ def _recipe(params: Film, width: Width, training: Training, examples: int) -> Re
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn, in five levels of grey and raster order",
     licence="CC BY 4.0",
+    diagnostic=("quick",),
     controls={"window": {}},
     certificate={
         "quick": {
@@ -66,7 +67,11 @@ def _recipe(params: Film, width: Width, training: Training, examples: int) -> Re
     },
 )
 class PixelLm(Task):
-    """Two different images, then one of them again, which its first rows identify."""
+    """Two different images, then one of them again, which its first rows identify.
+
+    Diagnostic: bits per pixel have no upper bound, so they are shown but not scored; `few-shot` is
+    the scored task on these images.
+    """
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(

@@ -14,7 +14,14 @@ from cab.task import LONGEST, Task
 
 TASKS = discover_tasks()
 DATA = os.environ.get("CAB_DATA")
-NAMES = ["mqar", "parity", "recall-latest", "recall-seq", "selective-copy"]
+NAMES = [
+    "few-shot",
+    "mqar",
+    "parity",
+    "recall-latest",
+    "recall-seq",
+    "selective-copy",
+]
 
 
 def make(name: str, profile: str) -> Task:
