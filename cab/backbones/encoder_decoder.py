@@ -57,6 +57,14 @@ class EncoderDecoder(nn.Module):
         nn.init.zeros_(self.embed_source.bias)
         return self
 
+    def share_places(self) -> "EncoderDecoder":
+        """Give source and target the same positions, for tasks that read place by place.
+
+        What is learned at the places of short sequences then holds at those of long ones.
+        """
+        self.target_positions = self.source_positions
+        return self
+
     def encode(
         self, source: Float[Tensor, "B M F"], source_padding: Bool[Tensor, "B M"]
     ) -> Float[Tensor, "B M D"]:
