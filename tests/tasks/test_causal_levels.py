@@ -21,6 +21,7 @@ NAMES = [
     "recall-latest",
     "recall-seq",
     "selective-copy",
+    "sort",
     "spoken-recall",
     "transduce",
 ]
