@@ -77,5 +77,14 @@ def test_impossible_parameters_are_refused():
     assert inputs.shape == labels.shape == (6, 8)
 
 
+def test_levels_have_from_2_to_32_pairs_of_the_same_keys_and_values():
+    levels = make("recall-anywhere").at_levels()
+    assert [level.recipe.data.pairs for level in levels] == [2, 4, 8, 16, 32]
+    for level in levels:
+        batch = level.draw("test", 20, generator("levels"))
+        assert batch["inputs"].shape == (20, 4 * level.recipe.data.pairs)
+        assert (batch["targets"] != IGNORED).sum(dim=1).eq(level.recipe.data.pairs).all()
+
+
 def test_splits_share_no_example():
     assert_disjoint("recall-anywhere")
