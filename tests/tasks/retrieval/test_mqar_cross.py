@@ -4,6 +4,7 @@ import pytest
 import torch
 from task_support import assert_disjoint, draw, make, scored_by
 
+from cab.seeding import generator
 from cab.tasks.retrieval.mqar_cross import Memory
 
 
@@ -62,6 +63,18 @@ def test_accuracy_is_the_share_of_queries():
 def test_impossible_parameters_are_refused():
     with pytest.raises(ValueError, match="pairs <= values"):
         Memory(pairs=5, keys=6, values=4)
+
+
+def test_levels_have_from_2_to_64_pairs_of_the_same_keys_and_values():
+    levels = make("mqar-cross").at_levels()
+    assert [level.recipe.data.pairs for level in levels] == [2, 4, 8, 16, 32, 64]
+    for level in levels:
+        batch = level.draw("test", 20, generator("levels"))
+        assert batch["context"].shape == (20, level.recipe.data.pairs, 160)
+        assert batch["inputs"].shape == (20, level.recipe.data.pairs, 80)
+        assert level.shortcuts(batch)["first value"].tolist() == pytest.approx(
+            [1 / level.recipe.data.pairs] * 20
+        )
 
 
 def test_splits_share_no_example():
