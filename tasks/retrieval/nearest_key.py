@@ -1,0 +1,132 @@
+"""Recall from a memory of random vectors by similarity: queries are noisy copies of the keys."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.context_reader import ContextReader, ContextReaderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Task, Training, choose
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """keys K, each with one of `classes` labels, and as many queries.
+
+    A key is a random direction in `dim` dimensions. A query is a key plus a random vector whose
+    length is `noise`, made a direction again.
+    """
+
+    keys: int
+    dim: int
+    classes: int
+    noise: float
+
+
+def generate(params: Vectors, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return keys and queries (count, K, dim), labels of the keys and targets (count, K).
+
+    Every key is asked for once, in random order. The target of a query is the label of the key
+    that is nearest to it, which, with little noise, is the key that it was made from.
+    """
+    shape = (count, params.keys, params.dim)
+    keys = F.normalize(torch.randn(shape, generator=generator), dim=-1)
+    off = F.normalize(torch.randn(shape, generator=generator), dim=-1)
+    labels = choose(count * params.keys, params.classes, generator).view(count, params.keys)
+    order = torch.rand(count, params.keys, generator=generator).argsort(dim=1)
+    queries = keys.gather(1, order[..., None].expand(shape)) + params.noise * off
+    queries = F.normalize(queries, dim=-1)
+    nearest = (queries @ keys.mT).argmax(dim=2)
+    return {
+        "keys": keys,
+        "labels": labels,
+        "inputs": queries,
+        "targets": labels.gather(1, nearest),
+    }
+
+
+def _recipe(
+    levels: tuple[Vectors, ...],
+    width: Width,
+    training: Training,
+    examples: int,
+    rates: tuple[float, ...] = (),
+) -> Recipe:
+    hardest = levels[-1]
+    model = ContextReaderConfig(
+        width,
+        context_features=hardest.dim + hardest.classes,
+        query_features=hardest.dim,
+        outputs=hardest.classes,
+        length=hardest.keys,
+    )
+    return Recipe(hardest, model, training, examples // 2, examples, levels=levels, rates=rates)
+
+
+@register_task(
+    name="nearest-key",
+    domain="retrieval",
+    pattern="nc",
+    summary="name the labels of the vectors that are nearest to queries, from a memory of 64",
+    backbone="context reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.0625,
+    version=1,
+    length="64 queries, 64 keys",
+    source="the retrieval of stored patterns from noisy ones: Hopfield Networks Is All You Need "
+    "(Ramsauer et al., 2020, arXiv 2008.02217)",
+    licence="generated",
+)
+class NearestKey(Task):
+    """Associative memory of continuous patterns, which are new in every example.
+
+    The levels are the number of keys. A mean over the memory says how often each label stands in
+    it, but not at which key.
+    """
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            tuple(Vectors(keys, dim=8, classes=4, noise=0.2) for keys in (2, 8)),
+            Width(dim=16, heads=2, layers=1),
+            Training(4, 16, 4e-3),
+            50,
+        ),
+        "quick": _recipe(
+            tuple(Vectors(keys, dim=16, classes=16, noise=0.3) for keys in (2, 4, 8, 16, 32, 64)),
+            Width(dim=32, heads=2, layers=2),
+            Training(1000, 32, 5e-3),
+            200,
+            rates=(2e-3, 5e-3, 1e-2),
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Generate; the splits differ by their generators, as directions are real numbers."""
+        params: Vectors = self.recipe.data
+        drawn = generate(params, count, generator)
+        labels = F.one_hot(drawn["labels"], params.classes).float()
+        context = torch.cat((drawn["keys"], labels), dim=-1)
+        return {"context": context, "inputs": drawn["inputs"], "targets": drawn["targets"]}
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the context reader."""
+        return ContextReader(self.recipe.model, slots)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the cross-entropy at the queries."""
+        return F.cross_entropy(model(batch["context"], batch["inputs"]).mT, batch["targets"])
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return the share of each example's queries that are right."""
+        answers = model(batch["context"], batch["inputs"]).argmax(dim=-1)
+        return {"accuracy": (answers == batch["targets"]).float().mean(dim=1)}
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the most frequent label of each memory scores as every answer."""
+        counts = batch["context"][..., self.recipe.data.dim :].sum(dim=1)
+        guess = counts.argmax(dim=1, keepdim=True)
+        return {"most frequent": (guess == batch["targets"]).float().mean(dim=1)}
