@@ -37,13 +37,13 @@ class AlignFsdd(Align):
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(
-            Sayings(2, Hearing(stack=8, longest=10)),
+            (Sayings(2, Hearing(stack=8, longest=10)),),
             Width(dim=16, heads=2, layers=1),
             Training(4, 8, 3e-3),
             20,
         ),
         "quick": recipe(
-            Sayings(4, Hearing(stack=8, longest=10)),
+            (Sayings(4, Hearing(stack=8, longest=10)),),
             Width(dim=64, heads=4, layers=2, short_convolution=3),
             Training(700, 32, 3e-3),
             500,

@@ -29,10 +29,11 @@ def test_each_word_of_a_stream_is_asked_for_once_and_begins_where_it_is_said(nam
 
 @pytest.mark.parametrize("name", NAMES)
 def test_questions_are_in_random_order(name):
-    batch = make(name).draw("train", 2000, generator("order"))
+    task = make(name)
+    batch = task.draw("train", 2000, generator("order"))
     first = (batch["targets"] == 0).float()
     assert (first.sum(dim=1) == 1).all()
-    assert (first.mean(dim=0) - 0.25).abs().max() < 0.04
+    assert (first.mean(dim=0) - 1 / task.recipe.data.words).abs().max() < 0.04
 
 
 def test_an_answer_counts_if_it_is_off_by_one_token():
@@ -53,5 +54,15 @@ def test_an_answer_counts_if_it_is_off_by_one_token():
 
 
 def test_the_beginning_answers_for_the_first_word_alone():
-    batch = make("align").draw("test", 100, generator("beginning"))
-    assert make("align").shortcuts(batch)["beginning"].eq(0.25).all()
+    for task in make("align").at_levels():
+        batch = task.draw("test", 100, generator("beginning"))
+        share = 1 / task.recipe.data.words
+        assert task.shortcuts(batch)["beginning"].sub(share).abs().max() < 1e-6
+
+
+def test_levels_have_from_2_to_8_words():
+    levels = make("align").at_levels()
+    assert [level.recipe.data.words for level in levels] == [2, 3, 4, 6, 8]
+    for level in levels:
+        batch = level.draw("test", 3, generator("levels"))
+        assert batch["inputs"].shape == batch["targets"].shape == (3, level.recipe.data.words)
