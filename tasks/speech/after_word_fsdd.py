@@ -44,13 +44,13 @@ class AfterWordFsdd(AfterWord):
 
     recipes = {  # noqa: RUF012
         "smoke": recipe(
-            Sayings(3, Hearing(stack=8, longest=8)),
+            (Sayings(3, Hearing(stack=8, longest=8)),),
             Width(dim=16, heads=2, layers=1, short_convolution=3),
             Training(4, 8, 3e-3),
             20,
         ),
         "quick": recipe(
-            Sayings(5, Hearing(stack=8, longest=8)),
+            (Sayings(5, Hearing(stack=8, longest=8)),),
             Width(dim=64, heads=4, layers=3, short_convolution=3),
             Training(1000, 32, 3e-3),
             500,

@@ -44,3 +44,11 @@ def test_a_cue_stands_anywhere_among_the_cues_and_the_last_word_answers_one(name
     last = (batch["targets"] == batch["last"]).float()
     assert (last.mean(dim=0) - 1 / questions).abs().max() < 0.04
     assert (task.shortcuts(batch)["last word"] - 1 / questions).abs().max() < 1e-6
+
+
+def test_levels_have_from_3_to_7_words():
+    levels = make("after-word").at_levels()
+    assert [level.recipe.data.words for level in levels] == [3, 4, 5, 7]
+    for level in levels:
+        batch = level.draw("test", 3, generator("levels"))
+        assert batch["targets"].shape == (3, level.recipe.data.words - 1)
