@@ -1,5 +1,7 @@
 """Fill a hole in one of two equal handwritten digits."""
 
+import itertools
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -11,7 +13,45 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training, choose
 from cab.tasks.vision._images import SIDE, digit_images, paste
-from cab.tasks.vision.locate import Crowd, placements
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """`digits` of different classes on a square canvas of `side` pixels, in square patches.
+
+    Their corners lie on the patches' corners; no two overlap.
+    """
+
+    digits: int = 3
+    side: int = 24
+    patch: int = 4
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.side // self.patch, self.side // self.patch
+
+    @property
+    def corners(self) -> int:
+        """In how many rows, and in how many columns, a digit can stand."""
+        return (self.side - SIDE) // self.patch + 1
+
+
+def placements(params: Crowd) -> Tensor:
+    """Return every way to place the digits without overlap: (ways, digits, 2), row and column."""
+
+    def overlap(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+        rows, columns = abs(one[0] - other[0]), abs(one[1] - other[1])
+        return max(rows, columns) * params.patch < SIDE
+
+    corners = list(itertools.product(range(params.corners), repeat=2))
+    return torch.tensor(
+        [
+            chosen
+            for chosen in itertools.combinations(corners, params.digits)
+            if not any(overlap(a, b) for a, b in itertools.combinations(chosen, 2))
+        ]
+    )
 
 
 def _recipe(params: Crowd, width: Width, training: Training, examples: int) -> Recipe:

@@ -1,9 +1,13 @@
 """Inpaint: what the hole hid stands elsewhere on the canvas, in the same digit."""
 
+import itertools
+
+import pytest
 import torch
 from task_support import assert_disjoint, draw, make, scored_by
 
 from cab.tasks.vision._images import digit_images
+from cab.tasks.vision.inpaint import Crowd, placements
 
 
 def canvases(batch, filled):
@@ -68,3 +72,22 @@ def test_the_shortcut_is_the_mean_of_all_patches_of_training_digits():
 
 def test_splits_share_no_example():
     assert_disjoint("inpaint")
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_placements_are_all_ways_to_stand_apart_each_once(digits):
+    ways = {tuple(map(tuple, way)) for way in placements(Crowd(digits=digits)).tolist()}
+    assert len(ways) == len(placements(Crowd(digits=digits)))
+
+    def pixels(corner):
+        row, column = corner
+        return {(4 * row + r, 4 * column + c) for r in range(8) for c in range(8)}
+
+    corners = list(itertools.product(range(5), repeat=2))
+    covered = {corner: pixels(corner) for corner in corners}
+    expected = {
+        way
+        for way in itertools.combinations(corners, digits)
+        if all(not covered[a] & covered[b] for a, b in itertools.combinations(way, 2))
+    }
+    assert ways == expected

@@ -1,73 +1,69 @@
-"""Locate: at the place that is the answer stands a whole image of the class asked for."""
-
-import itertools
+"""Locate: in the cell that is the answer stands an image of the class asked for."""
 
 import pytest
 import torch
-import torch.nn.functional as F
+from task_support import make, scored_by
 
-from cab.registry import discover_tasks
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.vision._images import digit_images
-from cab.tasks.vision.locate import Crowd, placements
+from cab.tasks.vision.locate import Cells
 
-
-def make():
-    task = discover_tasks().load("locate")
-    return task(task.recipes["quick"])
+LEVELS = make("locate").at_levels()
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_question_is_answered_by_the_place_of_an_image_of_its_class(split):
-    task = make()
+@pytest.mark.parametrize("task", LEVELS, ids=lambda task: str(task.recipe.data.digits))
+def test_a_question_is_answered_by_the_cell_of_an_image_of_its_class(split, task):
     images, targets = digit_images()[split]
     label = {
         image.numpy().tobytes(): target
         for image, target in zip(images, targets.tolist(), strict=True)
     }
-    batch = task.draw(split, 100, generator("locate", split))
-    canvases = F.fold(batch["source"].mT, 24, 4, stride=4).squeeze(1)
-    for canvas, classes, places in zip(canvases, batch["inputs"], batch["targets"], strict=True):
-        found = []
-        for place in places.tolist():
-            row, column = place // 5 * 4, place % 5 * 4
-            found.append(canvas[row : row + 8, column : column + 8])
-        assert [label[one.contiguous().numpy().tobytes()] for one in found] == classes.tolist()
-        assert len(set(classes.tolist())) == 3
-        assert canvas.sum().item() == pytest.approx(sum(one.sum().item() for one in found))
+    batch = task.draw(split, 30, generator("locate", split))
+    assert batch["source"].shape == (30, 25, 64)
+    for cells, classes, answers in zip(
+        batch["source"], batch["inputs"].tolist(), batch["targets"].tolist(), strict=True
+    ):
+        shown = {
+            place: label[cell.numpy().tobytes()]
+            for place, cell in enumerate(cells.view(25, 8, 8))
+            if cell.any()
+        }
+        assert shown == dict(zip(answers, classes, strict=True))
+        assert len(set(classes)) == len(classes) == task.recipe.data.digits
 
 
-@pytest.mark.parametrize("digits", [1, 2, 3])
-def test_placements_are_all_ways_to_stand_apart_each_once(digits):
-    ways = {tuple(map(tuple, way)) for way in placements(Crowd(digits=digits)).tolist()}
-    assert len(ways) == len(placements(Crowd(digits=digits)))
-
-    def pixels(corner):
-        row, column = corner
-        return {(4 * row + r, 4 * column + c) for r in range(8) for c in range(8)}
-
-    corners = list(itertools.product(range(5), repeat=2))
-    covered = {corner: pixels(corner) for corner in corners}
-    expected = {
-        way
-        for way in itertools.combinations(corners, digits)
-        if all(not covered[a] & covered[b] for a, b in itertools.combinations(way, 2))
-    }
-    assert ways == expected
+def test_levels_have_from_2_digits_to_one_of_each_class():
+    assert [level.recipe.data.digits for level in LEVELS] == [2, 4, 6, 8, 10]
 
 
-def test_every_place_and_every_class_is_asked_for():
-    batch = make().draw("train", 3000, generator("coverage"))
-    assert set(batch["targets"].flatten().tolist()) == set(range(25))
-    assert (batch["inputs"].flatten().bincount() / 9000 - 0.1).abs().max() < 0.02
+def test_every_cell_and_every_class_is_asked_for():
+    batch = LEVELS[1].draw("train", 3000, generator("coverage"))
+    assert (batch["targets"].flatten().bincount(minlength=25) / 12000 - 1 / 25).abs().max() < 0.008
+    assert (batch["inputs"].flatten().bincount(minlength=10) / 12000 - 0.1).abs().max() < 0.02
 
 
-def test_the_first_digit_s_place_answers_one_question_of_three():
-    task = make()
-    batch = task.draw("test", 200, generator("first"))
-    canvases = F.fold(batch["source"].mT, 24, 4, stride=4).squeeze(1)
-    scored = task.shortcuts(batch)["first digit's place"]
-    assert torch.allclose(scored, torch.full((200,), 1 / 3))
-    first = batch["targets"].amin(dim=1) // 5 * 4
-    assert all(not canvas[:row].any() for canvas, row in zip(canvases, first, strict=True))
+def test_the_first_digit_s_cell_answers_one_question():
+    for task in LEVELS:
+        batch = task.draw("test", 20, generator("first"))
+        scored = task.shortcuts(batch)["first digit's place"]
+        assert scored.tolist() == pytest.approx([1 / task.recipe.data.digits] * 20)
+        first = batch["targets"].amin(dim=1)
+        for cells, place in zip(batch["source"], first, strict=True):
+            assert not cells[:place].any()
+            assert cells[place].any()
+
+
+def test_accuracy_is_the_share_of_questions():
+    task = LEVELS[0]
+    batch = task.draw("test", 2, generator("accuracy"))
+    right = torch.nn.functional.one_hot(batch["targets"], 25).float()
+    right[1, 0] = right[1, 0].roll(1, dims=-1)
+    assert scored_by(task, batch, right)["accuracy"].tolist() == [1, 0.5]
+
+
+def test_impossible_parameters_are_refused():
+    for digits, side in ((0, 3), (11, 4), (5, 2)):
+        with pytest.raises(ValueError, match="a cell for each"):
+            Cells(digits, side)
