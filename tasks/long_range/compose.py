@@ -92,6 +92,7 @@ def _recipe(
     "and with keys of two parts",
     licence="generated",
     controls={"window": {"window": 16}},
+    certificate={"quick": {"margin": 0.4, "seeds": 3, "measured": {}}},
 )
 class Compose(Task):
     """Recall by both parts of a key at once; each part alone belongs to several keys.

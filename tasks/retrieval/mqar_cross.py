@@ -72,6 +72,7 @@ def _recipe(
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927), split after its pairs: the "
     "pairs are the context, the queries are the query sequence",
     licence="generated",
+    certificate={"quick": {"margin": 0.75, "seeds": 3, "measured": {}}},
 )
 class MqarCross(Task):
     """Each pair is one token of the memory, and only attention to the memory brings values in.

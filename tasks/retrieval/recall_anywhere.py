@@ -86,6 +86,7 @@ def _recipe(
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with pairs and queries shuffled",
     licence="generated",
     controls={"window": {"window": 16}},
+    certificate={"quick": {"margin": 0.25, "seeds": 3, "measured": {}}},
 )
 class RecallAnywhere(Task):
     """A query sees the whole sequence, which holds the pair that it asks for, before or behind it.

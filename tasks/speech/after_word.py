@@ -61,6 +61,7 @@ def recipe(
     "of 40 bands every 12.5 ms, eight frames a token",
     licence="generated",
     controls={"window": {"window": 16}},
+    certificate={"quick": {"margin": 0.12, "seeds": 3, "measured": {}}},
 )
 class AfterWord(SpokenTask):
     """Different words of one speaker; the cues, all words but the last, come first.

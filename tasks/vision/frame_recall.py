@@ -100,6 +100,7 @@ def _recipe(
     "al., 2023, arXiv 2312.04927)",
     licence="CC BY 4.0",
     controls={"window": {"window": 16}},
+    certificate={"quick": {"margin": 0.5, "seeds": 3, "measured": {}}},
 )
 class FrameRecall(Task):
     """Associative recall on an image: framed digits and empty frames stand anywhere in a grid.
