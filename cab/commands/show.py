@@ -9,6 +9,7 @@ import typer
 
 from cab.commands import output
 from cab.commands.boards import Results
+from cab.commands.ladder import print_levels
 from cab.commands.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 from cab.profiles import get_profile
@@ -152,6 +153,7 @@ def print_lines(found: Table, profile: str) -> None:
         ("task", "pattern", "metric", "entry", "mean ± 95 %", "seeds", "score", "seconds"),
         [_cells(line) for line in lines],
     )
+    print_levels(lines)
     shortcuts = {line["task"]: line["shortcuts"] for line in lines if line["shortcuts"]}
     for task, known in shortcuts.items():
         text = ", ".join(f"{name} {value:.3f}" for name, value in known.items())

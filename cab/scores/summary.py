@@ -31,6 +31,8 @@ class Row:
     trial says why the row is a trial: not all rates were tried, or there are too few seeds.
     own_recipe is false if a setting of the task's recipe was changed.
 
+    levels holds the mean at each level of the task, by the level's name.
+
     lengths, for a task with tests at other lengths, holds the mean at each multiple of the
     training length, or, where a seed has none there, how it ended. evaluations holds what the
     trained weights scored elsewhere, by task and metric.
@@ -52,6 +54,7 @@ class Row:
     shortcuts: Mapping[str, float]
     seconds: float | None
     lengths: Mapping[float, float | str] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
     evaluations: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     task_source: str | None = None
@@ -149,6 +152,7 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         shortcuts={name: one.value for name, one in done[0].shortcuts.items()} if done else {},
         seconds=seconds,
         lengths=_lengths(done),
+        levels=_levels(done),
         evaluations=_evaluations(done),
         source=newest.variant.source_hash,
         task_source=task.source_hash,
@@ -158,6 +162,14 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         trial=trial_of(tuning, len({one.seed for one in records})),
         own_recipe=not newest.settings.changed,
     )
+
+
+def _levels(done: Sequence[Record]) -> dict[str, float]:
+    """The mean over seeds at each level, by the level's name, from the easiest."""
+    found: dict[str, list[float]] = {}
+    for at in (at for record in done for at in record.metrics.levels):
+        found.setdefault(at.name, []).append(at.test.value)
+    return {name: statistics.fmean(values) for name, values in found.items()}
 
 
 def _lengths(done: Sequence[Record]) -> dict[float, float | str]:
