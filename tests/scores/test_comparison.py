@@ -34,7 +34,7 @@ def test_a_difference_on_a_task_by_hand():
     assert (pattern.name, pattern.p_value) == (Pattern.CS, task.p_value)
     # They are the only two: nothing is corrected.
     assert pattern.corrected == pytest.approx(task.p_value)
-    assert not pattern.sure
+    assert not pattern.significant
     assert (found.overall.difference, found.overall.p_value) == (task.difference, task.p_value)
 
 
@@ -106,7 +106,7 @@ def test_the_verdict_on_a_pattern_is_that_of_the_board(places):
             (own,) = (p for p in found.patterns if p.name == pattern)
             assert own.corrected == corrected[one, other] >= own.p_value
             assert own.interval.leaves_out(0) == (own.p_value < 0.05)
-            if own.sure:
+            if own.significant:
                 better[one if own.difference < 0 else other] += 1
         for entry, count in better.items():
             assert board.row(entry).ranks_in[pattern].best == 1 + count
