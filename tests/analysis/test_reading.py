@@ -30,6 +30,11 @@ def is_local(card):
 LOCAL = [(card.name, p) for card in VARIANTS.cards() if is_local(card) for p in card.patterns]
 
 
+LIMITS = {64: 0.8, 128: 0.6, 256: 0.5}
+"""The most that a default may read at the top levels of tasks: everything is 1."""
+LENGTHS = pytest.mark.parametrize("length", [64, 128, pytest.param(256, marks=pytest.mark.slow)])
+
+
 def share(name, pattern, length, grid=False, **options):
     return share_read(
         VARIANTS.load(name),
@@ -84,20 +89,16 @@ def test_what_is_left_out_below_is_dense(name):
     assert share(name, card.patterns[0], 64, grid=card.needs_grid) == 1.0
 
 
-@pytest.mark.parametrize("length", [64, 128, 256])
+@LENGTHS
 @pytest.mark.parametrize(("name", "pattern"), LOCAL)
 def test_no_sparse_default_reads_nearly_everything(name, pattern, length):
     grid = VARIANTS.card(name).needs_grid
     assert share(name, pattern, length, grid=grid) < LIMITS[length]
 
 
-@pytest.mark.parametrize("length", [64, 128, 256])
+@LENGTHS
 @pytest.mark.parametrize(
     "name", [n for n, p in LOCAL if VARIANTS.card(n).family != Family.SPARSE and p == "ns"]
 )
 def test_no_convolution_reads_nearly_a_whole_picture(name, length):
     assert share(name, "ns", length, grid=True) < LIMITS[length]
-
-
-LIMITS = {64: 0.8, 128: 0.6, 256: 0.5}
-"""The most that a default may read at the top levels of tasks: everything is 1."""
