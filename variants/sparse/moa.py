@@ -28,7 +28,7 @@ from cab.variants.sparse._first import attend_near_and_first
     sees="s < sinks or t - s < base + reach N",
     budget="base",
     published_defaults="64 sinks, spans chosen per head with a mean of half of 4,096 to 12,288 "
-    "tokens; here 4 sinks and spans of 8 tokens plus up to a quarter of the longest sequence of "
+    "tokens; here 4 sinks and spans of 4 tokens plus up to a quarter of the longest sequence of "
     "training, the same for all inputs",
 )
 class MoAttention(CachedAttention):
@@ -49,7 +49,7 @@ class MoAttention(CachedAttention):
     class Config:
         """base is alpha, reach beta, sinks g."""
 
-        base: int = 8
+        base: int = 4
         reach: float = 0.25
         sinks: int = 4
 

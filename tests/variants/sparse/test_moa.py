@@ -36,10 +36,10 @@ def test_spans_as_long_as_the_sequence_are_softmax():
 def test_spans_follow_the_longest_sequence_of_training_not_of_tests():
     geometry = {"dim": 12, "heads": 3, "pattern": Pattern.CS, "max_length": 240}
     trained = build_attention(VARIANTS.load("moa"), {}, train_length=60, **geometry)
-    assert trained.spans == build_sparse("moa", "cs", max_length=60).spans == [13, 18, 23]
+    assert trained.spans == build_sparse("moa", "cs", max_length=60).spans == [9, 14, 19]
 
 
 def test_spans_grow_with_the_greatest_length_at_rates_of_their_own():
     short, long = (build_sparse("moa", "cs", max_length=length).spans for length in (60, 120))
-    assert short == [13, 18, 23]
-    assert long == [18, 28, 38]
+    assert short == [9, 14, 19]
+    assert long == [14, 24, 34]
