@@ -9,7 +9,7 @@ from support import VARIANTS, draw
 from torch import Tensor
 
 from cab.attention import Attention, build_attention
-from cab.kernels.linear.time_constants import over_channels, pieces, spread
+from cab.kernels.linear.time_constants import over_channels, spread, value_heads
 from cab.taxonomy import Pattern
 
 # How much of each memory a state holds: one per head, per key channel, or per average.
@@ -98,17 +98,20 @@ def test_weight_decay_leaves_the_starting_memories_alone(name):
 
 
 def test_time_constants_are_evenly_spread_in_their_logarithm():
-    torch.testing.assert_close(spread(4, 2, 128), torch.tensor([2, 8, 32, 128]).double())
-    torch.testing.assert_close(spread(1, 2, 128), torch.tensor([16.0]).double())
-    torch.testing.assert_close(spread(2, 2, 1), torch.tensor([2.0, 4.0]).double())
+    torch.testing.assert_close(spread(4, 64), torch.tensor([2, 8, 32, 128]).double())
+    torch.testing.assert_close(
+        spread(3, 1024), torch.tensor([16, 2**7.5, 2048], dtype=torch.float64)
+    )
+    torch.testing.assert_close(spread(1, 64), torch.tensor([16.0]).double())
+    torch.testing.assert_close(spread(2, 1), torch.tensor([2.0, 4.0]).double())
 
 
 def test_each_head_has_long_and_short_time_constants():
-    found = over_channels(2, 3, 64).view(2, 3)
+    found = over_channels(2, 3, 32).view(2, 3)
     torch.testing.assert_close(found[0], torch.tensor([2, 8, 32]).double())
     torch.testing.assert_close(found[1], torch.tensor([4, 16, 64]).double())
 
 
-def test_heads_are_divided_until_there_are_four():
-    assert [pieces(heads, 12) for heads in (1, 2, 3, 4, 8)] == [4, 2, 2, 1, 1]
-    assert pieces(3, 5) == 1
+def test_values_are_divided_until_there_are_four_heads():
+    assert [value_heads(heads, 12) for heads in (1, 2, 3, 4, 8)] == [4, 2, 2, 1, 1]
+    assert value_heads(3, 5) == 1

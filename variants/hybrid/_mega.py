@@ -32,9 +32,9 @@ class MovingAverage(nn.Module):
               y_t = \eta^\top a_t / \sqrt{h}
 
     Not causal, a second average runs from the end over s > t, as in the authors' code (an earlier
-    version of which also gave it the token itself), and the two are added. At the start
-    delta = 1/2, and alpha is such that the time constants of the averages of a channel go from 2
-    tokens to train_length, evenly spread in their logarithm.
+    version of which also gave it the token itself), and the two are added. At the start delta =
+    1/2, and alpha is such that the time constants of the averages of a channel go from
+    train_length / 64, but at least 2 tokens, to 2 train_length, evenly spread in their logarithm.
     """
 
     def __init__(self, dim: int, width: int, causal: bool, train_length: int) -> None:

@@ -25,8 +25,9 @@ from cab.variants.hybrid._mega import MegaAttention
     state="(M (max(1, d // 4) + max(1, d // 2)) + d averages) / H",
     published_defaults="16 averages per channel, z = d / 4, values 2 d wide (8 d^2 parameters); "
     "here 8 averages, z = d / 4, values d / 2 (3.75 d^2); all averages start at time constants "
-    "near 3.5 tokens; here of 2 tokens to the training length, evenly spread in their "
-    "logarithm; linear layers drawn from N(0, 0.02), here as PyTorch does",
+    "near 3.5 tokens; here of 1/64 of the training length (at least 2 tokens) to twice that "
+    "length, evenly spread in their logarithm; linear layers drawn from N(0, 0.02), here as "
+    "PyTorch does",
 )
 class Mega(MegaAttention):
     r"""Queries, keys and gates come from :math:`m = \mathrm{SiLU}(\mathrm{EMA}(x) + \omega x)`.

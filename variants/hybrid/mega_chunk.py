@@ -26,8 +26,8 @@ from cab.variants.hybrid._mega import MegaAttention
     state="((M % chunk) (max(1, d // 4) + max(1, d // 2)) + d averages) / H",
     published_defaults="chunks of 128 for 1,024 to 16,384 tokens, here 16 for 128; 16 averages "
     "per channel, values 2 d wide; here 8, and d / 2; all averages start at time constants near "
-    "3.5 tokens; here of 2 tokens to the training length, evenly spread in their logarithm; "
-    "linear layers drawn from N(0, 0.02), here as PyTorch does",
+    "3.5 tokens; here of 1/64 of the training length (at least 2 tokens) to twice that length, "
+    "evenly spread in their logarithm; linear layers drawn from N(0, 0.02), here as PyTorch does",
 )
 class MegaChunk(MegaAttention):
     r"""`mega`, but :math:`o_t` attends to its own chunk only: s with s // chunk = t // chunk.

@@ -12,14 +12,14 @@ from cab.attention import Geometry
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.precision import at_least_float32
 from cab.kernels.linear.scalar_decay import scalar_decay_attention
-from cab.kernels.linear.time_constants import SHORTEST, pieces
+from cab.kernels.linear.time_constants import SHORTEST, value_heads
 from cab.registry import register_variant
 
 
 class FadingSum(NamedTuple):
-    """The decode state: the sum of k v^T, each term faded by its age; E^2 elements per head."""
+    """The decode state: the sum of k v^T of each value head, each term faded by its age."""
 
-    total: Float[Tensor, "B H E E"]
+    total: Float[Tensor, "B P E V"]
 
 
 @register_variant(
@@ -33,10 +33,11 @@ class FadingSum(NamedTuple):
     arxiv="2401.04658",
     time="N d^2",
     memory="N d",
-    state="E^2 / max(1, ceil(4/H) (E % ceil(4/H) == 0))",
+    state="E^2",
     published_defaults="decays exp(-256^(-h / H)), h = 1 ... H, slower in higher layers; here "
-    "those of the first layer in all layers, with the training length in place of 256 tokens, "
-    "over at least 4 heads; an output gate and rotations, here left out; blocks of 256, here 64",
+    "those of the first layer in all layers, with twice the training length in place of 256 "
+    "tokens, over at least 4 value heads; an output gate and rotations, here left out; blocks "
+    "of 256, here 64",
 )
 class LightningAttention(DecodingAttention):
     r"""Sum outer products of swish features with a decay per head, and normalise the output.
@@ -47,9 +48,10 @@ class LightningAttention(DecodingAttention):
 
     Lightning Attention-2 is the algorithm: within a block the masked product (Q K^T) V, between
     blocks the running K^T V. The mechanism is that of TransNormerLLM (arXiv 2307.14995), whose
-    norm without parameters spans all heads; its gate and its rotations are left out. T is
-    train_length, so the longest time constant; with T = 256 the decays are the paper's
-    :math:`\exp(-2^{-8h/H})`. Fewer than 4 heads are divided, for as many time constants.
+    norm without parameters spans all heads; its gate and its rotations are left out. T is 2
+    train_length, the longest time constant; with 128 tokens the decays are the paper's
+    :math:`\exp(-2^{-8h/H})`. Of fewer than 4 heads each has several value heads, which share its
+    queries and keys, for as many time constants; h and H then count those.
     """
 
     @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class LightningAttention(DecodingAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        self.heads *= pieces(self.heads, self.head_width)
-        self.head_width = self.dim // self.heads
+        self.parts = value_heads(self.heads, self.head_width)
 
     def attend(
         self,
@@ -86,8 +87,9 @@ class LightningAttention(DecodingAttention):
         k: Float[Tensor, "B H N E"],
         v: Float[Tensor, "B H N E"],
     ) -> Float[Tensor, "B H N E"]:
+        q, k, v = self._shared(q), self._shared(k), self._divided(v)
         log_decay = self._log_decay(q)[None, :, None].expand(q.shape[:3])
-        return _norm(scalar_decay_attention(F.silu(q), F.silu(k), v, log_decay, self.config.block))
+        return self._joined(scalar_decay_attention(q, k, v, log_decay, self.config.block))
 
     def absorb(
         self,
@@ -99,29 +101,37 @@ class LightningAttention(DecodingAttention):
         """Fade the sum and add the newest outer product."""
         log_decay = self._log_decay(k)
         if state is None:
-            shape = (*k.shape[:2], self.head_width, self.head_width)
+            shape = (k.shape[0], len(log_decay), self.head_width, self.head_width // self.parts)
             return FadingSum(log_decay.new_zeros(shape))
         faded = state.total * log_decay.exp()[:, None, None]
-        return FadingSum(faded + F.silu(k).mT * v)
+        return FadingSum(faded + self._shared(k).mT * self._divided(v))
 
     def recall(self, q: Float[Tensor, "B H 1 E"], state: FadingSum) -> Float[Tensor, "B H 1 E"]:
         """Read the sum with one query."""
-        return at_least_float32(_read)(q, state.total)
+        return at_least_float32(self._read)(q, state.total)
 
-    def _log_decay(self, like: Tensor) -> Float[Tensor, " H"]:
+    def _read(
+        self, q: Float[Tensor, "B H 1 E"], total: Float[Tensor, "B P E V"]
+    ) -> Float[Tensor, "B H 1 E"]:
+        return self._joined(self._shared(q) @ total)
+
+    def _shared(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B P N E"]:
+        """Give the features of each head's queries or keys to all of its value heads."""
+        return F.silu(x).repeat_interleave(self.parts, dim=1)
+
+    def _divided(self, v: Float[Tensor, "B H N E"]) -> Float[Tensor, "B P N V"]:
+        """Cut the values of each head into value heads."""
+        return v.unflatten(-1, (self.parts, -1)).movedim(3, 2).flatten(1, 2)
+
+    def _joined(self, x: Float[Tensor, "B P N V"]) -> Float[Tensor, "B H N E"]:
+        """Undo `_divided`, and divide by the root mean square over all channels of a token."""
+        x = x * (x.square().mean(dim=(1, 3), keepdim=True) + 1e-6).rsqrt()
+        return x.unflatten(1, (-1, self.parts)).movedim(2, 3).flatten(-2)
+
+    def _log_decay(self, like: Tensor) -> Float[Tensor, " P"]:
         """Made here and not kept: a buffer in bfloat16 would round the slow decays away."""
-        head = torch.arange(1, self.heads + 1, device=like.device, dtype=torch.float64)
+        heads = self.heads * self.parts
+        head = torch.arange(1, heads + 1, device=like.device, dtype=torch.float64)
         wide = torch.promote_types(like.dtype, torch.float32)
-        longest = max(self.train_length, 2 * SHORTEST)
-        return -(longest ** (-head / self.heads)).to(wide)
-
-
-def _read(
-    q: Float[Tensor, "B H 1 E"], total: Float[Tensor, "B H E E"]
-) -> Float[Tensor, "B H 1 E"]:
-    return _norm(F.silu(q) @ total)
-
-
-def _norm(x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N E"]:
-    """Divide by the root mean square over all heads' channels."""
-    return x * (x.square().mean(dim=(1, 3), keepdim=True) + 1e-6).rsqrt()
+        longest = 2 * max(self.train_length, SHORTEST)
+        return -(longest ** (-head / heads)).to(wide)

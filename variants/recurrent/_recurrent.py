@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.attention import Attention, Geometry, read_decoding_context, read_source
-from cab.kernels.linear.time_constants import SHORTEST, spread
+from cab.kernels.linear.time_constants import spread, value_heads
 
 Tokens = tuple[Tensor, ...]
 """Queries, keys, values, further gates, and last the log decay: what a kernel takes."""
@@ -51,6 +51,7 @@ class RecurrentAttention(Attention):
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
         self.convolution: ShortConvolution | None = None
+        self.key_heads = self.heads
 
     def read(
         self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
@@ -119,6 +120,15 @@ class RecurrentAttention(Attention):
         """Cut channels into heads."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
+    def share_heads(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B H N E"]:
+        """Cut queries or keys into `key_heads`, and give each to all of its value heads."""
+        apart = x.unflatten(-1, (self.key_heads, -1)).transpose(1, 2)
+        return apart.repeat_interleave(self.heads // self.key_heads, dim=1)
+
+    def divide_values(self) -> None:
+        """Let `heads` count value heads, of which there are at least FEWEST_HEADS if possible."""
+        self.heads *= value_heads(self.heads, self.dim // self.heads)
+
     def nothing_recent(self, batch: int) -> Float[Tensor, "B R C"]:
         """Return what stands before the first token: zeros for the short convolution, if any."""
         weight, short = next(self.parameters()), self.convolution
@@ -147,10 +157,10 @@ def normalise(x: Float[Tensor, "B H N K"]) -> Float[Tensor, "B H N K"]:
 def start_steps(bias: nn.Parameter, log_rate: nn.Parameter, train_length: int) -> None:
     """Start one decay exp(-A Delta) per head, with Delta = softplus(bias) and A = exp(log_rate).
 
-    The rates A start at 1 and the steps at 1 / tau, with time constants tau from 2 tokens to
-    train_length, evenly spread over the heads in their logarithm. Mamba-2 draws Delta in
-    [0.001, 0.1] and A in [1, 16], so that tau = 1 / (A Delta) is between 0.6 and 1,000 tokens.
+    The rates A start at 1 and the steps at 1 / tau, with the time constants tau of
+    `cab.kernels.linear.time_constants.spread`. Mamba-2 draws Delta in [0.001, 0.1] and A in
+    [1, 16], so that tau = 1 / (A Delta) is between 0.6 and 1,000 tokens.
     """
-    step = 1 / spread(len(bias), SHORTEST, train_length)
+    step = 1 / spread(len(bias), train_length)
     bias.copy_(step + (-torch.expm1(-step)).log())  # the inverse of softplus
     log_rate.zero_()

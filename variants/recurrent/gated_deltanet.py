@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
-from cab.kernels.linear.time_constants import pieces
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import (
     RecurrentAttention,
@@ -33,13 +32,11 @@ from cab.variants.recurrent._recurrent import (
     arxiv="2412.06464",
     time="N d^2",
     memory="N d",
-    state="ceil(key_share E / max(1, ceil(4/H) (E % ceil(4/H) == 0))) E + (kernel - 1) "
-    "(2 max(1, ceil(4/H) (E % ceil(4/H) == 0))"
-    " ceil(key_share E / max(1, ceil(4/H) (E % ceil(4/H) == 0))) + E)",
+    state="ceil(key_share E) E + (kernel - 1) (2 ceil(key_share E) + E)",
     published_defaults="short convolutions of 4 tokens, keys 0.75 d wide, as here; values 1.5 d "
     "wide (6 d^2 parameters), here d (4.5 d^2); A in [0, 16] and steps in [0.001, 0.1] drawn; "
-    "here A = 1, and the steps give time constants of 2 tokens to the training length, evenly "
-    "spread in their logarithm over at least 4 heads",
+    "here A = 1, and the steps give time constants of 1/64 of the training length (at least 2 "
+    "tokens) to twice that length, evenly spread in their logarithm over at least 4 value heads",
 )
 class GatedDeltaNet(RecurrentAttention):
     r"""DeltaNet whose state first decays by :math:`\alpha_t`; alpha = 1 gives DeltaNet.
@@ -49,9 +46,10 @@ class GatedDeltaNet(RecurrentAttention):
 
     .. math:: y_t = W_o (\mathrm{RMSNorm}(S_t^\top q_t) \odot \mathrm{SiLU}(W_g x_t))
 
-    q, k (of norm 1) and v are made as in `deltanet`. At the start a = 0, and softplus(b) is
-    1 / tau for time constants tau from 2 tokens to train_length, evenly spread over the heads in
-    their logarithm. Fewer than 4 heads are divided, for as many time constants.
+    q, k (of norm 1) and v are made as in `deltanet`. At the start a = 0, and softplus(b) is 1 /
+    tau for time constants tau from train_length / 64, but at least 2 tokens, to 2 train_length,
+    evenly spread over the heads in their logarithm. Of fewer than 4 heads each has several value
+    heads, which share its queries and keys, for as many time constants.
     """
 
     @dataclass(frozen=True)
@@ -72,10 +70,10 @@ class GatedDeltaNet(RecurrentAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        self.heads *= pieces(self.heads, self.dim // self.heads)
+        self.divide_values()
         width = self.dim // self.heads
-        self.state_shape = (ceil(self.config.key_share * width), width)
-        self.keys = self.heads * self.state_shape[0]
+        self.state_shape = (ceil(self.config.key_share * (self.dim // self.key_heads)), width)
+        self.keys = self.key_heads * self.state_shape[0]
         self.query = nn.Linear(self.dim, self.keys, bias=False)
         self.key = nn.Linear(self.dim, self.keys, bias=False)
         self.value = nn.Linear(self.dim, self.dim, bias=False)
@@ -94,8 +92,8 @@ class GatedDeltaNet(RecurrentAttention):
         """Return q, k, v, beta, log alpha."""
         projected = torch.cat((self.query(x), self.key(x), self.value(x)), dim=-1)
         convolved, recent = self.convolution(projected, recent)
-        parts = convolved.split((self.keys, self.keys, self.dim), dim=-1)
-        q, k, v = (self.split_heads(part) for part in parts)
+        q, k, v = convolved.split((self.keys, self.keys, self.dim), dim=-1)
+        q, k, v = self.share_heads(q), self.share_heads(k), self.split_heads(v)
         strength = self.strength(x).sigmoid().mT
         log_decay = (-self.log_rate.exp() * F.softplus(self.decay(x))).mT
         return (normalise(q), normalise(k), v, strength, log_decay), recent

@@ -27,8 +27,9 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     memory="N d",
     state="ceil(E / 2) E",
     published_defaults="keys half as wide as values, gates of rank 16 at temperature 16, as "
-    "here; all gates start near 0.5, a time constant of 23 tokens; here time constants of 2 "
-    "tokens to the training length, evenly spread in their logarithm over the key channels",
+    "here; all gates start near 0.5, a time constant of 23 tokens; here time constants of 1/64 "
+    "of the training length (at least 2 tokens) to twice that length, evenly spread in their "
+    "logarithm over the key channels",
 )
 class GatedLinearAttention(RecurrentAttention):
     r"""Decay each key channel by a gate near 1, a low-rank projection of the token.
@@ -40,8 +41,8 @@ class GatedLinearAttention(RecurrentAttention):
     .. math:: y_t = W_o (\mathrm{swish}(W_r x_t + b_r) \odot \mathrm{LayerNorm}(o_t))
 
     K = E / 2 is the keys' width per head (rounded up); the norm acts per head. b starts so that
-    for x = 0 the time constants of the key channels go from 2 tokens to train_length, evenly
-    spread in their logarithm.
+    for x = 0 the time constants of the key channels go from train_length / 64, but at least 2
+    tokens, to 2 train_length, evenly spread in their logarithm.
     """
 
     @dataclass(frozen=True)

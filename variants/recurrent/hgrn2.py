@@ -28,8 +28,8 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     state="E^2",
     published_defaults="state expansion 128 = head width, as here; lower bounds that grow from "
     "0 with the layer and start alike in all channels; here every layer's bounds give time "
-    "constants of 2 tokens to the training length, evenly spread in their logarithm over the "
-    "channels",
+    "constants of 1/64 of the training length (at least 2 tokens) to twice that length, evenly "
+    "spread in their logarithm over the channels",
 )
 class Hgrn2(RecurrentAttention):
     r"""Forget gates above a learned bound :math:`\beta`; the key is the complement of the gate.
@@ -41,8 +41,8 @@ class Hgrn2(RecurrentAttention):
     with input i = W_i x and output gate q = swish(W_q x). The paper ties the bounds of all layers
     by a cumulative softmax, so that higher layers forget more slowly; a mixer shares no parameter
     with other layers, so each learns its own, per channel: :math:`\beta = \sigma(b)`. b starts so
-    that for x = 0 the time constants of the channels of a head go from 2 tokens to train_length,
-    evenly spread in their logarithm.
+    that for x = 0 the time constants of the channels of a head go from train_length / 64, but at
+    least 2 tokens, to 2 train_length, evenly spread in their logarithm.
     """
 
     @dataclass(frozen=True)

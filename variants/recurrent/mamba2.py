@@ -35,8 +35,8 @@ from cab.variants.recurrent._recurrent import (
     published_defaults="expansion 2 (6 d^2 parameters), here 1 (3 d^2 and 2 state_width d); "
     "state 128 at head width 64, here 32 at 8; convolution of 4 tokens, as here; A in [1, 16] "
     "and steps in [0.001, 0.1] drawn, so time constants of 0.6 to 1,000 tokens; here A = 1, and "
-    "the steps give time constants of 2 tokens to the training length, evenly spread in their "
-    "logarithm over the heads",
+    "the steps give time constants of 1/64 of the training length (at least 2 tokens) to twice "
+    "that length, evenly spread in their logarithm over the heads",
 )
 class Mamba2(RecurrentAttention):
     r"""Each head has a state of its values u; the decay, B and C depend on the token.
@@ -48,8 +48,9 @@ class Mamba2(RecurrentAttention):
 
     (u, B, C) are SiLU of a short convolution of projections; all heads share B and C. So B is a
     key, C a query: :math:`o = (L \odot C B^\top) \Delta u` with L the products of decays. The norm
-    is over all heads together. At the start A = -1, and the steps Delta of the heads are
-    1 / tau for time constants tau from 2 tokens to train_length, evenly spread in their logarithm.
+    is over all heads together. At the start A = -1, and the steps Delta of the heads are 1 / tau
+    for time constants tau from train_length / 64, but at least 2 tokens, to 2 train_length, evenly
+    spread in their logarithm.
     """
 
     @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
-from cab.kernels.linear.time_constants import SHORTEST, pieces, spread
+from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
 
@@ -25,11 +25,11 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     arxiv="2307.08621",
     time="N d^2",
     memory="N d",
-    state="E^2 / max(1, ceil(4/H) (E % ceil(4/H) == 0))",
+    state="E^2",
     published_defaults="decays 1 - 2^(-5-h) for head h, time constants of 32 to 4,096 tokens in "
-    "8 heads at 2,048 tokens; here 1/64 of the training length (at least 2 tokens) to twice that "
-    "length, evenly spread in their logarithm over at least 4 heads; values twice as wide as "
-    "keys (8 d^2 parameters), here as wide (5 d^2)",
+    "8 heads at 2,048 tokens; here 1/64 of the training length (at least 2 tokens) to twice "
+    "that length, evenly spread in their logarithm over at least 4 value heads; values twice as "
+    "wide as keys (8 d^2 parameters), here as wide (5 d^2)",
 )
 class Retention(RecurrentAttention):
     r"""Decay by :math:`\gamma_h = 1 - 1/\tau_h` per token; :math:`R_t` rotates by angles t theta.
@@ -39,7 +39,8 @@ class Retention(RecurrentAttention):
 
     The time constants tau of the heads go from train_length / 64, but at least 2 tokens, to
     2 train_length, each by the same factor longer: with 8 heads and 2,048 tokens they are the
-    paper's :math:`2^{5+h}`. Fewer than 4 heads are divided, for as many time constants.
+    paper's :math:`2^{5+h}`. Of fewer than 4 heads each has several value heads,
+    which share its queries and keys, for as many time constants.
 
     The angles are those of rotary positions, 10,000^(-2 c / E); in the authors' code the last is
     1e-4. The paper's other normalisers (by the decays' and the scores' sums) are positive factors
@@ -61,9 +62,8 @@ class Retention(RecurrentAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        self.heads *= pieces(self.heads, self.dim // self.heads)
-        width = self.dim // self.heads
-        self.state_shape = (width, width)
+        self.divide_values()
+        self.state_shape = (self.dim // self.key_heads, self.dim // self.heads)
         self.query = nn.Linear(self.dim, self.dim, bias=False)
         self.key = nn.Linear(self.dim, self.dim, bias=False)
         self.value = nn.Linear(self.dim, self.dim, bias=False)
@@ -75,12 +75,11 @@ class Retention(RecurrentAttention):
         self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
     ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
         """Return q, k, v and the heads' constant decays."""
-        q, k, v = (self.split_heads(part(x)) for part in (self.query, self.key, self.value))
+        q, k = self.share_heads(self.query(x)), self.share_heads(self.key(x))
+        v = self.split_heads(self.value(x))
         k = k / self.state_shape[0] ** 0.5
         # Made here and not kept: a buffer in bfloat16 would round 1 - 2^-10 to 1.
-        ends = max(SHORTEST, self.train_length / 64), 2 * self.train_length
-        tau = spread(self.heads, *ends, device=x.device)
-        log_decay = torch.log1p(-1 / tau)
+        log_decay = torch.log1p(-1 / spread(self.heads, self.train_length, x.device))
         wide = torch.promote_types(x.dtype, torch.float32)
         return (q, k, v, log_decay.to(wide)[None, :, None].expand(v.shape[:3])), recent
 
@@ -88,9 +87,9 @@ class Retention(RecurrentAttention):
         self,
         q: Float[Tensor, "B H N E"],
         k: Float[Tensor, "B H N E"],
-        v: Float[Tensor, "B H N E"],
+        v: Float[Tensor, "B H N V"],
         log_decay: Float[Tensor, "B H N"],
-    ) -> Float[Tensor, "B H N E"]:
+    ) -> Float[Tensor, "B H N V"]:
         """Rotate queries and keys by their positions; only differences of angles count."""
         position = torch.arange(v.shape[2], device=v.device, dtype=torch.float64)
         q, k = rotate(q, position), rotate(k, position)
@@ -98,19 +97,19 @@ class Retention(RecurrentAttention):
 
     def advance(
         self,
-        memory: Float[Tensor, "B H E E"],
+        memory: Float[Tensor, "B H E V"],
         q: Float[Tensor, "B H 1 E"],
         k: Float[Tensor, "B H 1 E"],
-        v: Float[Tensor, "B H 1 E"],
+        v: Float[Tensor, "B H 1 V"],
         log_decay: Float[Tensor, "B H 1"],
-    ) -> tuple[Float[Tensor, "B H 1 E"], Float[Tensor, "B H E E"]]:
+    ) -> tuple[Float[Tensor, "B H 1 V"], Float[Tensor, "B H E V"]]:
         """Turn what is kept back by one token's angles, then read with q and k as they are."""
         back = torch.full((1,), -1.0, device=v.device, dtype=torch.float64)
         memory = rotate(memory.mT, back).mT
         return scalar_decay_step(memory, q, k, v, log_decay)
 
     def write(
-        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
+        self, mixed: Float[Tensor, "B H N V"], x: Float[Tensor, "B N D"]
     ) -> Float[Tensor, "B N D"]:
         """Normalise each head, gate, project."""
         merged = merge_heads(mixed)

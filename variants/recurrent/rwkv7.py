@@ -13,7 +13,7 @@ from cab.kernels.linear.generalised_delta import (
     generalised_delta_attention,
     generalised_delta_step,
 )
-from cab.kernels.linear.time_constants import SHORTEST, spread
+from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads, normalise
 
@@ -33,10 +33,10 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     memory="N d",
     state="E^2 + E",
     published_defaults="gates of ranks near d / 12 (64 and 128 at d = 768), here 8 for d of 64; "
-    "decays start between exp(-0.0009) and exp(-0.11) over the channels, time constants of 1,100 "
-    "to 9 tokens; here of the training length to 2 tokens, evenly spread in their logarithm; "
-    "the decays' biases learned at twice the rate, here at the task's; W_o = 0 at the start, here "
-    "drawn as every entry's output projection",
+    "decays start between exp(-0.0009) and exp(-0.11) over the channels, time constants of "
+    "1,100 to 9 tokens; here of twice the training length to 1/64 of it (at least 2 tokens), "
+    "evenly spread in their logarithm; the decays' biases learned at twice the rate, here at "
+    "the task's; W_o = 0 at the start, here drawn as every entry's output projection",
 )
 class Rwkv7(RecurrentAttention):
     r"""Remove the value stored for the key, at a rate per channel, and add the new value.
@@ -53,8 +53,8 @@ class Rwkv7(RecurrentAttention):
     low-rank, and at the start constants; this and the starts of the other projections are those of
     the authors' code, except for W_o, which starts at 0 there. Higher layers of the paper also mix
     in the first layer's values: a mixer knows no other layer's values, so this is the form of the
-    first. For x = 0 the time constants of the decays start from train_length at the first channel
-    and go to 2 tokens at the last.
+    first. The time constants of the decays start at 2 train_length in the first channel and go to
+    train_length / 64, but at least 2 tokens, in the last, evenly spread in their logarithm.
     """
 
     @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Rwkv7(RecurrentAttention):
             nn.Linear(dim, rank, bias=False), nn.Sigmoid(), nn.Linear(rank, dim, bias=False)
         )
         with torch.no_grad():
-            tau = spread(dim, SHORTEST, self.train_length).flip(0)
+            tau = spread(dim, self.train_length).flip(0)
             self.decay[2].bias.copy_((math.exp(0.5) / tau).logit())
             self.rate[1].bias.zero_()
             for low_rank in (self.decay, self.rate, self.gate):

@@ -12,9 +12,10 @@ KEYS = 4  # three quarters of 5, rounded up
 def recurrence(attention, x, heads=HEADS, keys=KEYS):
     """S = alpha (I - beta k k^T) S + beta k v^T, normed, gated."""
     width = x.shape[2] // heads
-    recent = torch.zeros(x.shape[0], 3, heads * (2 * keys + width)).to(x)
+    recent = torch.zeros(x.shape[0], 3, attention.convolution.channels).to(x)
     (q, k, v, _, _), _ = attention.read(x, recent)
     assert k.shape[1:] == (heads, x.shape[1], keys)
+    assert v.shape[1:] == (heads, x.shape[1], width)
     strength = torch.sigmoid(x @ attention.strength.weight.T)
     step = torch.log1p(torch.exp(x @ attention.decay.weight.T + attention.decay.bias))
     alpha = torch.exp(-torch.exp(attention.log_rate) * step)
@@ -39,12 +40,16 @@ def test_gated_deltanet_is_its_recurrence(length):
         assert relative_difference(attention(x), recurrence(attention, x)) <= 1e-10
 
 
-@pytest.mark.parametrize(("dim", "heads"), [(16, 2), (16, 1)])
-def test_fewer_than_four_heads_are_four_of_their_own(dim, heads):
+@pytest.mark.parametrize(("dim", "heads", "keys"), [(16, 2, 6), (16, 1, 12)])
+def test_fewer_than_four_heads_have_value_heads(dim, heads, keys):
     attention, x = build("gated-deltanet", "cs", dim=dim, heads=heads), draw(BATCH, 33, dim)
+    (q, k, _, _, _), _ = attention.read(x, torch.zeros(BATCH, 3, 2 * heads * keys + dim).to(x))
+    for shared in (q, k):
+        apart = shared.unflatten(1, (heads, -1))
+        assert apart.equal(apart[:, :, :1].expand_as(apart))
+        assert not shared[:, 0].equal(shared[:, -1]) or heads == 1
     with torch.no_grad():
-        expected = recurrence(attention, x, heads=4, keys=3)
-        assert relative_difference(attention(x), expected) <= 1e-10
+        assert relative_difference(attention(x), recurrence(attention, x, 4, keys)) <= 1e-10
 
 
 def test_with_a_gate_of_one_it_is_deltanet():

@@ -7,24 +7,28 @@ from long_sequences import assert_survives, both_dtypes
 from support import BATCH, DIM, build, draw, relative_difference
 
 
-def parallel(attention, x, heads):
-    """(Q K^T * D) V with Q, K times exp(i n theta), group norm, swish gate."""
-    width = x.shape[2] // heads
-    length, half = x.shape[1], width // 2
+def parallel(attention, x, heads, parts=1):
+    """(Q K^T * D) V with Q, K times exp(i n theta), group norm, swish gate.
+
+    The values of each of `heads` are cut into `parts`, which have decays of their own.
+    """
+    width, length = x.shape[2] // heads, x.shape[1]
+    half, narrow = width // 2, width // parts
     n = torch.arange(length, dtype=torch.float64)
     theta = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
     phase = torch.exp(1j * n[:, None] * theta)
     out = []
-    for head in range(heads):
+    for part in range(heads * parts):
+        head = part // parts
         cut = slice(head * width, (head + 1) * width)
-        q, k, v = (
-            x @ part.weight[cut].T for part in (attention.query, attention.key, attention.value)
-        )
+        q, k = (x @ layer.weight[cut].T for layer in (attention.query, attention.key))
+        v = x @ attention.value.weight[part * narrow : (part + 1) * narrow].T
         q_turned, k_turned = (
-            torch.complex(part[..., :half], part[..., half : 2 * half]) * phase for part in (q, k)
+            torch.complex(one[..., :half], one[..., half : 2 * half]) * phase for one in (q, k)
         )
         scores = (q_turned @ k_turned.mH).real + q[..., 2 * half :] @ k[..., 2 * half :].mT
-        gamma = 1 - 1 / (4 * 128 ** (head / (heads - 1)))  # of 256 tokens: from 4 to 512
+        # Of 256 tokens: time constants from 4 to 512.
+        gamma = 1 - 1 / (4 * 128 ** (part / (heads * parts - 1)))
         distance = n[:, None] - n
         decay = torch.where(distance >= 0, gamma**distance, 0.0)
         mixed = (scores * decay / width**0.5) @ v
@@ -40,10 +44,10 @@ def test_retention_is_its_parallel_form(length):
     assert relative_difference(attention(x), parallel(attention, x, heads=3)) <= 1e-11
 
 
-@pytest.mark.parametrize(("dim", "heads"), [(16, 2), (20, 1)])
-def test_fewer_than_four_heads_are_four_of_their_own(dim, heads):
+@pytest.mark.parametrize(("dim", "heads", "parts"), [(16, 2, 2), (20, 1, 4)])
+def test_fewer_than_four_heads_have_value_heads(dim, heads, parts):
     attention, x = build("retention", "cs", dim=dim, heads=heads), draw(BATCH, 33, dim)
-    assert relative_difference(attention(x), parallel(attention, x, heads=4)) <= 1e-11
+    assert relative_difference(attention(x), parallel(attention, x, heads, parts)) <= 1e-11
 
 
 def test_only_distances_count():
