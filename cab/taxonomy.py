@@ -14,8 +14,6 @@ from typing import Any, Literal, get_args
 from cab.errors import CabError, UnknownName
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""Names of variants and tasks. As they become names of files and arguments of commands, they hold
-nothing that has a meaning there (a leading hyphen, a slash, a control code)."""
 
 
 class Pattern(StrEnum):
@@ -76,6 +74,11 @@ control: mixes tokens without looking at their content, such as uniform attentio
 no_attention: mixes no tokens at all.
 """
 
+Padding = Literal["removed", "distance", "position"]
+"""What padded tokens do to later ones: removed, as if they were not there; distance, so only on
+the left of all, while between tokens they count in distances and decays; position, they take
+places as tokens do. Their content never matters."""
+
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -98,13 +101,13 @@ class VariantCard:
     Attributes:
         patterns: every supported pattern.
         extended: the supported patterns that the variant's paper does not describe.
-        time, memory: formulas for how cost grows, without constants (see `cab.formula`), in N
-            (queries), M (keys), H (heads), E (head width), d (model width), causal, cross and the
-            fields of the variant's Config.
+        time, memory: formulas (`cab.formula`) for how cost grows, without constants, in N queries,
+            M keys, H heads, E head width, d model width, causal, cross and the Config's fields.
         state: a formula for the elements of the decoding state per head, if the variant decodes.
         sees: a formula that is true if query t attends to key s, in `cross`, `causal` and, for
             images, `row_t`, `column_t`, `row_s`, `column_s`; "chosen" means that content or chance
             decides. The causal mask of self-attention is implied.
+        padding: what padding before other tokens does in self attention (see `Padding`).
         gradients: "estimated" if the backward pass is not the derivative of the forward pass.
         budget: the Config field whose growth brings an approximation nearer to softmax attention.
         exact: whether the variant computes softmax attention exactly.
@@ -124,6 +127,7 @@ class VariantCard:
     memory: str = ""
     state: str = ""
     sees: str = "all"
+    padding: Padding = "removed"
     gradients: Literal["exact", "estimated"] = "exact"
     budget: str = ""
     exact: bool = False
@@ -145,8 +149,11 @@ class VariantCard:
             raise ValueError("patterns must name at least one of ns, cs, nc, cc")
         if not set(card.extended) <= set(card.patterns):
             raise ValueError("extended names a pattern that is missing from patterns")
-        if card.role not in get_args(Role):
-            raise ValueError(f"role must be one of {', '.join(get_args(Role))}, not {card.role!r}")
+        for key, kind in (("role", Role), ("padding", Padding)):
+            if (value := getattr(card, key)) not in get_args(kind):
+                raise ValueError(
+                    f"{key} must be one of {', '.join(get_args(kind))}, not {value!r}"
+                )
         return card
 
 
@@ -157,10 +164,9 @@ class Certificate:
     Attributes:
         margin: the lead that attention must keep over the best control, in the metric's unit.
         seeds: the number of seeds that were measured.
-        measured: the mean test result of the reference, the solvers, the controls and the
-            shortcuts; empty if the task is not certified yet, and then it is not scored.
-        floors: what needs no attention, at each level from the easiest: the best of chance, of
-            the variants without attention, of uniform attention and of the shortcuts.
+        measured: the mean test results; empty if the task is not certified yet nor scored.
+        floors: the best result without attention, at each level from the easiest: of chance, no
+            attention, uniform attention and the shortcuts.
     """
 
     margin: float
@@ -175,18 +181,14 @@ class TaskCard:
 
     Attributes:
         metric: the name of the scored metric.
-        chance: the metric's value for an untrained guess.
         length: how many tokens the pattern under test mixes in profile `quick`.
-        diagnostic: the profiles in which results are shown but not scored, such as where controls
-            come too near the reference.
+        diagnostic: the profiles in which results are shown but not scored.
         imports: slow libraries that the data needs, imported once for all cells of a run.
-        grid: whether the tokens form an image, which some variants need.
+        grid: whether the tokens form an image.
         slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
-        controls: further variants, with settings, that the certificate compares with, such as a
-            window that is too short for the task.
-        solvers: variants, with settings, that the certificate measures beside the reference, on
-            a task for which the reference is not the best attention.
-        certificate: the certificates, by profile; a profile without one is not scored.
+        controls, solvers: variants, with settings, that the certificate also measures: worse
+            ones, such as a window, and better ones than the reference.
+        certificate: by profile; a profile without one is not scored.
     """
 
     name: str
@@ -239,8 +241,8 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
         CabError: the file is not Python, does not register one class, or has other than literals.
     """
     calls = list(_decorator_calls(_parse(path), decorator))
-    if len(calls) != 1:
-        count = "nothing" if not calls else f"{len(calls)} classes"
+    if (n := len(calls)) != 1:
+        count = f"{n} classes" if n else "nothing"
         raise CabError(f"{path} registers {count}. Decorate one class with @{decorator}(...).")
     keywords: dict[str, Any] = {}
     for keyword in calls[0].keywords:

@@ -27,6 +27,7 @@ from cab.variants.convolutional._convolution import Convolution
     paper="Efficient Modulation for Vision Networks (Ma, Dai, Yang, Xiao, Chen, Fu, Yuan)",
     year=2024,
     arxiv="2403.19963",
+    padding="distance",
     time="N d (d expansion + reach^2)",
     memory="N d expansion",
     state="reach d / H",

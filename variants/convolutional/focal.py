@@ -36,6 +36,7 @@ class FocalState(NamedTuple):
     paper="Focal Modulation Networks (Yang, Li, Dai, Yuan, Gao)",
     year=2022,
     arxiv="2203.11926",
+    padding="distance",
     time="N d (d + levels^3)",
     memory="N d levels",
     state="(d levels (levels + 1) / 2 + d + 1) / H",

@@ -29,6 +29,7 @@ from cab.variants.convolutional._convolution import Convolution
     paper="MambaOut: Do We Really Need Mamba for Vision? (Yu, Wang)",
     year=2024,
     arxiv="2405.07992",
+    padding="distance",
     time="N d (expansion d + conv_ratio reach^2)",
     memory="N d",
     state="reach min(ceil(expansion d), ceil(conv_ratio d)) / H",

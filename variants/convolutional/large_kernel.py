@@ -29,6 +29,7 @@ from cab.variants.convolutional._convolution import Convolution
     paper="Visual Attention Network (Guo, Lu, Liu, Cheng, Hu)",
     year=2022,
     arxiv="2202.09741",
+    padding="distance",
     time="N d (d + dilation^2 + (kernel / dilation)^2)",
     memory="N d",
     state="d (dilation - 1 + dilation (ceil(kernel / dilation) // 2)) / H",

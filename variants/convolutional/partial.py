@@ -23,6 +23,7 @@ from cab.variants.convolutional._convolution import Convolution
     "Barsoum)",
     year=2025,
     arxiv="2503.03148",
+    padding="distance",
     time="N d^2",
     memory="N d",
     published_defaults="a quarter of the channels, kernels of 3 x 3, as here",

@@ -20,6 +20,7 @@ from cab.registry import register_variant
     "Yan)",
     year=2021,
     arxiv="2111.11418",
+    padding="distance",
     time="N d reach^2",
     memory="N d",
     sees="abs(t - s) <= reach and N > 1",

@@ -19,6 +19,7 @@ from cab.registry import register_variant
     "Namboodiri, Agneeswaran)",
     year=2023,
     arxiv="2304.06446",
+    padding="distance",
     time="N d log(N)",
     memory="N d",
     fixed_length=True,

@@ -36,6 +36,7 @@ class LongShortState(NamedTuple):
     "Xiao, Shoeybi, Goldstein, Anandkumar, Catanzaro)",
     year=2021,
     arxiv="2107.02192",
+    padding="position",
     time="N d (d + window + rank) + causal N^2 d segment_rank / segment",
     memory="N (d + window + rank) + causal N^2 segment_rank / segment",
     state="2 E window + window segment_rank + 2 E segment_rank (M // segment)",

@@ -20,6 +20,7 @@ from cab.variants.hybrid._mega import MegaAttention
     "Zettlemoyer)",
     year=2022,
     arxiv="2209.10655",
+    padding="distance",
     time="N^2 d + N d^2",
     memory="N^2 + N d",
     state="(M (max(1, d // 4) + max(1, d // 2)) + d averages) / H",

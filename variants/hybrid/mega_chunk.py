@@ -21,6 +21,7 @@ from cab.variants.hybrid._mega import MegaAttention
     "Zettlemoyer)",
     year=2022,
     arxiv="2209.10655",
+    padding="position",
     time="N d (d + chunk)",
     memory="N (d + chunk)",
     state="((M % chunk) (max(1, d // 4) + max(1, d // 2)) + d averages) / H",

@@ -22,6 +22,7 @@ from cab.variants.linear._segments import segments
     paper="Agent Attention: On the Integration of Softmax and Linear Attention (Han et al.)",
     year=2023,
     arxiv="2312.08874",
+    padding="distance",
     time="N agents d",
     memory="N agents H",
     published_defaults="49 agents, a quarter of 196 tokens, pooled over squares, and position "

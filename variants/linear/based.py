@@ -23,6 +23,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     "(Arora et al.)",
     year=2024,
     arxiv="2402.18668",
+    padding="distance",
     time="N (window + feature_width^2) d",
     memory="N (window + feature_width^2) H",
     state="window (min(feature_width, E) + E)"

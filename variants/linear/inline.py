@@ -19,6 +19,7 @@ from cab.registry import register_variant
     paper="Bridging the Divide: Reconsidering Softmax and Linear Attention (Han et al.)",
     year=2024,
     arxiv="2412.06590",
+    padding="distance",
     time="N d^2",
     memory="N d",
     published_defaults="no feature map, 3 x 3 neighbours; the same here, 3 in a sequence",

@@ -31,6 +31,7 @@ class FadingSum(NamedTuple):
     "Language Models (Qin, Sun, Li, Shen, Sun, Zhong)",
     year=2024,
     arxiv="2401.04658",
+    padding="distance",
     time="N d^2",
     memory="N d",
     state="E^2",

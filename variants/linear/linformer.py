@@ -20,6 +20,7 @@ from cab.registry import register_variant
     paper="Linformer: Self-Attention with Linear Complexity (Wang et al.)",
     year=2020,
     arxiv="2006.04768",
+    padding="position",
     time="N rank d",
     memory="N rank H",
     fixed_length=True,

@@ -22,6 +22,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     paper="LoLCATs: On Low-Rank Linearizing of Large Language Models (Zhang et al.)",
     year=2024,
     arxiv="2410.10254",
+    padding="distance",
     time="N (window + E) d",
     memory="N (window + E) H",
     state="2 window E + 2 E (E + 1)",

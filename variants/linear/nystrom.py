@@ -23,6 +23,7 @@ from cab.variants.linear._segments import segments
     "(Xiong et al.)",
     year=2021,
     arxiv="2102.03902",
+    padding="distance",
     time="N landmarks d + N kernel d",
     memory="N landmarks H",
     budget="landmarks",

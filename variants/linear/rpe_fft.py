@@ -25,6 +25,7 @@ from cab.variants.linear._features import hide, normalise, with_ones
     "(Luo et al.)",
     year=2021,
     arxiv="2106.12566",
+    padding="distance",
     time="N log(N)^2 features d",
     memory="N features d",
     state="2 M E",

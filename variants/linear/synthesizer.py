@@ -20,6 +20,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     paper="Synthesizer: Rethinking Self-Attention in Transformer Models (Tay et al.)",
     year=2020,
     arxiv="2005.00743",
+    padding="position",
     time="N^2 d",
     memory="N^2 H",
     fixed_length=True,

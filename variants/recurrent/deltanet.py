@@ -28,6 +28,7 @@ from cab.variants.recurrent._recurrent import (
     "(Yang, Wang, Zhang, Shen, Kim)",
     year=2024,
     arxiv="2406.06484",
+    padding="distance",
     time="N d^2",
     memory="N d",
     state="E^2 + 3 (kernel - 1) E",

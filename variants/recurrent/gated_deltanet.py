@@ -30,6 +30,7 @@ from cab.variants.recurrent._recurrent import (
     paper="Gated Delta Networks: Improving Mamba2 with Delta Rule (Yang, Kautz, Hatamizadeh)",
     year=2024,
     arxiv="2412.06464",
+    padding="distance",
     time="N d^2",
     memory="N d",
     state="ceil(key_share E) E + (kernel - 1) (2 ceil(key_share E) + E)",

@@ -29,6 +29,7 @@ from cab.variants.recurrent._recurrent import (
     "State Space Duality (Dao, Gu)",
     year=2024,
     arxiv="2405.21060",
+    padding="distance",
     time="N d^2",
     memory="N d",
     state="expand E state_width + (kernel - 1) (expand d + 2 state_width) / H",

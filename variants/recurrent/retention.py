@@ -23,6 +23,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     paper="Retentive Network: A Successor to Transformer for Large Language Models (Sun et al.)",
     year=2023,
     arxiv="2307.08621",
+    padding="distance",
     time="N d^2",
     memory="N d",
     state="E^2",

@@ -29,6 +29,7 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     paper='RWKV-7 "Goose" with Expressive Dynamic State Evolution (Peng et al.)',
     year=2025,
     arxiv="2503.14456",
+    padding="distance",
     time="N d^2",
     memory="N d",
     state="E^2 + E",

@@ -23,6 +23,7 @@ from cab.registry import register_variant
     "(Gu, Gupta, Goel, Re)",
     year=2022,
     arxiv="2206.11893",
+    padding="distance",
     time="N d (d + state + chunk)",
     memory="N d (1 + state / chunk) + d chunk (chunk + state)",
     state="E state",

@@ -33,6 +33,7 @@ class MultiTokenState(NamedTuple):
     paper="Multi-Token Attention (Golovneva, Wang, Weston, Sukhbaatar)",
     year=2025,
     arxiv="2504.00927",
+    padding="distance",
     time="N^2 (d + H query_kernel key_kernel)",
     memory="N^2",
     state="2 M E + (query_kernel - 1) E",

@@ -35,6 +35,7 @@ class ConvolvedCache(NamedTuple):
     "(Sugiharto, Aradea, Mubarok)",
     year=2023,
     arxiv="2308.03429",
+    padding="distance",
     time="N^2 d",
     memory="N^2",
     state="2 M E + 3 (kernel - 1) E",

@@ -28,6 +28,7 @@ class ValueCache(NamedTuple):
     "Modeling (Xue, Moosavi, Aletras)",
     year=2025,
     arxiv="2510.11602",
+    padding="position",
     time="N^2 d",
     memory="N^2",
     state="M E",

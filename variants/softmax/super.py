@@ -31,6 +31,7 @@ class AlignedCache(NamedTuple):
     "(Hosseini, Hosseini)",
     year=2024,
     arxiv="2403.01643",
+    padding="position",
     time="N^2 d",
     memory="N^2",
     state="2 M E",

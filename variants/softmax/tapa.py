@@ -25,6 +25,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     paper="Positional Encoding via Token-Aware Phase Attention (Wang et al.)",
     year=2025,
     arxiv="2509.12635",
+    padding="distance",
     time="N^2 d",
     memory="N^2",
     state="2 M E",

@@ -22,6 +22,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of, w
     paper="Big Bird: Transformers for Longer Sequences (Zaheer et al.)",
     year=2020,
     arxiv="2007.14062",
+    padding="position",
     time="N block (2 near_blocks + 1 + global_blocks + random_blocks) d",
     memory="N block (2 near_blocks + 1 + global_blocks + random_blocks)",
     state="2 M E",

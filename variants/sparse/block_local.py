@@ -21,6 +21,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     paper="Generating Wikipedia by Summarizing Long Sequences (Liu et al.)",
     year=2018,
     arxiv="1801.10198",
+    padding="position",
     time="N block d",
     memory="N block",
     state="2 block E + 1/H",

@@ -20,6 +20,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     paper="Longformer: The Long-Document Transformer (Beltagy, Peters, Cohan)",
     year=2020,
     arxiv="2004.05150",
+    padding="distance",
     time="N window d",
     memory="N window",
     state="2 ((window - 1) dilation + 1) E + 1/H",

@@ -21,6 +21,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "Light (Hassani et al.)",
     year=2025,
     arxiv="2504.16922",
+    padding="position",
     time="N kernel d",
     memory="N kernel",
     state="2 kernel E + 1/H",

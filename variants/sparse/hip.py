@@ -29,6 +29,7 @@ class Searched(NamedTuple):
     "Hierarchically Pruned Attention (Lee et al.)",
     year=2024,
     arxiv="2406.09827",
+    padding="position",
     time="N top_k (key_block + log(N)) d",
     memory="N top_k key_block",
     state="2 M E + E",

@@ -24,6 +24,7 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     "(Mohtashami, Jaggi)",
     year=2023,
     arxiv="2305.16300",
+    padding="position",
     time="N (N / block + 12 top_k block) d",
     memory="N (N / block + 12 top_k block)",
     state="2 M E",

@@ -23,6 +23,7 @@ from cab.variants.sparse._recent import RecentKeys, remember
     paper="Longformer: The Long-Document Transformer (Beltagy, Peters, Cohan)",
     year=2020,
     arxiv="2004.05150",
+    padding="position",
     time="N (window + global_tokens) d",
     memory="N (window + global_tokens)",
     state="2 (window + global_tokens) E + 1/H",

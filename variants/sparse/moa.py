@@ -22,6 +22,7 @@ from cab.variants.sparse._first import attend_near_and_first
     "(Fu et al.)",
     year=2024,
     arxiv="2406.14909",
+    padding="position",
     time="N (sinks + base + reach N) d",
     memory="N (sinks + base + reach N)",
     state="2 M E",

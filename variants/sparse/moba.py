@@ -26,6 +26,7 @@ from cab.variants.sparse._by_label import (
     paper="MoBA: Mixture of Block Attention for Long-Context LLMs (Lu et al.)",
     year=2025,
     arxiv="2502.13189",
+    padding="position",
     time="N (N / block + 12 top_k block) d",
     memory="N max(N / block, 4 top_k block)",
     state="2 M E",

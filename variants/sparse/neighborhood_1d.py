@@ -21,6 +21,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "Threadblock Level (Hassani, Hwu, Shi)",
     year=2024,
     arxiv="2403.04690",
+    padding="position",
     time="N kernel d",
     memory="N kernel",
     state="2 ((kernel - 1) dilation + 1) E + 1/H",

@@ -22,6 +22,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     "Attention (Chen et al.)",
     year=2025,
     arxiv="2503.03588",
+    padding="distance",
     time="N (window + log2(N)) d",
     memory="N (window + log2(N))",
     state="2 M E",

@@ -26,6 +26,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     "(Gui et al.)",
     year=2023,
     arxiv="2312.10365",
+    padding="distance",
     time="N^2 d",
     memory="N d",
     state="2 M E",

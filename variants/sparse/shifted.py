@@ -21,6 +21,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     paper="LongLoRA: Efficient Fine-tuning of Long-Context Large Language Models (Chen et al.)",
     year=2023,
     arxiv="2309.12307",
+    padding="position",
     time="N group d",
     memory="N group",
     state="2 group E + 1/H",

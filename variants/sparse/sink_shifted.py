@@ -24,6 +24,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "Models (Zhang)",
     year=2024,
     arxiv="2406.05678",
+    padding="position",
     time="N (group + sinks) d",
     memory="N (group + sinks)",
     state="2 (group + sinks) E + 1/H",

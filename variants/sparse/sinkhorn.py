@@ -20,6 +20,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of
     paper="Sparse Sinkhorn Attention (Tay, Bahri, Yang, Metzler, Juan)",
     year=2020,
     arxiv="2002.11296",
+    padding="position",
     time="N block d + N^2 d / block",
     memory="N block + N^2 / block^2",
     published_defaults="blocks of 32 or 64 of up to 2,048 tokens, 5 to 20 iterations, temperature "

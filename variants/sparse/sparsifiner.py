@@ -22,6 +22,7 @@ from cab.variants.sparse._blocks import padding_of, weigh
     "Transformers (Wei et al.)",
     year=2023,
     arxiv="2303.13755",
+    padding="position",
     time="N^2 d",
     memory="N^2",
     sees="chosen",

@@ -20,6 +20,7 @@ from cab.variants.sparse._recent import RecentKeys, remember
     paper="Efficient Streaming Language Models with Attention Sinks (Xiao et al.)",
     year=2023,
     arxiv="2309.17453",
+    padding="position",
     time="N (window + sinks) d",
     memory="N (window + sinks)",
     state="2 (window + sinks) E + 1/H",

@@ -20,6 +20,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     paper="Generating Long Sequences with Sparse Transformers (Child, Gray, Radford, Sutskever)",
     year=2019,
     arxiv="1904.10509",
+    padding="distance",
     time="N (stride + N / stride) d",
     memory="N (stride + N / stride)",
     state="2 M E",
