@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from cli_support import Said, cab_here, make_record, write_variant
 from made_records import made, tests_own_tasks_scored
-from support import REPOSITORY
 
-from cab.records.results import read_file, results_file, write_results
+from cab.records.results import results_file, write_results
 from cab.records.store import Record, RecordStore, Settings
 from cab.scores.table import host_class
 
@@ -153,14 +152,15 @@ def test_an_index_holds_all_records_once_and_says_what_it_did(store: Path) -> No
     assert foreign.read_text() == '{"not": "mine"}'
 
 
-SOFTMAX, NONE = (
-    next(
-        record
-        for record in read_file(REPOSITORY / "results" / "quick" / f"{name}.jsonl")
-        if record.task.name == "mqar"
-    )
-    for name in ("softmax", "none")
-)
+(SOFTMAX,) = made("softmax", "mqar", (0.99,), rate=1e-3)
+(NONE,) = made("none", "mqar", (0.03,), rate=1e-3)
+
+
+def publish(folder: Path) -> Path:
+    """Publish both in a results folder."""
+    for one in (SOFTMAX, NONE):
+        write_results(results_file(folder / "results", "quick", one.variant.name), [one])
+    return folder / "results"
 
 
 def run_like_the_published_ones(key: str, variant: str, value: float, **changes: Any) -> Record:
@@ -175,8 +175,9 @@ def rows_by_entry(said: Said) -> dict[str, Any]:
 
 
 def test_published_references_stand_in_for_missing_ones_and_it_is_said(tmp_path: Path) -> None:
+    results = publish(tmp_path)
     RecordStore(tmp_path).write(run_like_the_published_ones("a", "window", 0.5))
-    said = cab_here("show", "window", "--store", tmp_path, "--json")
+    said = cab_here("show", "window", "--results", results, "--store", tmp_path, "--json")
     rows = rows_by_entry(said)
     assert list(rows) == ["softmax", "window", "none"]
     assert rows["window"]["score"]["value"] == pytest.approx(0.375)
@@ -184,7 +185,7 @@ def test_published_references_stand_in_for_missing_ones_and_it_is_said(tmp_path:
         "softmax": True, "window": False, "none": True,
     }  # fmt: skip
     assert rows["softmax"]["seconds"] is None
-    out = cab_here("show", "window", "--store", tmp_path).out
+    out = cab_here("show", "window", "--results", results, "--store", tmp_path).out
     assert "none (published)" in out
     assert (
         "mqar: the store has no results of softmax and none, so published ones are shown, "
@@ -193,20 +194,21 @@ def test_published_references_stand_in_for_missing_ones_and_it_is_said(tmp_path:
 
 
 def test_references_of_ones_own_come_before_the_published_ones(tmp_path: Path) -> None:
+    results = publish(tmp_path)
     store = RecordStore(tmp_path)
     store.write(run_like_the_published_ones("a", "window", 0.5))
     store.write(run_like_the_published_ones("b", "softmax", 0.8))
-    said = cab_here("show", "window", "--store", tmp_path, "--json")
+    said = cab_here("show", "window", "--results", results, "--store", tmp_path, "--json")
     rows = rows_by_entry(said)
     assert (rows["softmax"]["mean"], rows["softmax"]["published"]) == (0.8, False)
     assert rows["none"]["published"]
     assert (
         "mqar: the store has no results of none, so published ones are shown"
-        in cab_here("show", "--store", tmp_path).out
+        in cab_here("show", "--results", results, "--store", tmp_path).out
     )
     failed = make_record("c" * 32, variant="none", status="oom")
     store.write(failed.model_copy(update={"settings": SOFTMAX.settings}))
-    lines = cab_here("show", "--store", tmp_path, "--json").document["rows"]
+    lines = cab_here("show", "--results", results, "--store", tmp_path, "--json").document["rows"]
     assert sorted(one["published"] for one in lines if one["entry"] == "none") == [False, True]
 
 
