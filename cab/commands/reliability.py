@@ -43,7 +43,7 @@ def reliability(
     one of them does not hold.
     """
     from cab.analysis.reliability import reliability as judge
-    from cab.analysis.reliability import scores_of
+    from cab.analysis.variance import scores_of
     from cab.records.folders import results_folders
     from cab.records.store import RecordStore
     from cab.scores.normalise import Scale, scale_of

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from cli_support import make_record
 
-from cab.analysis.reliability import Finding, Score, reliability, scores_of, variance_components
+from cab.analysis.reliability import Finding, reliability
+from cab.analysis.variance import Score, scores_of, variance_components
 from cab.records.parts import AtLevel, Estimate, Metrics, Settings
 from cab.registry import discover_tasks
 from cab.scores.normalise import Scale
