@@ -116,15 +116,13 @@ def below(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("report", "--output", "board.csv", "--format", "csv"),
         ("site", "build", "--out", "public"),
         ("publish", "--store", "store", "--results", "results"),
         ("new", "variant", "mine", "--file", "mine.py"),
     ],
-    ids=["report", "site", "publish", "new"],
+    ids=["site", "publish", "new"],
 )
 def test_a_full_disk_leaves_what_stood_there(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "board.csv").write_text("the old board")
     (tmp_path / "public").mkdir()
     (tmp_path / "public" / ".cab-site").write_text("the old site")
     (tmp_path / "public" / "index.html").write_text("the old page")
@@ -145,6 +143,20 @@ def test_a_full_disk_leaves_what_stood_there(arguments: tuple[str, ...], tmp_pat
 def _record(seed: int):
     record = make_record(seed=seed, message="m" * 900)
     return record.model_copy(update={"key": key_of(record)})
+
+
+def test_a_full_disk_under_a_report_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "board.csv"
+    path.write_text("the old board")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(CabError, match=r"The report cannot be written .*File too large"):
+            write_file(path, "a" * 1000, "The report")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "the old board"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_under_a_record_leaves_the_old_one(tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def test_a_ctrl_c_that_falls_into_a_finaliser_is_not_lost(tmp_path: Path) -> Non
     [
         ["list", "tasks"],
         ["list", "tasks", "--json"],
-        ["leaderboard"],
-        ["report", "--format", "csv"],
+        ["list", "variants"],
+        ["info", "linear"],
         ["--version"],
         ["--help"],
     ],
