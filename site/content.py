@@ -125,7 +125,7 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         problems += published.problems
         notes += published.notes
         if published.records or not profiles:
-            certificates = _certificates(files(f"certificates/{name}", "*.json"), problems)
+            certificates = _certificates(files(f"certificates/{name}", "*.json"), tasks, problems)
             names = {record.variant.name for record in published.records}
             installed = installed_sources(registry, sorted(names))
             found = _profile(
@@ -214,13 +214,25 @@ def _profile(
     )
 
 
-def _certificates(files: Iterable[Path], problems: list[str]) -> dict[str, Mapping[str, Any]]:
+def _certificates(
+    files: Iterable[Path], tasks: Mapping[str, TaskCard], problems: list[str]
+) -> dict[str, Mapping[str, Any]]:
+    """The certificates of tasks by name; not those of versions that are no longer installed."""
     found = {}
     for path in files:
         try:
-            found[path.stem] = read_certificate(path)
+            content = read_certificate(path)
         except CabError as error:
             problems.append(str(error))
+            continue
+        card = tasks.get(path.stem)
+        if card is None or content["version"] == card.version:
+            found[path.stem] = content
+        else:
+            problems.append(
+                f"{path} is not shown, because it is of version {content['version']} of the task, "
+                f"which is now {card.version}; run cab certify {card.name}."
+            )
     return found
 
 

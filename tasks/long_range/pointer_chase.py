@@ -63,22 +63,14 @@ def _recipe(params: Chase, width: Width, training: Training, examples: int) -> R
     "Sipser, 1984)",
     licence="generated",
     controls={"window": {"window": 8}},
-    certificate={
-        "quick": {
-            "margin": 0.7,
-            "seeds": 3,
-            "measured": {
-                "softmax": 0.998,
-                "none": 0.047,
-                "mean": 0.044,
-                "window (window=8)": 0.195,
-                "next value": 0.043,
-            },
-        }
-    },
+    diagnostic=("quick",),
 )
 class PointerChase(Task):
-    """Two dependent look-ups; splits are drawn from 23! x 24! sequences."""
+    """Two dependent look-ups; splits are drawn from 23! x 24! sequences.
+
+    It is not scored, because it has no levels: with more symbols, softmax does not learn the
+    second look-up in the steps of a scored task.
+    """
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(

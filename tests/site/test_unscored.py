@@ -1,5 +1,6 @@
 """Pages of entries without a score, and pages that are built outside a checkout."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,23 @@ def test_learning_rates_stand_on_the_page_of_a_variant(tmp_path: Path) -> None:
     assert "not on the board" in page  # the record at the other rate
 
 
+def test_a_certificate_of_another_version_of_its_task_is_named_and_not_shown(
+    tmp_path: Path,
+) -> None:
+    results = results_of(tmp_path, made("linear", "mqar", (0.5,)))
+    path = results / "certificates" / "quick" / "digits.json"
+    stale = json.loads(path.read_text()) | {"version": 99}
+    path.write_text(json.dumps(stale))
+    content = gather(results)
+    assert "digits" not in content.profiles[0].certificates
+    assert "pixel-lm" in content.profiles[0].certificates
+    version = content.tasks["digits"].version
+    assert content.problems == [
+        f"{path} is not shown, because it is of version 99 of the task, which is now {version}; "
+        f"run cab certify digits."
+    ]
+
+
 def test_elsewhere_pages_hold_own_rows_beside_the_published_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +111,7 @@ def test_elsewhere_pages_hold_own_rows_beside_the_published_ones(
     rows = {row.entry: row for row in quick.board.rows}
     assert {"mine", "window"} <= rows.keys()
     assert list(rows["window"].results) == ["mqar"]
-    assert "mqar" in quick.certificates
+    assert "digits" in quick.certificates
     assert [one.name for one in content.published] == ["CAB", "LRA"]
     assert len(content.kernels) == 2
     assert len(content.kernels["amd-epyc-2-cores"]) <= 5
