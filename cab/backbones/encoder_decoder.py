@@ -65,6 +65,18 @@ class EncoderDecoder(nn.Module):
         self.target_positions = self.source_positions
         return self
 
+    def share_windows(self, window: int, spread: float) -> "EncoderDecoder":
+        """Give each `window` source tokens in a row the position of the target that reads them.
+
+        As in `share_places`, what is learned at short sequences then holds at long ones. The
+        position vectors start with the standard deviation `spread`.
+        """
+        length, dim = self.target_positions.table.shape
+        self.target_positions = LearnedPositions(length, dim, spread)
+        self.source_positions = LearnedPositions(length, dim, spread, window)
+        self.source_positions.table = self.target_positions.table
+        return self
+
     def encode(
         self, source: Float[Tensor, "B M F"], source_padding: Bool[Tensor, "B M"]
     ) -> Float[Tensor, "B M D"]:

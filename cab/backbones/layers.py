@@ -87,19 +87,26 @@ class Layer(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """Adds one learned vector per position, of standard deviation `spread` at the start."""
+    """Adds one learned vector per position, of standard deviation `spread` at the start.
 
-    def __init__(self, length: int, dim: int, spread: float = 0.02) -> None:
+    With a `window`, so many tokens in a row have the same position.
+    """
+
+    def __init__(self, length: int, dim: int, spread: float = 0.02, window: int = 1) -> None:
         super().__init__()
+        self.window = window
         self.table = nn.Parameter(torch.randn(length, dim) * spread)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """Return x plus the first N position vectors."""
-        return x + self.table[: x.shape[1]]
+        """Return x plus the position vectors of its N tokens."""
+        table: Tensor = self.table
+        if self.window > 1:
+            table = table.repeat_interleave(self.window, dim=0)
+        return x + table[: x.shape[1]]
 
     def at(self, x: Float[Tensor, "B D"], place: int) -> Float[Tensor, "B D"]:
         """Return one token of each row, at a place, plus that place's vector."""
-        return x + self.table[place]
+        return x + self.table[place // self.window]
 
 
 class SinusoidalPositions(nn.Module):

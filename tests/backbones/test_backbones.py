@@ -130,6 +130,19 @@ def test_padded_source_frames_do_not_change_the_output(fill, variant, pattern, c
             assert relative_difference(out[0], expected[row]) <= 1e-12
 
 
+def test_windows_of_the_source_share_the_positions_of_the_target():
+    model = encoder_decoder().share_windows(3, spread=0.5)
+    table = model.target_positions.table
+    assert table.shape == (4, WIDTH.dim)
+    empty = torch.zeros(1, 9, WIDTH.dim)
+    assert model.target_positions(empty[:, :4])[0].equal(table)
+    added = model.source_positions(empty)[0]
+    assert added.equal(table[torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])])
+    for place in range(9):
+        assert model.source_positions.at(empty[:, 0], place)[0].equal(added[place])
+    assert sum(one is table for one in model.parameters()) == 1
+
+
 def test_source_frames_that_count_do_change_the_output():
     model, padding = encoder_decoder(), right_padding(SOURCE_LENGTHS, 9)
     source = draw(3, 9, 5)

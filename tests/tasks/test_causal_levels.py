@@ -23,6 +23,7 @@ NAMES = [
     "selective-copy",
     "sort",
     "spoken-recall",
+    "transcribe",
     "transduce",
 ]
 

@@ -165,21 +165,6 @@ def test_forecast_never_trains_on_a_month_it_is_tested_on():
     assert torch.equal(series["valid"][:history], series["train"][-history:])
 
 
-def test_transcribe_hears_three_recordings_of_one_speaker():
-    task = make("transcribe")
-    recordings = task._recordings
-    assert {split: len(one.words) for split, one in recordings.items()} == {
-        "train": 2520,
-        "valid": 180,
-        "test": 300,
-    }
-    batch = task.draw("test", 50, generator("strings"))
-    lengths = (~batch["source_padding"]).sum(dim=1)
-    for row, length in enumerate(lengths):
-        assert not batch["source_padding"][row, :length].any()
-        assert not batch["source"][row, length:].any()
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_a_metric_is_one_value_per_example_and_shortcuts_are_in_its_unit(name):
     task = make(name, "smoke")
