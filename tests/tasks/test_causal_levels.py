@@ -18,6 +18,7 @@ NAMES = [
     "few-shot",
     "mqar",
     "parity",
+    "read-digits",
     "recall-latest",
     "recall-seq",
     "selective-copy",

@@ -1,77 +1,92 @@
-"""Read-digits: a strip holds the images of its digits from left to right, whole."""
+"""Read-digits: each window of a strip holds one whole image, and its digit is the target."""
 
 import dataclasses
 
 import pytest
 import torch
 import torch.nn.functional as F
+from task_support import assert_disjoint, make, softmax_slots
 
-from cab.registry import discover_tasks
+from cab.backbones.encoder_decoder import EncoderDecoder
 from cab.seeding import generator
 from cab.task import SPLITS
-from cab.tasks.vision._images import digit_images, paste
+from cab.tasks.vision._images import SIDE, digit_images
 from cab.tasks.vision.read_digits import Strip
 
 
-def make(**changes):
-    task = discover_tasks().load("read-digits")
-    recipe = task.recipes["quick"]
-    return task(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **changes)))
-
-
-def strips_of(batch):
-    length = batch["source"].shape[1]
-    return F.fold(batch["source"].mT, (8, 2 * length), (8, 2), stride=(8, 2)).squeeze(1)
+def strips_of(task, batch):
+    """The strips as images: (B, 8, pixels)."""
+    column, tokens = task.recipe.data.column, batch["source"].shape[1]
+    window = (SIDE, column)
+    return F.fold(batch["source"].mT, (SIDE, column * tokens), window, stride=window).squeeze(1)
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_target_is_what_is_read_from_left_to_right(split):
+@pytest.mark.parametrize("level", range(4))
+def test_each_window_holds_an_image_of_its_digit(level, split):
+    task = make("read-digits").at_levels()[level]
+    params = task.recipe.data
     images, targets = digit_images()[split]
     label = {
         image.numpy().tobytes(): target
         for image, target in zip(images, targets.tolist(), strict=True)
     }
-    batch = make().draw(split, 100, generator("read-digits", split))
-    assert batch["source"].shape == (100, 20, 16)
-    for strip, target in zip(strips_of(batch), batch["targets"].tolist(), strict=True):
-        read, left = [], 0
-        while left < 40:
-            window = strip[:, left : left + 8].contiguous().numpy().tobytes()
-            if window in label:
-                read.append(label[window])
-                left += 8
-            else:
-                assert not strip[:, left : left + 2].any()
-                left += 2
-        assert read == target
+    batch = task.draw(split, 40, generator("read-digits", level, split))
+    assert batch["source"].shape == (40, params.digits * params.window, SIDE * params.column)
+    room = params.window * params.column
+    for strip, digits in zip(strips_of(task, batch), batch["targets"].tolist(), strict=True):
+        for window, digit in zip(strip.split(room, dim=1), digits, strict=True):
+            found = [
+                label[part.numpy().tobytes()]
+                for shift in range(room - SIDE + 1)
+                if (part := window[:, shift : shift + SIDE].contiguous()).numpy().tobytes()
+                in label
+                and part.sum() == window.sum()
+            ]
+            assert digit in found
 
 
-def test_the_gaps_are_random_and_every_one_can_hold_all_the_slack():
-    strips = strips_of(make().draw("train", 4000, generator("gaps")))
-    inked = strips.sum(dim=1) > 0
-    first = inked.long().argmax(dim=1)
-    last = 39 - inked.flip(1).long().argmax(dim=1)
-    assert first.min() < 2
-    assert first.max() >= 8
-    assert last.min() <= 31
-    assert last.max() > 37
+def test_an_image_may_stand_anywhere_in_its_window():
+    task = make("read-digits")
+    room = task.recipe.data.window * task.recipe.data.column
+    strips = strips_of(task, task.draw("train", 2000, generator("shifts")))
+    inked = strips.unflatten(2, (-1, room)).sum(dim=1) > 0
+    assert inked.any(dim=(0, 1)).all()
+    # As often at the left as at the right: the middle of the ink is the middle of the window.
+    middle = (inked * torch.arange(room)).sum(dim=2) / inked.sum(dim=2)
+    assert middle.mean() == pytest.approx((room - 1) / 2, abs=0.1)
 
 
-def test_templates_read_a_strip_of_class_means_without_gaps():
-    task = make(slack=0)
-    images, targets = digit_images()["train"]
-    means = torch.stack([images[targets == digit].mean(dim=0) for digit in range(10)])
-    written = torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6], [8, 0, 7, 5]])
-    left = 8 * torch.arange(4).expand(3, 4)
-    strips = paste(means[written], torch.zeros_like(left), left, (8, 32))
-    tokens = F.unfold(strips[:, None], (8, 2), stride=(8, 2)).mT
-    batch = {"source": tokens, "targets": written}
-    assert task.shortcuts(batch)["templates"].tolist() == [1, 1, 1]
-    assert task.shortcuts({**batch, "targets": written.roll(1, 0)})["templates"].sum() == 0
+class Written(EncoderDecoder):
+    """Writes the same digits, whatever it sees."""
+
+    def __init__(self, task, digits):
+        super().__init__(task.recipe.model, softmax_slots("cc"))
+        self.digits = digits
+
+    def generate(self, *asked):
+        return self.digits
 
 
-def test_templates_read_some_strips_and_not_all():
-    task = make()
-    scored = task.shortcuts(task.draw("test", 500, generator("templates")))["templates"]
-    assert set(scored.tolist()) == {0, 1}
-    assert Strip().length == 20
+def test_the_score_is_the_share_of_digits_that_are_right():
+    task = make("read-digits")
+    batch = task.draw("test", 3, generator("score"))
+    written = batch["targets"].clone()
+    written[0, :2] = (written[0, :2] + 1) % 10
+    assert task.evaluate(Written(task, written), batch)["accuracy"].tolist() == [0.75, 1, 1]
+
+
+def test_the_shortcut_writes_the_most_frequent_digit():
+    task = make("read-digits")
+    targets = torch.tensor([[3, 1, 3, 3], [5, 9, 2, 6]])
+    assert task.shortcuts({"targets": targets})["most frequent"].tolist() == [0.75, 0.25]
+
+
+def test_splits_share_no_example():
+    assert_disjoint("read-digits")
+
+
+@pytest.mark.parametrize("change", [{"digits": 0}, {"window": 3}])
+def test_impossible_strips_are_refused(change):
+    with pytest.raises(ValueError, match="windows of at least 8 pixels"):
+        dataclasses.replace(Strip(digits=2, column=2, window=4), **change)
