@@ -64,9 +64,8 @@ class Family(StrEnum):
 
 
 Role = Literal["entry", "reference", "reimplementation", "equivalent", "control", "no_attention"]
-"""How a variant appears on the board.
+"""How a variant appears on the board; an entry is an ordinary variant, and ranked.
 
-entry: an ordinary variant; it is ranked.
 reference: softmax attention; it is ranked and fills the attention layers not under test.
 reimplementation: the reference's function by other code; the spread of these scores is noise.
 equivalent: an entry's function by other code, without a rank of its own.
@@ -180,10 +179,9 @@ class TaskCard:
     """What a task declares about itself.
 
     Attributes:
-        metric: the name of the scored metric.
         length: how many tokens the pattern under test mixes in profile `quick`.
         diagnostic: the profiles in which results are shown but not scored.
-        imports: slow libraries that the data needs, imported once for all cells of a run.
+        imports: slow libraries that the data needs, imported once for all cells.
         grid: whether the tokens form an image.
         slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
         controls, solvers: variants, with settings, that the certificate also measures: worse

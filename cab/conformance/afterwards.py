@@ -27,9 +27,14 @@ def _evaluated(subject: Subject) -> Said:
     keys = shape.length if context is None else context.shape[1]
     mask = right_padding([keys, max(1, keys - 3), 1], keys, subject.device)
     kept = mask.clone()
+    inputs = [one for one in (x, context) if one is not None]
+    inputs[-1][mask] = float("nan")  # the keys
+    same = [one.clone() for one in inputs]
     module(x, context, key_padding_mask=mask)
     if not mask.equal(kept):
         yield Finding("forward modifies key_padding_mask in place")
+    if not all(map(_identical, inputs, same)):
+        yield Finding("forward with a padding mask modifies its inputs in place")
     after = module.state_dict()
     for name, value in before.items():
         if name not in after or not torch.equal(after[name].nan_to_num(), value.nan_to_num()):
@@ -37,32 +42,43 @@ def _evaluated(subject: Subject) -> Said:
             return
 
 
+def _identical(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.isnan().equal(other.isnan()) and one.nan_to_num().equal(other.nan_to_num())
+
+
 def _trained(subject: Subject) -> Said:
-    """After a training step the module can be copied and pickled; no part holds a graph."""
+    """After a call in either mode the module can be copied and pickled: it holds no graph."""
+    for training in (True, False):
+        yield from _copied(subject, training)
+
+
+def _copied(subject: Subject, training: bool) -> Said:
     shape = subject.typical(70)[-1]
-    module = subject.build(shape, options=subject.without_dropout).train()
+    module = subject.build(shape, options=subject.without_dropout).train(training)
     x, context = subject.draw(3, shape.length, subject.dim, seed="stream"), subject.context(3)
-    module(x, context).square().sum().backward()
-    module.eval()
-    with torch.no_grad():
-        expected = module(x, context)
+    out = module(x.requires_grad_(), context)
+    if training and out.requires_grad:
+        out.square().sum().backward()
+    said = "a training step" if training else "a call in evaluation"
+    others = {}
     for what, copied in (
         ("copy.deepcopy", lambda: copy.deepcopy(module)),
         ("pickle", lambda: pickle.load(io.BytesIO(pickle.dumps(module)))),
     ):
         try:
-            other = copied()
-        except (RuntimeError, TypeError, AttributeError, pickle.PicklingError) as error:
+            others[what] = copied()
+        except Exception as error:  # PyTorch, pickle and the variant raise several kinds
             yield Finding(
-                f"After a training step the module cannot be copied by {what}: it keeps what "
-                f"belongs to the call, such as a tensor with its graph ({error})"
+                f"After {said} the module cannot be copied by {what} ({type(error).__name__}): it "
+                f"keeps what belongs to the call, such as a tensor with its graph"
             )
             return
-        with torch.no_grad():
-            again = other(x, context)
-        if not again.equal(expected):
-            yield Finding(f"A module copied by {what} gives different outputs")
-            return
+    with torch.no_grad():
+        expected = module.eval()(x, context)
+        for what, other in others.items():
+            if not other.eval()(x, context).equal(expected):
+                yield Finding(f"A module copied by {what} gives different outputs")
+                return
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ def run(subject: Subject) -> Said:
                 yield from _gradients(subject, module, shape, dtype, "evaluation")
         if dtype == torch.float64:
             yield from _prefixes(subject)
+            yield from _large(subject)
         if dtype == torch.float32:
             yield from _far(subject.trained)
     shape = subject.typical()[0]
@@ -41,6 +42,16 @@ def _far(trained: Subject) -> Said:
         module = trained.build(shape, dtype=torch.float32)
         cuts = torch.linspace(shape.length / 5, shape.length - 2, 3).long()
         yield from _values(trained, module, shape, cuts, torch.float32)
+
+
+def _large(subject: Subject) -> Said:
+    """Just above the sizes of the Config that the other shapes do not reach."""
+    for shape in subject.large:
+        n = shape.length
+        near = {size + step for size in (0, *subject.large_sizes) for step in (-2, -1, 0)}
+        cuts = sorted(cut for cut in {*near, n // 3, n // 2, n - 2} if 0 <= cut < n - 1)
+        module = subject.build(shape)
+        yield from _values(subject, module, shape, torch.tensor(cuts), torch.float64)
 
 
 @torch.no_grad()
@@ -136,4 +147,5 @@ LAW = Law(
     "in CS and CC no output depends on later positions of x",
     run,
     asks=lambda subject: subject.pattern.causal,
+    shrinks=True,
 )

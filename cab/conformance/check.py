@@ -24,7 +24,7 @@ from cab.conformance import (
 from cab.conformance.crashes import explain_crash
 from cab.conformance.law import Finding, Law, Measured
 from cab.conformance.precision import explain_precision
-from cab.conformance.subject import DTYPES, LAYER, LAYERS, Subject
+from cab.conformance.subject import DTYPES, LAYER, LAYERS, SHRUNK, Subject
 from cab.registry import Registry, name_of_role
 from cab.settings import parse_settings
 from cab.taxonomy import Pattern, VariantCard
@@ -126,16 +126,16 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
         if not law.asks(subject):
             return None
         with torch.random.fork_rng(devices=[]):
-            for placed in subject.placed:
+            for placed in _forms(subject, law):
                 for said in law.run(placed):
                     if isinstance(said, Measured):
                         measured.setdefault(said.name, said.value)
                     else:
-                        findings.append(_in_layer(placed, said))
+                        findings.append(_in_form(placed, said))
         if findings and (note := explain_precision(subject)):
             findings.insert(0, Finding(note))
     except Exception as error:  # the variant may raise anything
-        findings.append(_in_layer(placed, Finding(explain_crash(error, placed, law))))
+        findings.append(_in_form(placed, Finding(explain_crash(error, placed, law))))
     finally:
         torch.set_num_threads(threads)
     seconds = time.perf_counter() - started
@@ -144,9 +144,17 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
     )
 
 
-def _in_layer(subject: Subject, finding: Finding) -> Finding:
-    """Name the layer of a finding if it is not the middle one, where all variants are checked."""
-    if subject.layer == LAYER:
-        return finding
-    message = f"As layer {subject.layer} of {LAYERS}: {finding.message}"
-    return dataclasses.replace(finding, message=message)
+def _forms(subject: Subject, law: Law) -> Iterator[Subject]:
+    """The subject in its layers, and with small sizes in place of large ones."""
+    yield from subject.placed
+    if law.shrinks and subject.shrunk is not None:
+        yield subject.shrunk
+
+
+def _in_form(subject: Subject, finding: Finding) -> Finding:
+    """Name the layer of a finding if it is not the middle one, and sizes that were shrunk."""
+    said = "" if subject.layer == LAYER else f"As layer {subject.layer} of {LAYERS}: "
+    if SHRUNK in subject.options.values():
+        named = (f"{name} = {value}" for name, value in subject.options.items())
+        said += f"With {', '.join(named)}: "
+    return dataclasses.replace(finding, message=said + finding.message)

@@ -5,6 +5,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cab.attention import Attention
 from cab.backbones.weight_decay import undecayed
+from cab.conformance import training
 from cab.conformance.law import Finding, Law, Measured, Said, largest, relative_error, scale_of
 from cab.conformance.subject import Subject
 
@@ -46,6 +47,7 @@ def run(subject: Subject) -> Said:
         moved = largest(plain - recomputed) / scale_of(plain)
         if moved > 1e-5:
             yield Finding("The gradient changes under activation checkpointing", moved, 1e-5)
+    yield from training.run(subject)
     yield Measured("torch.compile", _compiles(module, x.detach(), context))
     _step(subject.build(shape, dtype=torch.float32).train(), x.detach(), context)
 

@@ -5,12 +5,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cab.attention import Attention, State
+from cab.conformance import sequences
 from cab.conformance.law import Finding, Law, Measured, Said, largest, scale_of
 from cab.conformance.subject import CONTEXT, Shape, Subject, name_of, right_padding
 from cab.formula import evaluate
 
 LIMITS = {torch.float64: 1e-9, torch.float32: 1e-4}
-LONG = 301
 PLAIN = ("Tensor", "int", "float", "bool", "NoneType")
 PADDED = [CONTEXT, 11, 1, 0]
 
@@ -33,11 +33,10 @@ def run(subject: Subject) -> Said:
     if subject.card.state:
         for shape in subject.typical():
             yield from _size(subject, shape)
-    if torch.float64 in subject.dtypes:
-        yield from _equal(subject, Shape(LONG), torch.float64)
     yield from _in_parts(subject)
     yield from _pure(subject)
     yield from _elsewhere(subject)
+    yield from sequences.run(subject)
 
 
 def decode(
@@ -181,4 +180,5 @@ LAW = Law(
     "step and prefill equal forward at every position; the state is as large as the card says",
     run,
     asks=lambda s: s.pattern.causal and (bool(s.card.state) or s.build(s.shapes()[0]).decodes),
+    shrinks=True,
 )

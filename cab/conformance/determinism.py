@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cab.conformance import afterwards
+from cab.conformance import afterwards, layouts, training
 from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import Shape, Subject, name_of, right_padding
 
@@ -32,6 +32,8 @@ def run(subject: Subject) -> Said:
         if dtype in subject.dtypes:
             yield from _training(subject.trained, dtype)
     yield from afterwards.run(subject)
+    yield from training.run_modes(subject)
+    yield from layouts.run(subject)
 
 
 def _looks_about(subject: Subject) -> Said:

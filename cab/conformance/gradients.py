@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from cab.conformance import curvature
 from cab.conformance.law import Finding, Law, Said
 from cab.conformance.subject import Shape, Subject, name_of, right_padding
 
@@ -20,6 +21,7 @@ def run(subject: Subject) -> Said:
         for shape in (shapes[0], shapes[-1]):
             yield from _derivatives(subject, shape)
         yield from _along(subject.trained)
+        yield from curvature.run(subject)
     yield from _trained(subject, shapes[-1])
     for dtype in subject.dtypes:
         if dtype != torch.float64:
@@ -91,7 +93,7 @@ def _along(subject: Subject) -> Said:
         x = subject.draw(1, shape.length, subject.dim, seed=("stream", draw)).requires_grad_()
         context = subject.context(1, seed=("context", draw))
         others = [] if context is None else [context.requires_grad_()]
-        leaves = [x, *others, *module.parameters()]
+        leaves = [x, *others, *(p for p in module.parameters() if p.requires_grad)]
         ways = [subject.draw(*leaf.shape, seed=("way", i)) for i, leaf in enumerate(leaves)]
         out = module(x, context)
         if not out.requires_grad:

@@ -40,7 +40,8 @@ Said = Iterator[Finding | Measured]
 class Law:
     """One law: `run` yields findings (none if it holds) and measurements.
 
-    asks says whether it concerns a subject at all. gates says whether `cab run` refuses a variant
+    asks says whether it concerns a subject at all. shrinks says whether it is also held with the
+    large sizes of the Config made small. gates says whether `cab run` refuses a variant
     that breaks it; a law that does not gate is shown and marked.
     """
 
@@ -49,6 +50,7 @@ class Law:
     run: Callable[[Subject], Said]
     asks: Callable[[Subject], bool] = lambda subject: True
     gates: bool = True
+    shrinks: bool = False
 
 
 def largest(x: Tensor) -> float:

@@ -36,7 +36,8 @@ def run(subject: Subject) -> Said:
             yield from _compare(subject, shape, seen, declared(subject, shape, keys))
         yield from _alive(subject, shape, seen, asked)
     if exact:
-        yield from _edge(subject)
+        for far in (subject.far[0], *subject.large):
+            yield from _edge(subject, far)
     if exact and seen.numel():
         yield Measured("reads", f"{seen.double().mean().item():.0%} of all pairs at {shape}")
     else:
@@ -44,12 +45,11 @@ def run(subject: Subject) -> Said:
 
 
 @torch.no_grad()
-def _edge(subject: Subject) -> Said:
+def _edge(subject: Subject, shape: Shape) -> Said:
     """Check the reach in a long sequence, where a window shows that a short one hides.
 
     Influence may fade with distance; if it ends abruptly or reaches too far, the card is wrong.
     """
-    shape = subject.far[0]
     n, cross = shape.length, subject.pattern.cross
     at = torch.tensor([0, 1, n // 7, n // 3, n // 2, n - 140, n - 2, n - 1])
     moved = torch.zeros(n, len(at))
@@ -190,4 +190,9 @@ def _alive(subject: Subject, shape: Shape, seen: Tensor, asked: Tensor) -> Said:
         yield Finding(f"At {shape}, no output depends on a later token")
 
 
-LAW = Law("liveness", "outputs depend on exactly the tokens that the card says they read", run)
+LAW = Law(
+    "liveness",
+    "outputs depend on exactly the tokens that the card says they read",
+    run,
+    shrinks=True,
+)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from cab.attention import Attention
+from cab.conformance import edges
 from cab.conformance.law import Finding, Law, Measured, Said, largest, relative_error, scale_of
 from cab.conformance.subject import Shape, Subject, name_of, right_padding
 from cab.errors import CabError
@@ -16,9 +17,15 @@ BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)
 CURVE_LENGTH, CURVE_DRAWS = 64, 6
 
 
-@torch.no_grad()
 def run(subject: Subject) -> Said:
-    """Compare with float64, also beside padding, with the reference, and over budgets."""
+    """Compare with float64, also beside padding and far, with the reference, and over budgets."""
+    with torch.no_grad():
+        yield from _near(subject)
+    yield from edges.run_long(subject)
+    yield from edges.run_beyond(subject)
+
+
+def _near(subject: Subject) -> Said:
     shapes = [shape for shape in subject.typical() if shape.length > 1]
     if subject.card.exact and subject.reference is not None:
         for shape in (*subject.shapes(3), *shapes):

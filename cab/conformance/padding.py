@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cab.attention import Attention
+from cab.conformance import edges, removal
 from cab.conformance.law import Finding, Law, Said, largest, scale_of
 from cab.conformance.subject import GRIDS, Shape, Subject, name_of, right_padding
 from cab.seeding import generator
@@ -33,6 +34,11 @@ def run(subject: Subject) -> Said:
     yield from _nothing_hidden(subject)
     yield from _batch_mates(subject)
     yield from _nothing_but_padding(subject)
+    yield from removal.run(subject)
+    yield from edges.run_empty(subject)
+    for shape in subject.large:
+        n = shape.length
+        yield from _rows_alone(subject, [n, n - 1, n // 2, 1], float("nan"))
     for dtype in subject.dtypes:
         yield from _gradients(subject, dtype)
 
@@ -249,4 +255,5 @@ LAW = Law(
     "padding",
     "a padded row equals the row alone; padding may hold NaN; rows do not affect each other",
     run,
+    shrinks=True,
 )

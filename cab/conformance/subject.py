@@ -34,6 +34,8 @@ TRAINED = ((4, 16), (2, 32), (1, 64))
 """The geometries that `quick` trains at; the first that the variant accepts is used."""
 FAR, FAR_GRID = (331, 1031), (17, 19)
 """Lengths beyond the chunks that are usual, and no multiples of any."""
+REACHED, SHRUNK = 1300, 33
+"""The largest integer of a Config that a length goes beyond; what larger ones are set to, too."""
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
 
@@ -147,8 +149,34 @@ class Subject:
 
     def _sizes(self) -> set[int]:
         """The integers of the Config: chunks, windows, blocks (and others, which do no harm)."""
-        values = [v for value in self.config.values() for v in _flat(value)]
-        return {v for v in values if isinstance(v, int) and not isinstance(v, bool) and v > 1}
+        return {v for value in self.config.values() for v in _flat(value) if _is_size(v)}
+
+    @property
+    def large_sizes(self) -> list[int]:
+        """The integers of the Config that the shapes to probe do not reach, up to REACHED."""
+        return sorted(size for size in self._sizes() if LONGEST <= size + 1 <= REACHED)
+
+    @property
+    def large(self) -> tuple[Shape, ...]:
+        """Shapes just above each large size of the Config, and above twice the largest."""
+        if self.card.needs_grid or not self.large_sizes:
+            return ()
+        lengths = {size + 1 for size in self.large_sizes} | {2 * self.large_sizes[-1] + 1}
+        return tuple(Shape(n) for n in sorted(lengths) if n <= 2 * REACHED)
+
+    @cached_property
+    def shrunk(self) -> "Subject | None":
+        """The same subject with its large sizes made small, if it has some and takes that."""
+        large = [k for k, v in self.config.items() if _is_size(v) and v > SHRUNK]
+        if not large or self.card.needs_grid:
+            return None
+        options = {**self.options, **dict.fromkeys(large, SHRUNK)}
+        one = dataclasses.replace(self, options=options)
+        try:
+            one.build(Shape(4))
+        except Exception:  # this size is not one that may be chosen freely
+            return None
+        return one
 
     def build(
         self,
@@ -227,6 +255,10 @@ class Subject:
         if not self.pattern.cross:
             return None
         return self.draw(batch, length, self.dim, seed=seed, dtype=dtype)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 1
 
 
 def _flat(value: Any) -> list[Any]:

@@ -1,0 +1,104 @@
+"""Decoding of long, interleaved and later sequences: no state is kept outside the state."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from cab.conformance.law import Finding, Said, largest, scale_of
+from cab.conformance.subject import CONTEXT, Shape, Subject, right_padding
+
+LIMIT = 1e-9
+LEAST, MOST, SECONDS = 701, 2600, 3.0
+"""Steps that are always compared, at most, and the time after which no more than LEAST are."""
+
+
+@torch.no_grad()
+def run(subject: Subject) -> Said:
+    """Decode past usual caches, two sequences at once, and inputs that must stay as they are."""
+    if torch.float64 in subject.dtypes:
+        yield from _long(subject)
+    yield from _interleaved(subject)
+    yield from _unchanged(subject)
+
+
+def _long(subject: Subject) -> Said:
+    most = max([MOST // 2, *(2 * size + 1 for size in subject.large_sizes)])
+    shape = Shape(min(max(most, LEAST), MOST))
+    module = subject.build(shape)
+    x = subject.draw(1, shape.length, subject.dim, seed="stream")
+    context = subject.context(1)
+    expected = module(x, context)
+    scale, started = scale_of(expected), time.perf_counter()
+    state = module.initial_state(1, context)
+    for t in range(shape.length):
+        y, state = module.step(x[:, t], state)
+        moved = largest(y - expected[:, t]) / scale
+        if not moved <= LIMIT:
+            yield Finding(
+                f"Decoding by step differs from forward from position {t} of {shape} on (float64, "
+                f"relative)",
+                moved,
+                LIMIT,
+            )
+            return
+        if t >= LEAST and time.perf_counter() - started > SECONDS:
+            return
+
+
+def _interleaved(subject: Subject) -> Said:
+    """Two batches of sequences whose steps take turns in one module."""
+    shape = Shape(40)
+    module = subject.build(shape)
+    streams, contexts, masks = [], [], []
+    for i in range(2):
+        streams.append(subject.draw(2, shape.length, subject.dim, seed=("stream", i)))
+        contexts.append(subject.context(2, seed=("context", i)))
+        mask = right_padding([CONTEXT - 2 - i, 3], CONTEXT, subject.device)
+        masks.append(mask if subject.pattern.cross else None)
+    expected = [
+        subject.build(shape)(x, context, key_padding_mask=mask)
+        for x, context, mask in zip(streams, contexts, masks, strict=True)
+    ]
+    states = [
+        module.initial_state(len(x), context, key_padding_mask=mask)
+        for x, context, mask in zip(streams, contexts, masks, strict=True)
+    ]
+    outputs: list[list[Tensor]] = [[], []]
+    for t in range(shape.length):
+        # The second reads in runs of four, partly by prefill.
+        y, states[0] = module.step(streams[0][:, t], states[0])
+        outputs[0].append(y[:, None])
+        if t % 4 == 3:
+            y, states[1] = module.prefill(streams[1][:, t - 3 : t], states[1])
+            last, states[1] = module.step(streams[1][:, t], states[1])
+            outputs[1] += [y, last[:, None]]
+    for said, out, right in zip(("first", "second"), outputs, expected, strict=True):
+        moved = largest(torch.cat(out, dim=1) - right) / scale_of(right)
+        if not moved <= LIMIT:
+            yield Finding(
+                f"Of two sequences whose steps take turns, the {said} differs from forward: the "
+                f"module keeps something outside the state (float64, relative)",
+                moved,
+                LIMIT,
+            )
+            return
+
+
+def _unchanged(subject: Subject) -> Said:
+    """Neither step nor prefill nor initial_state writes into what it is given."""
+    module = subject.build(Shape(12))
+    x, context = subject.draw(2, 12, subject.dim, seed="stream"), subject.context(2)
+    mask = None
+    if context is not None:
+        mask = right_padding([CONTEXT, 5], CONTEXT, subject.device)
+        context = context.masked_fill(mask[:, :, None], float("nan"))
+    given = [one for one in (x, context, mask) if one is not None]
+    kept = [one.clone() for one in given]
+    state = module.initial_state(2, context, key_padding_mask=mask)
+    _, state = module.prefill(x[:, :6], state)
+    for t in range(6, 12):
+        _, state = module.step(x[:, t], state)
+    pairs = zip(given, kept, strict=True)
+    if not all(one.nan_to_num().equal(other.nan_to_num()) for one, other in pairs):
+        yield Finding("initial_state, step or prefill modifies its inputs in place")
