@@ -34,6 +34,10 @@ it."""
 LONGEST = 4
 """The largest multiple: the backbone of such a task must accept this length."""
 
+PROTOCOL = 2
+"""The version of training and testing, a part of every recipe: raise it when a change of the loop
+changes results. 2 takes weight decay off vectors and trains on levels."""
+
 GROWTH = 0.6
 """The share of the training steps after which all levels are open. Levels open one after another,
 evenly spread over these steps, and training visits those that are open in turn."""
@@ -93,13 +97,9 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, for records and keys.
 
-        Of a recipe without levels or rates, nothing is said of them, so that the keys of records
-        from before there were any stay as they are.
+        The protocol and the growth of the levels stand in it, since they change results, too.
         """
-        values = dataclasses.asdict(self)
-        if self.levels:
-            values["growth"] = GROWTH
-        return {k: v for k, v in values.items() if v or k not in ("levels", "rates")}
+        return {**dataclasses.asdict(self), "growth": GROWTH, "protocol": PROTOCOL}
 
     def at_rate(self, rate: float) -> "Recipe":
         """Return the recipe with another learning rate."""

@@ -222,10 +222,13 @@ class TaskCard:
         _check_name(card.name)
         return card
 
+    def in_row(self, profile: str) -> bool:
+        """Whether a whole row holds the task; it is scored as soon as it is certified."""
+        return profile in self.certificate and profile not in self.diagnostic
+
     def scored_in(self, profile: str) -> bool:
         """Whether results of this profile are scored: whether a certificate was measured."""
-        found = self.certificate.get(profile)
-        return found is not None and bool(found.measured) and profile not in self.diagnostic
+        return self.in_row(profile) and bool(self.certificate[profile].measured)
 
 
 DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}

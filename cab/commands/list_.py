@@ -11,7 +11,7 @@ from cab.commands.options import DataDir, Include, Json
 from cab.data import DATA_SETS, data_directory, locate
 from cab.profiles import PROFILES
 from cab.registry import discover_tasks, discover_variants
-from cab.taxonomy import VariantCard
+from cab.taxonomy import TaskCard, VariantCard
 
 
 class Kind(StrEnum):
@@ -100,7 +100,11 @@ def tasks(include: tuple[Path, ...], json: bool) -> None:
         output.warn(problem)
     if json:
         return output.print_json([
-            {**output.plain(card), "scored": [p for p in PROFILES if card.scored_in(p)]}
+            {
+                **output.plain(card),
+                "scored": [p for p in PROFILES if card.scored_in(p)],
+                "in_row": [p for p in PROFILES if card.in_row(p)],
+            }
             for card in registry.cards()
         ])  # fmt: skip
     output.print_table(
@@ -112,7 +116,7 @@ def tasks(include: tuple[Path, ...], json: bool) -> None:
                 c.domain,
                 c.pattern,
                 f"{c.metric} ({'higher' if c.higher_is_better else 'lower'} is better)",
-                "scored" if c.scored_in("quick") else "diagnostic",
+                _status(c),
                 ", ".join(c.data) or "built in",
                 c.summary,
             )
@@ -161,3 +165,9 @@ def data_sets(data_dir: DataDir, json: bool) -> None:
             for one, there in rows
         ),
     )
+
+
+def _status(card: TaskCard) -> str:
+    if card.scored_in("quick"):
+        return "scored"
+    return "not certified yet" if card.in_row("quick") else "diagnostic"

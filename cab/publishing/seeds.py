@@ -101,7 +101,7 @@ def _left_out(
         done = {record.task.name for record in own if record.status == "ok"}
         by_pattern: dict[str, list[str]] = {}
         for task in tasks.cards():
-            scored = task.scored_in(own[0].task.profile) and not refusal_of(card, task)
+            scored = task.in_row(own[0].task.profile) and not refusal_of(card, task)
             if scored:
                 by_pattern.setdefault(str(task.pattern), []).append(task.name)
         for pattern, names in by_pattern.items():

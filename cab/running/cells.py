@@ -264,10 +264,10 @@ def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]
 def _row(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
     """The tasks of a whole row."""
     scoring = request.profile.name if request.profile.scored else "quick"
-    scored = [card for card in tasks.cards() if card.scored_in(scoring)]
-    if request.diagnostic or not scored:
+    row = [card for card in tasks.cards() if card.in_row(scoring)]
+    if request.diagnostic or not row:
         return tasks.cards()
-    return [card for card in tasks.cards() if card in scored or card.slot != "mixer"]
+    return [card for card in tasks.cards() if card in row or card.slot != "mixer"]
 
 
 def data_needed(cells: Iterable[Cell]) -> list[str]:

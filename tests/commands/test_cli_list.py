@@ -47,14 +47,19 @@ def test_the_list_says_of_each_variant_and_task_what_its_card_says() -> None:
         assert card["higher_is_better"] is task.higher_is_better
 
 
-def test_every_cell_of_pattern_and_domain_has_a_task_that_is_scored_in_quick() -> None:
-    scored = {
+def test_a_row_of_quick_has_tasks_of_every_domain_in_every_pattern() -> None:
+    row = [
         (card["pattern"], card["domain"])
         for card in cab_here("list", "tasks", "--json").document
-        if "quick" in card["scored"]
-    }
+        if "quick" in card["in_row"]
+    ]
     domains = ("long_range", "retrieval", "vision", "speech")
-    assert scored >= {(str(pattern), domain) for pattern in Pattern for domain in domains}
+    assert set(row) >= {(str(pattern), domain) for pattern in Pattern for domain in domains}
+    count = {pattern: sum(of == pattern for of, _ in row) for pattern in Pattern}
+    assert count[Pattern.NS] >= 6
+    assert count[Pattern.CS] >= 6
+    assert count[Pattern.NC] >= 5
+    assert count[Pattern.CC] >= 5
 
 
 def test_a_file_of_the_users_is_listed_beside_the_built_in_variants(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_the_new_file_runs_on_all_patterns_by_the_command_that_is_printed(tmp_pa
     assert ran.code == 0, ran.err
     cells = ran.document["cells"]
     assert {one["status"] for one in cells} == {"ok"}
-    tasks = [card for card in discover_tasks().cards() if card.scored_in("quick")]
+    tasks = [card for card in discover_tasks().cards() if card.in_row("quick")]
     expected = {card.name for card in tasks if DATA or not card.data}
     assert {one["task"] for one in cells} == expected
     if DATA:

@@ -15,7 +15,7 @@ from cab.registry import discover_tasks
 SMOKE = ("run", "--profile", "smoke", "--tracking", "none", "--unchecked")
 PLAIN = (*SMOKE, "--variant", "none", "--variant", "mean", "--task", "mqar", "--seeds", "2")
 TASKS = discover_tasks()
-ROW = [card for card in TASKS.cards() if card.scored_in("quick") or card.slot == "feature_map"]
+ROW = [card for card in TASKS.cards() if card.in_row("quick") or card.slot == "feature_map"]
 GENERATED = {card.name for card in ROW if not card.data}
 NEED_DATA = {
     card.name: card.data[0]

@@ -23,7 +23,7 @@ LENGTHS = (1024, 4096)
 
 
 def tasks() -> str:
-    """Return the scored tasks as a grid of pattern and domain."""
+    """Return the tasks of a row as a grid of pattern and domain; a star marks uncertified ones."""
     cards = discover_tasks().cards()
     lines = [
         "| | " + " | ".join(f"`{pattern}`" for pattern in Pattern) + " |",
@@ -34,7 +34,7 @@ def tasks() -> str:
             "<br>".join(
                 _named(card)
                 for card in cards
-                if card.domain == domain and card.pattern == pattern and card.scored_in("quick")
+                if card.domain == domain and card.pattern == pattern and card.in_row("quick")
             )
             for pattern in Pattern
         ]
@@ -44,7 +44,8 @@ def tasks() -> str:
 
 def _named(card: TaskCard) -> str:
     real = " (real recordings)" if card.data else ""
-    return f"`{card.name}`{real}"
+    pending = "" if card.scored_in("quick") else " \\*"
+    return f"`{card.name}`{pending}{real}"
 
 
 def glossary() -> str:

@@ -170,7 +170,7 @@ def test_selections_by_pattern_and_domain_narrow_the_plan_together() -> None:
 def test_tasks_that_a_variant_does_not_support_are_left_out_with_a_sentence() -> None:
     request = Request(variants=["window"], profile=get_profile("smoke"))
     made = plan(request, VARIANTS, TASKS)
-    row = [card for card in TASKS.cards() if card.scored_in("quick") and card.slot == "mixer"]
+    row = [card for card in TASKS.cards() if card.in_row("quick") and card.slot == "mixer"]
     offered = {card.name for card in row if card.pattern in ("ns", "cs")}
     assert {cell.task.name for cell in made.cells} == offered
     (sentence,) = made.left_out
@@ -182,7 +182,7 @@ def test_tasks_that_a_variant_does_not_support_are_left_out_with_a_sentence() ->
 def test_a_row_is_what_is_scored_and_more_on_request() -> None:
     quick = get_profile("quick")
     row = {cell.task.name for cell in planned(tasks=(), variants=["softmax"], profile=quick)}
-    scored = {card.name for card in TASKS.cards() if card.scored_in("quick")}
+    scored = {card.name for card in TASKS.cards() if card.in_row("quick")}
     gates = {card.name for card in TASKS.cards() if card.slot == "feature_map"}
     assert scored <= row <= scored | gates
     more = planned(tasks=(), variants=["softmax"], profile=quick, diagnostic=True)
