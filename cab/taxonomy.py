@@ -69,8 +69,7 @@ Role = Literal["entry", "reference", "reimplementation", "equivalent", "control"
 reference: softmax attention; it is ranked and fills the attention layers not under test.
 reimplementation: the reference's function by other code; the spread of these scores is noise.
 equivalent: an entry's function by other code, without a rank of its own.
-control: mixes tokens without looking at their content, such as uniform attention.
-no_attention: mixes no tokens at all.
+control: mixes tokens without looking at their content. no_attention: mixes no tokens at all.
 """
 
 Padding = Literal["removed", "distance", "position"]
