@@ -226,7 +226,7 @@ class TaskCard:
         return profile in self.certificate and profile not in self.diagnostic
 
     def scored_in(self, profile: str) -> bool:
-        """Whether results of this profile are scored: whether a certificate was measured."""
+        """Whether results of this profile are scored."""
         return self.in_row(profile) and bool(self.certificate[profile].measured)
 
 
