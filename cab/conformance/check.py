@@ -22,8 +22,9 @@ from cab.conformance import (
     padding,
 )
 from cab.conformance.crashes import explain_crash
+from cab.conformance.deadline import TooLongError, deadline
 from cab.conformance.law import Finding, Law, Measured
-from cab.conformance.precision import explain_precision
+from cab.conformance.precision import explain_cast, explain_precision, judge_in_float32
 from cab.conformance.subject import DTYPES, LAYER, LAYERS, SHRUNK, Subject
 from cab.registry import Registry, name_of_role
 from cab.settings import parse_settings
@@ -119,13 +120,17 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
     """
     started = time.perf_counter()
     findings: list[Finding] = []
+    if note := explain_cast(subject):
+        findings += [Finding(note)] if law is numerics.LAW else []
+        kept = tuple(dtype for dtype in subject.dtypes if dtype != torch.bfloat16)
+        subject = dataclasses.replace(subject, dtypes=kept)
     measured: dict[str, Any] = {}
     placed, threads = subject, torch.get_num_threads()
     torch.set_num_threads(1)  # these tensors are small: threads would only wait for each other
     try:
         if not law.asks(subject):
             return None
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), deadline():
             for placed in _forms(subject, law):
                 for said in law.run(placed):
                     if isinstance(said, Measured):
@@ -133,7 +138,15 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
                     else:
                         findings.append(_in_form(placed, said))
         if findings and (note := explain_precision(subject)):
-            findings.insert(0, Finding(note))
+            with torch.random.fork_rng(devices=[]), deadline():
+                findings = judge_in_float32(subject, law, findings, note)
+            measured["precision"] = "judged in float32, in which part of it computes"
+    except TooLongError:
+        took = time.perf_counter() - started
+        message = (
+            f"The law was stopped after {took:.0f} s, before its end: the variant is too slow"
+        )
+        findings.append(_in_form(placed, Finding(message)))
     except Exception as error:  # the variant may raise anything
         findings.append(_in_form(placed, Finding(explain_crash(error, placed, law))))
     finally:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cab.conformance.deadline import TooLongError, deadline
 from cab.conformance.law import Law
 from cab.conformance.subject import Subject, name_of
 from cab.errors import CabError
@@ -51,9 +52,11 @@ def explain_crash(error: Exception, subject: Subject, law: Law) -> str:
 
 def _raised(subject: Subject, law: Law) -> Exception | None:
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), deadline():
             for _ in law.run(subject) if law.asks(subject) else ():
                 pass
+    except TooLongError:
+        return None
     except Exception as error:  # the variant may raise anything
         return error
     return None

@@ -196,8 +196,7 @@ def _nothing_but_padding(subject: Subject) -> Said:
     shape = subject.typical(70)[0]
     keys = shape.length
     module = _module(subject, shape)
-    hollow = torch.full((2, keys, subject.dim), float("nan"), device=subject.device)
-    hollow = hollow.to(torch.float64)
+    hollow = torch.full_like(subject.draw(2, keys, subject.dim, seed="keys"), float("nan"))
     mask = torch.ones(2, keys, dtype=torch.bool, device=subject.device)
     cross = subject.pattern.cross
     queries = subject.draw(2, QUERIES, subject.dim, seed="queries")

@@ -1,9 +1,11 @@
 """The note for a variant that computes in float32 what it is given in float64.
 
-The laws compare in float64, where only rounding is excused. Such a module breaks several of them
-by its own rounding alone.
+The laws compare in float64, where only its rounding is excused. Such a module breaks several of
+them by its own rounding alone, so it is judged in float32 instead.
 """
 
+import contextlib
+import dataclasses
 import inspect
 import sysconfig
 import traceback
@@ -14,10 +16,63 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cab.conformance.law import Finding, Law
 from cab.conformance.subject import Subject, name_of
 
+ROUNDING = 1e-4
+"""How far a comparison in float32 may miss where one in float64 allows less, relative."""
 BEGINS = "Part of the computation is in "
 """How the note begins."""
+
+
+def judge_in_float32(
+    subject: Subject, law: Law, findings: list[Finding], note: str
+) -> list[Finding]:
+    """Return what a law finds of a variant in float32, in which part of it computes.
+
+    What misses a limit of float64 by the rounding of float32 is no finding. If something remains,
+    the note comes first.
+    """
+    if note.startswith(f"{BEGINS}float32"):
+        narrow = tuple(dtype for dtype in subject.dtypes if dtype != torch.float64)
+        single = dataclasses.replace(subject, dtypes=narrow, widest=torch.float32)
+        with contextlib.suppress(Exception):  # if it raises, what was found in float64 stands
+            findings = [one for one in law.run(single) if isinstance(one, Finding)]
+        findings = [one for one in findings if not _rounds(one)]
+    return [Finding(note), *findings] if findings else []
+
+
+def explain_cast(subject: Subject) -> str:
+    """Say that a module cannot be cast to bfloat16, where it works in float32; else nothing."""
+    if "cast_note" not in vars(subject):  # kept with the subject, as cached properties are
+        vars(subject)["cast_note"] = _cast_note(subject)
+    return str(vars(subject)["cast_note"])
+
+
+def _cast_note(subject: Subject) -> str:
+    if torch.bfloat16 not in subject.dtypes or torch.float32 not in subject.dtypes:
+        return ""
+    for dtype in (torch.float32, torch.bfloat16):
+        try:
+            shape = subject.typical(70)[0]
+            module = subject.build(shape, dtype=dtype)
+            x = subject.draw(1, shape.length, subject.dim, seed="stream", dtype=dtype)
+            with torch.no_grad():
+                module(x, subject.context(1, dtype=dtype))
+        except Exception as error:
+            if dtype == torch.float32:
+                return ""  # it fails anyway, and a law says so
+            text = " ".join(str(error).split())[:200]
+            return (
+                f"It cannot be cast to bfloat16, module.to(torch.bfloat16): a call raises "
+                f"{type(error).__name__}: {text}. The other laws leave bfloat16 out"
+            )
+    return ""
+
+
+def _rounds(finding: Finding) -> bool:
+    moved, limit = finding.moved, finding.limit
+    return moved is not None and limit is not None and limit < moved <= ROUNDING
 
 
 def explain_precision(subject: Subject) -> str:
@@ -47,8 +102,9 @@ class _Watch(TorchDispatchMode):
             if lower:
                 self.found = (
                     f"{BEGINS}{name_of(lower[0])} although the input is in float64"
-                    f"{_place(self._subject)}. Laws that compare in float64 then fail by rounding "
-                    f"alone. Use torch.promote_types(x.dtype, torch.float32) as its dtype"
+                    f"{_place(self._subject)}. In float64 laws fail by its rounding alone, so it "
+                    f"is judged in float32. Use torch.promote_types(x.dtype, torch.float32) as "
+                    f"its dtype"
                 )
         return out
 

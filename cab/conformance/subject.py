@@ -53,7 +53,8 @@ class Shape(NamedTuple):
 class Subject:
     """A variant's class with its options, in one pattern, on one device.
 
-    reference is the class with the role `reference`, to compare with where a law says so.
+    reference is the class with the role `reference`, to compare with where a law says so. widest
+    takes the place of float64, for a variant that computes in less whatever it is given.
     """
 
     attention: type[Attention]
@@ -64,6 +65,7 @@ class Subject:
     reference: type[Attention] | None = None
     geometries: tuple[tuple[int, int], ...] = GEOMETRIES
     layer: int = LAYER
+    widest: torch.dtype = torch.float64
 
     @property
     def card(self) -> VariantCard:
@@ -201,7 +203,10 @@ class Subject:
                 for parameter in module.parameters():
                     if parameter.requires_grad:
                         parameter.add_(0.1 * torch.randn_like(parameter))
-        return module.to(self.device, dtype).eval()
+        return module.to(self.device, self._at_most(dtype)).eval()
+
+    def _at_most(self, dtype: torch.dtype) -> torch.dtype:
+        return self.widest if dtype == torch.float64 else dtype
 
     def _construct(
         self, shape: Shape, heads: int, dim: int, options: Mapping[str, Any], longest: int
@@ -221,7 +226,7 @@ class Subject:
     def draw(self, *shape: int, seed: object, dtype: torch.dtype = torch.float64) -> Tensor:
         """Standard normal numbers from a generator of their own."""
         numbers = torch.randn(shape, generator=generator(seed, *shape), dtype=torch.float64)
-        return numbers.to(self.device, dtype)
+        return numbers.to(self.device, self._at_most(dtype))
 
     def respond(
         self, module: Attention, keys: Tensor, queries: Tensor, mask: Tensor | None

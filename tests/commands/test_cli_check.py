@@ -42,14 +42,25 @@ def test_an_interrupted_check_prints_its_verdicts_and_names_the_law_that_ran(tmp
 def test_a_module_that_computes_in_float32_is_told_so_once(tmp_path):
     attend = """
         weights = (q @ k.mT / q.shape[3]**0.5).softmax(dim=-1, dtype=torch.float32)
-        return weights.to(v.dtype) @ v"""
+        return weights.to(v.dtype) @ v.detach()"""
     path = write_variant(tmp_path, "lowers", attend, patterns="ns")
     said = cab_here("check", path, "--law", "gradients", "--law", "numerics", "--law", "budget")
     assert said.code == 1
     words = " ".join(said.out.split())
     assert words.count("Part of the computation is in float32 although the input is in") == 1
     assert f"line {line_of(path, 'dtype=torch.float32')})" in words
-    assert "Laws that compare in float64 then fail by rounding alone." in words
+    assert "In float64 laws fail by its rounding alone, so it is judged in float32." in words
+
+
+def test_a_module_that_computes_in_float32_is_judged_in_float32(tmp_path):
+    attend = """
+        weights = (q @ k.mT / q.shape[3]**0.5).softmax(dim=-1, dtype=torch.float32)
+        return weights.to(v.dtype) @ v"""
+    path = write_variant(tmp_path, "lowers", attend, patterns="ns")
+    laws = ("gradients", "liveness", "budget")
+    said = cab_here("check", path, *(part for law in laws for part in ("--law", law)))
+    assert said.code == 0, said.out
+    assert "judged in float32, in which part of it computes" in " ".join(said.out.split())
 
 
 def test_a_fault_in_float64_is_not_laid_to_precision(tmp_path):
@@ -57,3 +68,16 @@ def test_a_fault_in_float64_is_not_laid_to_precision(tmp_path):
     said = cab_here("check", path, "--law", "gradients")
     assert said.code == 1
     assert "Part of the computation" not in said.out
+
+
+def test_a_module_that_cannot_be_cast_to_bfloat16_is_told_so_once(tmp_path):
+    attend = """
+        if q.dtype == torch.bfloat16:
+            raise RuntimeError("no kernel for it")
+        return (q @ k.mT).softmax(dim=-1) @ v"""
+    path = write_variant(tmp_path, "uncast", attend, patterns="ns")
+    said = cab_here("check", path, "--law", "gradients", "--law", "numerics")
+    assert said.code == 1
+    words = " ".join(said.out.split())
+    assert words.count("cannot be cast to bfloat16") == 1
+    assert "gradients holds" in words
