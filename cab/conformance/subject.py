@@ -55,6 +55,7 @@ class Subject:
 
     reference is the class with the role `reference`, to compare with where a law says so. widest
     takes the place of float64, for a variant that computes in less whatever it is given.
+    train_length is the one that a module is told, at most; left out, it is max_length.
     """
 
     attention: type[Attention]
@@ -66,6 +67,7 @@ class Subject:
     geometries: tuple[tuple[int, int], ...] = GEOMETRIES
     layer: int = LAYER
     widest: torch.dtype = torch.float64
+    train_length: int | None = None
 
     @property
     def card(self) -> VariantCard:
@@ -211,6 +213,9 @@ class Subject:
     def _construct(
         self, shape: Shape, heads: int, dim: int, options: Mapping[str, Any], longest: int
     ) -> Attention:
+        trained = {}
+        if self.train_length is not None:
+            trained["train_length"] = min(self.train_length, longest)
         return build_attention(
             self.attention,
             {**self.options, **options},
@@ -221,6 +226,7 @@ class Subject:
             grid=shape.grid,
             layer=self.layer,
             layers=LAYERS,
+            **trained,
         )
 
     def draw(self, *shape: int, seed: object, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -1,8 +1,11 @@
 """The laws let a correct mixer pass, third parties use them as tests, and formulas are safe."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,10 @@ import torch
 from cli_support import cab_here, environment
 from support import VARIANTS
 
-from cab.conformance import BrokenLaw, checks
+from cab.conformance import BrokenLaw, checks, deadline
+from cab.conformance import check as conformance_check
 from cab.conformance.check import LAWS, hold, subjects
-from cab.conformance.subject import GEOMETRIES, Subject
+from cab.conformance.subject import GEOMETRIES, SHRUNK, Subject
 from cab.formula import evaluate
 from cab.registry import discover_variants
 from cab.taxonomy import Pattern
@@ -157,3 +161,30 @@ def test_threads_and_randomness_are_left_as_they_were():
             hold(subject, law)
     assert torch.get_num_threads() == threads
     assert torch.random.get_rng_state().equal(before)
+
+
+class Endless(VARIANTS.load("mean")):
+    """Never answers at ordinary lengths, and catches what it can."""
+
+    def forward(self, x, context=None, *, key_padding_mask=None):
+        while x.shape[1] > 60:
+            with contextlib.suppress(Exception):
+                sum(range(1000))
+        return super().forward(x, context, key_padding_mask=key_padding_mask)
+
+
+def test_a_law_that_does_not_end_is_stopped_with_a_finding(monkeypatch):
+    limits = partial(deadline.deadline, processor=0.5, clock=60.0)
+    monkeypatch.setattr(conformance_check, "deadline", limits)
+    before = signal.getsignal(signal.SIGPROF)
+    verdict = hold(Subject(Endless, Pattern.CS), LAWS[0])
+    assert "was stopped after" in verdict.findings[-1].message
+    assert signal.getsignal(signal.SIGPROF) == before
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+def test_sizes_beyond_the_usual_lengths_are_exceeded_and_made_small():
+    subject = Subject(VARIANTS.load("window"), Pattern.CS, {"window": 500})
+    assert [shape.length for shape in subject.large] == [501, 1001]
+    assert subject.shrunk.config["window"] == SHRUNK
+    assert Subject(VARIANTS.load("softmax"), Pattern.CS).shrunk is None
