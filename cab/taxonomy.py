@@ -149,9 +149,8 @@ class VariantCard:
             raise ValueError("extended names a pattern that is missing from patterns")
         for key, kind in (("role", Role), ("padding", Padding)):
             if (value := getattr(card, key)) not in get_args(kind):
-                raise ValueError(
-                    f"{key} must be one of {', '.join(get_args(kind))}, not {value!r}"
-                )
+                offered = ", ".join(get_args(kind))
+                raise ValueError(f"{key} must be one of {offered}, not {value!r}")
         return card
 
 
@@ -178,13 +177,12 @@ class TaskCard:
     """What a task declares about itself.
 
     Attributes:
-        length: how many tokens the pattern under test mixes in profile `quick`.
+        length: how many tokens the pattern mixes in profile `quick`.
         diagnostic: the profiles in which results are shown but not scored.
         imports: slow libraries that the data needs, imported once for all cells.
         grid: whether the tokens form an image.
         slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
-        controls, solvers: variants, with settings, that the certificate also measures: worse
-            ones, such as a window, and better ones than the reference.
+        controls, solvers: variants, with settings, also certified: worse and better ones.
         certificate: by profile; a profile without one is not scored.
     """
 
