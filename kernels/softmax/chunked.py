@@ -51,9 +51,11 @@ def chunked_softmax(
     padding = None
     if key_padding_mask is not None:
         padding = key_padding_mask.repeat_interleave(q.shape[1], dim=0)
-    flat = (x.flatten(0, 1) for x in (q, k, v))
+    # What joins the chunks, the logarithm of a sum, is too coarse in half precision.
+    wide = torch.promote_types(q.dtype, torch.float32) if k.shape[2] > key_chunk else q.dtype
+    flat = (x.flatten(0, 1).to(wide) for x in (q, k, v))
     out: Tensor = _Chunked.apply(*flat, padding, _Grid(causal, offset, query_chunk, key_chunk))
-    return out.unflatten(0, q.shape[:2])
+    return out.unflatten(0, q.shape[:2]).to(q.dtype)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,10 @@ class NalaAttention(DecodingAttention):
     def _query_features(self, q: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N F"]:
         norm = torch.linalg.vector_norm(q, dim=-1, keepdim=True)
         direction = q / norm.masked_fill(norm == 0, 1.0)
-        return _by_sign(direction).pow(self.config.power * (0.5 + norm.tanh()))
+        parts, power = _by_sign(direction), self.config.power * (0.5 + norm.tanh())
+        # The second derivative of 0 to a power that learns would be NaN.
+        empty = parts == 0
+        return parts.masked_fill(empty, 1.0).pow(power).masked_fill(empty, 0.0)
 
     def _key_features(self, k: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N F"]:
         return _by_sign(k).pow(self.config.power)

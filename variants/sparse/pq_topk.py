@@ -121,7 +121,7 @@ class PQTopKAttention(CachedAttention):
         rank = (s < t).long() - 2 * (t - s).abs()
         for query_code, key_code in zip(asked.unbind(-1), stored.unbind(-1), strict=True):
             match = query_code[..., :, None] == key_code[..., None, :]
-            rank = rank + match * (4 * self.max_length)
+            rank = rank + match * (4 * k.shape[2])
         rank = rank.masked_fill(hidden, torch.iinfo(rank.dtype).min)
         keep = min(self.config.keep, k.shape[2])
         threshold = rank.topk(keep, dim=-1, sorted=True).values[..., -1:]
