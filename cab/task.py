@@ -6,6 +6,7 @@ result is in the profile's `Recipe`, which is hashed into the key of every cell.
 """
 
 import dataclasses
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -95,11 +96,13 @@ class Recipe:
             raise ValueError("rates must increase")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values, for records and keys.
+        """Return the recipe as JSON holds it, for records and keys.
 
         The protocol and the growth of the levels stand in it, since they change results, too.
         """
-        return {**dataclasses.asdict(self), "growth": GROWTH, "protocol": PROTOCOL}
+        values = {**dataclasses.asdict(self), "growth": GROWTH, "protocol": PROTOCOL}
+        plain: dict[str, Any] = json.loads(json.dumps(values))
+        return plain
 
     def at_rate(self, rate: float) -> "Recipe":
         """Return the recipe with another learning rate."""

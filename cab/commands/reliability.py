@@ -8,7 +8,7 @@ import typer
 from cab.commands import output
 from cab.commands.boards import FromStore, Results, ScoredProfile, read_records, scored_profile
 from cab.commands.names import EVERY, given_names
-from cab.commands.options import Include, Json
+from cab.commands.options import Json
 from cab.errors import CabError
 from cab.registry import discover_tasks, discover_variants, name_of_role, reference_names
 
@@ -33,7 +33,6 @@ def reliability(
             "(--set train.steps=N), to compare the order with."
         ),
     ] = None,
-    include: Include = None,
     json: Json = False,
 ) -> None:
     """Report how well the scored tasks tell entries apart.
@@ -48,8 +47,7 @@ def reliability(
     from cab.records.store import RecordStore
     from cab.scores.normalise import Scale, scale_of
 
-    files = tuple(include or ())
-    variants, tasks = discover_variants(files), discover_tasks(files)
+    variants, tasks = discover_variants(), discover_tasks()
     reference = name_of_role(variants, "reference")
     names = given_names(variant)
     names = variants.names() if EVERY in names else names

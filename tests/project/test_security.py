@@ -71,11 +71,11 @@ def test_these_commands_import_an_included_file(command: str, included: tuple[Pa
 
 
 def test_certifying_imports_an_included_task(tmp_path: Path) -> None:
-    assert cab_here("new", "task", "parity", "--file", tmp_path / "parity.py").code == 0
+    assert cab_here("new", "task", "evenness", "--file", tmp_path / "evenness.py").code == 0
     mark = tmp_path / "mark"
-    path = tmp_path / "parity.py"
+    path = tmp_path / "evenness.py"
     path.write_text(path.read_text() + f"\n\nopen({str(mark)!r}, 'w').close()\n")
-    asked = ("parity", "--profile", "smoke", "--include", path, "--out", tmp_path / "out")
+    asked = ("evenness", "--profile", "smoke", "--include", path, "--out", tmp_path / "out")
     cab_here("certify", *asked, "--store", tmp_path / "store")
     assert mark.exists()
     assert "`certify`" in TEXT
