@@ -45,7 +45,8 @@ def judge_in_float32(
 def explain_cast(subject: Subject) -> str:
     """Say that a module cannot be cast to bfloat16, where it works in float32; else nothing."""
     if "cast_note" not in vars(subject):  # kept with the subject, as cached properties are
-        vars(subject)["cast_note"] = _cast_note(subject)
+        with torch.random.fork_rng(devices=[]):
+            vars(subject)["cast_note"] = _cast_note(subject)
     return str(vars(subject)["cast_note"])
 
 

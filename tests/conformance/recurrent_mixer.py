@@ -32,9 +32,12 @@ class RecurrentMixer(Attention):
         else:
             state = self.initial_state(len(x))
         outputs = []
-        for token in x.unbind(dim=1):
-            y, state = self.step(token, state)
+        for t, token in enumerate(x.unbind(dim=1)):
+            y, after = self.step(token, state)
             outputs.append(y)
+            if key_padding_mask is not None and not self.pattern.cross:
+                after = torch.where(key_padding_mask[:, t, None], state, after)
+            state = after
         return torch.stack(outputs, dim=1)
 
     def initial_state(self, batch, context=None, *, key_padding_mask=None):
