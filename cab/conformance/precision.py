@@ -109,12 +109,12 @@ class _Watch(TorchDispatchMode):
                     f"is judged in float32. Use torch.promote_types(x.dtype, torch.float32) as "
                     f"its dtype"
                 )
-        if not self.found and torch.float32 in _dtypes((args, kwargs), least=1):
-            if torch.float64 in _dtypes(out):
-                self.found = (
-                    f"{BEGINS}float32: a table of numbers, such as rotary angles"
-                    f"{_place(self._subject)}. Differences of its rounding are excused"
-                )
+        table = torch.float32 in _dtypes((args, kwargs), least=1)
+        if not self.found and table and torch.float64 in _dtypes(out):
+            self.found = (
+                f"{BEGINS}float32: a table of numbers, such as rotary angles"
+                f"{_place(self._subject)}. Differences of its rounding are excused"
+            )
         return out
 
 
