@@ -82,7 +82,20 @@ def _recipe(
     source="Zoology: Measuring and Improving Recall in Efficient Language Models (Arora et al., "
     "2023, arXiv 2312.04927), without random fillers",
     licence="generated",
-    certificate={"quick": {"margin": 0.35, "seeds": 3}},
+    certificate={
+        "quick": {
+            "margin": 0.35,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.2,
+                "none": 0.158,
+                "softmax": 1.0,
+                "window": 0.546,
+                "last value": 0.194,
+            },
+            "floors": (0.6458, 0.25, 0.125, 0.0625, 0.0312),
+        }
+    },
 )
 class Mqar(Task):
     """MQAR as in zoology, with an explicit generator instead of numpy's global one.
