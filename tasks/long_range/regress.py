@@ -87,7 +87,14 @@ def _recipe(
     source="in the manner of What Can Transformers Learn In-Context? (Garg et al., 2022, arXiv "
     "2208.01066), with sums of sinusoids",
     licence="generated",
-    certificate={"quick": {"margin": 0.15, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.15,
+            "seeds": 3,
+            "measured": {"mean": 0.502, "none": 0.025, "softmax": 0.964, "nearest sample": 0.746},
+            "floors": (0.9331, 0.7489, 0.7512, 0.7424),
+        }
+    },
 )
 class Regress(Task):
     """Sums of sinusoids, sampled with noise at uniformly drawn positions.
