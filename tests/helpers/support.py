@@ -38,12 +38,12 @@ def build(
     heads: int = HEADS,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
+    max_length: int = 256,
     **options: Any,
 ) -> Attention:
     """Construct a registered variant with its own settings, in evaluation mode."""
-    return build_class(
-        VARIANTS.load(name), pattern, dim=dim, heads=heads, dtype=dtype, seed=seed, **options
-    )
+    sizes: dict[str, Any] = {"dim": dim, "heads": heads, "max_length": max_length}
+    return build_class(VARIANTS.load(name), pattern, dtype=dtype, seed=seed, **sizes, **options)
 
 
 def build_class(
@@ -54,14 +54,14 @@ def build_class(
     heads: int = HEADS,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
+    max_length: int = 256,
     **options: Any,
 ) -> Attention:
     """Construct a class, registered or planted; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = build_attention(
-            attention, options, dim=dim, heads=heads, pattern=Pattern(pattern), max_length=256
-        )
+        sizes: dict[str, Any] = {"dim": dim, "heads": heads, "max_length": max_length}
+        module = build_attention(attention, options, pattern=Pattern(pattern), **sizes)
     return module.to(dtype).eval()
 
 

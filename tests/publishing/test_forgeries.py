@@ -398,7 +398,7 @@ def test_data_of_a_processor_that_no_reference_ran_on_is_to_be_looked_at(folder:
 def test_without_the_data_what_needs_it_is_said_to_be_unchecked(
     folder: Path, tmp_path: Path
 ) -> None:
-    path = folder / "linear.jsonl"
+    path = folder / "none.jsonl"
     published, _, _ = read_results(folder.parent, "quick")
     found = validate(
         path, VARIANTS, TASKS, published, (), Recount(VARIANTS, TASKS, tmp_path / "empty")
@@ -406,7 +406,7 @@ def test_without_the_data_what_needs_it_is_said_to_be_unchecked(
     looks = [one.message for one in found if one.severity == "look"]
     assert any("on transcribe are unchecked" in text for text in looks)
     assert not any("on mqar are unchecked" in text for text in looks)
-    assert [one for one in found if one.severity == "error"] == []
+    assert not any("unchecked" in one.message for one in found if one.severity == "error")
 
 
 def test_the_command_refuses_a_forgery_and_runs_nothing(folder: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from linear_oracles import assert_is, normalised
-from long_sequences import assert_survives, both_dtypes
+from long_sequences import LENGTH, assert_survives, both_dtypes
 from support import DIM, build, draw
 
 MAX_LENGTH = 256
@@ -42,4 +42,4 @@ def test_no_weight_is_negative_at_the_longest_distance():
 
 @both_dtypes
 def test_it_survives_a_long_sequence(dtype):
-    assert_survives("cosformer", "cs", dtype)
+    assert_survives("cosformer", "cs", dtype, max_length=LENGTH)
