@@ -1,5 +1,6 @@
 """The same seed gives the same numbers to the last digit, and nothing else moves them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,18 @@ def test_cells_on_real_data_repeat_to_the_last_digit(tmp_path: Path) -> None:
         assert numbers(record) == numbers(two[cell]), cell
 
 
+def noting(original: Callable[..., Batch], seen: list[Batch]) -> Callable[..., Batch]:
+    """Draw as before, and note the batches of training."""
+
+    def draw(split: Split, count: int, source: torch.Generator) -> Batch:
+        batch = original(split, count, source)
+        if split == "train":
+            seen.append(batch)
+        return batch
+
+    return draw
+
+
 def drawn_by(task: Task, variant: str, seed: int) -> list[Batch]:
     """Train with a variant and return the batches that it saw."""
     variants = discover_variants()
@@ -96,15 +109,10 @@ def drawn_by(task: Task, variant: str, seed: int) -> list[Batch]:
         lambda **geometry: build_attention(variants.load("softmax"), {}, **geometry),  # type: ignore[arg-type]
     )
     seen: list[Batch] = []
-    original = task.draw
-
-    def draw(split: Split, count: int, source: torch.Generator) -> Batch:
-        batch = original(split, count, source)
-        if split == "train":
-            seen.append(batch)
-        return batch
-
-    task.draw = draw  # type: ignore[method-assign]
+    levels = task.at_levels()
+    for level in levels:
+        level.draw = noting(level.draw, seen)  # type: ignore[method-assign]
+    task.at_levels = lambda: levels  # type: ignore[method-assign]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("anything", variant))
         train(task, task.build(slots), Accelerator(cpu=True), seed, lambda done, total: None)
