@@ -55,9 +55,10 @@ def test_levels_differ_and_their_examples_are_fixed_and_different(name):
 
 
 @pytest.mark.parametrize("name", LEVELLED)
-def test_no_shortcut_solves_a_level(name):
+def test_no_shortcut_solves_a_level_above_the_easiest(name):
+    # The easiest is to be learned by any mechanism, so a shortcut may solve it, too.
     task: Task = make(name)
-    for level in task.at_levels():
+    for level in task.at_levels()[1:]:
         batch = level.draw("test", 100, generator("shortcuts", name))
         for shortcut, values in level.shortcuts(batch).items():
             assert values.mean() < 0.95, (level.recipe.data, shortcut)
