@@ -127,7 +127,10 @@ def params(record: Record, limits: Limits) -> dict[str, str]:
     }
     found = dict(_flatten(settings, ()))
     names = distinct(((path, ".".join(path)) for path in found), limits.name)
-    return {names[path]: cut(_text(value), limits.param) for path, value in found.items()}
+    return {
+        names[path]: cut(_text(_sorted_within(value)), limits.param)
+        for path, value in found.items()
+    }
 
 
 def _flatten(values: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
@@ -137,6 +140,13 @@ def _flatten(values: Mapping[Any, Any], above: tuple[str, ...]) -> Iterator[tupl
             yield from _flatten(value, path)
         else:
             yield path, value
+
+
+def _sorted_within(value: Any) -> Any:
+    """The same with mappings in lists sorted by key, as in the record's file."""
+    if isinstance(value, Mapping):
+        return {key: _sorted_within(value[key]) for key in sorted(value)}
+    return [_sorted_within(one) for one in value] if isinstance(value, list) else value
 
 
 def _text(value: Any) -> str:
