@@ -20,8 +20,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from scipy.special import stdtr
-
 from cab.scores.summary import student_t95
 
 SMALLEST = 1e-12
@@ -103,6 +101,8 @@ class Estimated:
         variance, degrees = _pooled(shares)
         if not variance:
             return 1.0 if abs(self.point) < SMALLEST else 0.0
+        from scipy.special import stdtr
+
         return float(2 * stdtr(degrees, -abs(self.point) / math.sqrt(variance)))
 
     def differs_from_zero(self, tasks: bool = False) -> bool:

@@ -85,7 +85,8 @@ def test_a_record_says_where_and_how_it_came_to_be(first: Said, store: Path) -> 
         assert record.provenance.started < record.provenance.ended
         assert record.cost.steps == 4
         assert record.cost.peak_bytes
-        assert record.cost.tokens == 4 * 16 * 16
+        # In so few steps training visits the easier level alone, of 8 tokens.
+        assert record.cost.tokens == 4 * 16 * 8
         assert record.curve[-1].step == 4
         assert record.environment.cores >= 1
 

@@ -259,7 +259,7 @@ def test_an_entry_of_another_training_is_not_scored(
 
 
 def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Path) -> None:
-    said = cab_here("show", "gla", "--store", tmp_path)
+    said = cab_here("show", "mamba2", "--store", tmp_path)
     assert said.code == 2
     assert "Published results are shown by `cab leaderboard`." in " ".join(said.err.split())
     said = cab_here("show", "performer", "--store", tmp_path)
