@@ -130,12 +130,12 @@ def test_the_installed_program_shows_the_published_board_in_an_empty_folder(
     there = cab_here("leaderboard", "--results", REPOSITORY / "results", "--json").document
     assert board == there
     scores = {row["entry"]: row["score"] for row in board["rows"]}
-    assert scores["softmax"]["value"] == 1
-    assert scores["none"]["value"] == pytest.approx(0, abs=0.01)
-    assert len(scores) > 30
+    assert scores["softmax"]["value"] > 0.9
+    assert scores["none"]["value"] < 0.1
+    assert len(scores) >= 6
     done = elsewhere.python("-m", "cab", "report", "--rows", "3")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 5), done.stderr
-    assert elsewhere.cab("compare", "gla", "window")["difference"] is not None
+    assert elsewhere.cab("compare", "mamba2", "window")["difference"] is not None
     assert list(tmp_path.iterdir()) == []
 
 
