@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cab.task import IGNORED
+
 SHARE = 0.15
 """How many of the tokens are asked for."""
-IGNORED = -100
-"""The target of a token that is not asked for."""
 
 
 def mask(

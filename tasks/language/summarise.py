@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from cab.backbones.encoder_decoder import EncoderDecoderConfig, TextEncoderDecoder
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training, choose
+from cab.task import IGNORED, Batch, Recipe, Split, Task, Training, choose
 from cab.tasks.language._books import END, PARTS, VOCABULARY, tokenised, tokeniser
 
 SMOOTHING = 0.1
 """The share of a target that is spread over the vocabulary, in training."""
-IGNORED = -100
 ROUGES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
 
 

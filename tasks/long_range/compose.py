@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import IGNORED, Batch, Recipe, Split, Task, Training, choose
+from cab.task import IGNORED, Batch, Recipe, Split, Training, choose
+from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
 
 
@@ -94,7 +95,7 @@ def _recipe(
     controls={"window": {"window": 16}},
     certificate={"quick": {"margin": 0.4, "seeds": 3, "measured": {}}},
 )
-class Compose(Task):
+class Compose(LabelledTask):
     """Recall by both parts of a key at once; each part alone belongs to several keys.
 
     The levels are the number of pairs. A query and its pair stand anywhere, so a window does not
@@ -135,20 +136,10 @@ class Compose(Task):
         """Build the frame reader."""
         return FrameReader(self.recipe.model, slots)
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
         nowhere = torch.zeros_like(batch["targets"], dtype=torch.bool)
         return model(batch["inputs"], nowhere)
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the queries."""
-        logits = self._logits(model, batch)
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are right."""
-        asked = batch["targets"] != IGNORED
-        right = self._logits(model, batch).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the scores of the most frequent value, and of one with the same second part.
@@ -157,13 +148,8 @@ class Compose(Task):
         """
         parts = self.recipe.data.parts
         second, values = batch["inputs"][..., parts : 2 * parts], batch["inputs"][..., 2 * parts :]
-        asked = batch["targets"] != IGNORED
         guesses = {
             "most frequent value": values.sum(dim=1, keepdim=True),
             "same second part": second @ (second.mT @ values),
         }
-        return {
-            name: ((counts.argmax(dim=-1) == batch["targets"]) & asked).sum(dim=1)
-            / asked.sum(dim=1)
-            for name, counts in guesses.items()
-        }
+        return {name: self.score(counts.argmax(dim=-1), batch) for name, counts in guesses.items()}

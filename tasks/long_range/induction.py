@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training
-
-IGNORED = -100
-"""The label of positions that ask nothing."""
+from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._labels import LabelledTask
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def _recipe(params: Repeats, width: Width, training: Training, examples: int) ->
     licence="generated",
     controls={"window": {"window": 16}},
 )
-class Induction(Task):
+class Induction(LabelledTask):
     """Every symbol is a key and a value; splits are drawn from 64! / 16! sequences."""
 
     recipes = {  # noqa: RUF012
@@ -92,17 +89,6 @@ class Induction(Task):
     def build(self, slots: Slots) -> nn.Module:
         """Build the decoder."""
         return Decoder(self.recipe.model, slots)
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy over the repetition."""
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of the repetition's labels that are right."""
-        asked = batch["targets"] != IGNORED
-        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the score of the symbol `length` tokens before the label."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import IGNORED, Batch, Recipe, Split, Task, Training
+from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
 
 
@@ -101,7 +102,7 @@ def _recipe(
     controls={"window": {"window": 16}},
     certificate={"quick": {"margin": 0.4, "seeds": 3, "measured": {}}},
 )
-class MostFrequent(Task):
+class MostFrequent(LabelledTask):
     """Aggregation: a token learns what its whole class agrees on, though it holds another value.
 
     The levels are the number of classes; 3 of the 8 tokens of a class agree. A single other token
@@ -139,26 +140,14 @@ class MostFrequent(Task):
         """Build the frame reader."""
         return FrameReader(self.recipe.model, slots)
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
         nowhere = torch.zeros_like(batch["targets"], dtype=torch.bool)
         return model(batch["inputs"], nowhere)
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the deviating tokens."""
-        logits = self._logits(model, batch)
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's deviating tokens that are right."""
-        asked = batch["targets"] != IGNORED
-        right = self._logits(model, batch).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the score of the most frequent value of all, other than the token's own."""
         values = batch["inputs"][..., self.recipe.data.classes :]
         counts = values.sum(dim=1, keepdim=True).expand_as(values)
         guess = counts.masked_fill(values.bool(), -1).argmax(dim=-1)
-        asked = batch["targets"] != IGNORED
-        right = (guess == batch["targets"]) & asked
-        return {"most frequent value of all": right.sum(dim=1) / asked.sum(dim=1)}
+        return {"most frequent value of all": self.score(guess, batch)}

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from cab.backbones.decoder import Decoder
 from cab.backbones.slots import Slots
-from cab.task import Batch, Split, Task
-from cab.tasks.retrieval._labelled import IGNORED, Labelled, share
+from cab.task import IGNORED, Batch, Split, Task
+from cab.tasks._labels import share
+from cab.tasks.retrieval._labelled import Labelled
 
 MARK, ASK, FIRST_FILLER = 0, 1, 2
 """Tokens: one begins a needle, one a question, and filler begins at the third."""

@@ -6,15 +6,12 @@ Shapes: B examples, N tokens, V vocabulary.
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.slots import Slots, Width
-from cab.task import Batch, Recipe, Task, Training
-
-IGNORED = -100
-"""The label of positions that ask nothing."""
+from cab.task import IGNORED, Batch, Recipe, Training
+from cab.tasks._labels import LabelledTask
 
 
 def recipe(
@@ -25,11 +22,6 @@ def recipe(
     return Recipe(params, model, training, valid_examples=examples, test_examples=examples)
 
 
-def share(right: Tensor, asked: Tensor) -> Tensor:
-    """Return the share of each example's labels that are right: (B, N), (B, N) -> (B,)."""
-    return (right & asked).sum(dim=1) / asked.sum(dim=1)
-
-
 def most_frequent(tokens: Tensor, counted: Tensor, symbols: int) -> Tensor:
     """Return each example's most frequent token among those counted: (B, N), (B, N) -> (B, 1)."""
     counts = torch.zeros(len(tokens), symbols, dtype=torch.long)
@@ -37,27 +29,20 @@ def most_frequent(tokens: Tensor, counted: Tensor, symbols: int) -> Tensor:
     return counts.argmax(dim=1, keepdim=True)
 
 
-class Labelled(Task):
-    """inputs and targets (B, N); targets are IGNORED at positions without a label.
+class Labelled(LabelledTask):
+    """inputs (B, N) are tokens of a decoder.
 
-    Metrics: `accuracy`, the share of an example's labels that are right, and `exact`, 1 if all of
-    them are.
+    A further metric is `exact`, 1 if all labels of an example are right.
     """
 
     def build(self, slots: Slots) -> nn.Module:
         """Build the decoder."""
         return Decoder(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the labels."""
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
     def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the share of each example's labels that are right, and whether all are."""
-        asked = batch["targets"] != IGNORED
-        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
+        answers, targets = self.logits(model, batch).argmax(dim=-1), batch["targets"]
         return {
-            "accuracy": share(right, asked),
-            "exact": (right | ~asked).all(dim=1).float(),
+            "accuracy": self.score(answers, batch),
+            "exact": ((answers == targets) | (targets == IGNORED)).all(dim=1).float(),
         }

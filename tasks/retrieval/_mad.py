@@ -16,7 +16,7 @@ from numpy.random import Generator, RandomState, default_rng
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cab.tasks.retrieval._labelled import IGNORED
+from cab.task import IGNORED
 
 Tokens = NDArray[np.int64]
 Instance = tuple[Tokens, Tokens]

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from cab.backbones.compressor import Compressor, CompressorConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Training
+from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._labels import share
 from cab.tasks.retrieval import _mad
-from cab.tasks.retrieval._labelled import IGNORED, Labelled, most_frequent, share
+from cab.tasks.retrieval._labelled import Labelled, most_frequent
 
 
 @dataclass(frozen=True)

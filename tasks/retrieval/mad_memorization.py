@@ -9,9 +9,10 @@ from torch import Tensor
 from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.seeding import generator as seeded
-from cab.task import Batch, Recipe, Split, Training
+from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._labels import share
 from cab.tasks.retrieval import _mad
-from cab.tasks.retrieval._labelled import IGNORED, Labelled, most_frequent, recipe, share
+from cab.tasks.retrieval._labelled import Labelled, most_frequent, recipe
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, LENGTH_FACTORS, LONGEST, Batch, Recipe, Split, Task, Training
+from cab.tasks._labels import LabelledTask
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _recipe(
         }
     },
 )
-class Mqar(Task):
+class Mqar(LabelledTask):
     """MQAR as in zoology, with an explicit generator instead of numpy's global one.
 
     The levels are 2 to 32 pairs, each in the shortest sequence with room for its questions. A key
@@ -131,17 +131,6 @@ class Mqar(Task):
         """Build the decoder."""
         return Decoder(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the queries."""
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are right."""
-        asked = batch["targets"] != IGNORED
-        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
-
     def at_lengths(self, factors: Sequence[float] = LENGTH_FACTORS) -> Mapping[float, Task]:
         """Return the task at other lengths, with fewer pairs where they would not fit."""
         params: Recall = self.recipe.data
@@ -155,6 +144,4 @@ class Mqar(Task):
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the score of the last value as every answer."""
         last = batch["inputs"][:, 2 * self.recipe.data.pairs - 1, None]
-        asked = batch["targets"] != IGNORED
-        right = (batch["targets"] == last) & asked
-        return {"last value": right.sum(dim=1) / asked.sum(dim=1)}
+        return {"last value": self.score(last, batch)}

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cab.backbones.context_reader import ContextReader, ContextReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training
+from cab.task import Batch, Recipe, Split, Training
+from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
 
 
@@ -81,7 +82,7 @@ def _recipe(
         }
     },
 )
-class MqarCross(Task):
+class MqarCross(LabelledTask):
     """Each pair is one token of the memory, and only attention to the memory brings values in.
 
     The levels are the number of pairs, with the same keys and values at each. A mean over the
@@ -122,16 +123,11 @@ class MqarCross(Task):
         """Build the context reader."""
         return ContextReader(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the queries."""
-        return F.cross_entropy(model(batch["context"], batch["inputs"]).mT, batch["targets"])
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are right."""
-        answers = model(batch["context"], batch["inputs"]).argmax(dim=-1)
-        return {"accuracy": (answers == batch["targets"]).float().mean(dim=1)}
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
+        return model(batch["context"], batch["inputs"])
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the score of the first pair's value as every answer, that of any value."""
         first = batch["context"][:, :1, self.recipe.data.keys :].argmax(dim=-1)
-        return {"first value": (batch["targets"] == first).float().mean(dim=1)}
+        return {"first value": self.score(first, batch)}

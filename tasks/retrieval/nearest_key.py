@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from cab.backbones.context_reader import ContextReader, ContextReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training, choose
+from cab.task import Batch, Recipe, Split, Training, choose
+from cab.tasks._labels import LabelledTask
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _recipe(
     licence="generated",
     certificate={"quick": {"margin": 0.6, "seeds": 3, "measured": {}}},
 )
-class NearestKey(Task):
+class NearestKey(LabelledTask):
     """Associative memory of continuous patterns, which are new in every example.
 
     The levels are the number of keys. A mean over the memory says how often each label stands in
@@ -117,17 +118,12 @@ class NearestKey(Task):
         """Build the context reader."""
         return ContextReader(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the queries."""
-        return F.cross_entropy(model(batch["context"], batch["inputs"]).mT, batch["targets"])
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are right."""
-        answers = model(batch["context"], batch["inputs"]).argmax(dim=-1)
-        return {"accuracy": (answers == batch["targets"]).float().mean(dim=1)}
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
+        return model(batch["context"], batch["inputs"])
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return what the most frequent label of each memory scores as every answer."""
         counts = batch["context"][..., self.recipe.data.dim :].sum(dim=1)
         guess = counts.argmax(dim=1, keepdim=True)
-        return {"most frequent": (guess == batch["targets"]).float().mean(dim=1)}
+        return {"most frequent": self.score(guess, batch)}

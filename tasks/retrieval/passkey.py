@@ -11,8 +11,9 @@ from cab.backbones.decoder import DecoderConfig
 from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.seeding import generator as seeded
-from cab.task import LENGTH_FACTORS, LONGEST, SPLITS, Batch, Recipe, Split, Task, Training
-from cab.tasks.retrieval._labelled import IGNORED, Labelled, most_frequent, share
+from cab.task import IGNORED, LENGTH_FACTORS, LONGEST, SPLITS, Batch, Recipe, Split, Task, Training
+from cab.tasks._labels import share
+from cab.tasks.retrieval._labelled import Labelled, most_frequent
 
 VOCABULARY = 128
 """Bytes; the text is ASCII."""

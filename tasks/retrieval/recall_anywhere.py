@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cab.backbones.encoder import Encoder, EncoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import IGNORED, Batch, Recipe, Split, Task, Training
+from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
 
 BLANK = 0
@@ -88,7 +88,7 @@ def _recipe(
     controls={"window": {"window": 16}},
     certificate={"quick": {"margin": 0.25, "seeds": 3, "measured": {}}},
 )
-class RecallAnywhere(Task):
+class RecallAnywhere(LabelledTask):
     """A query sees the whole sequence, which holds the pair that it asks for, before or behind it.
 
     The levels are the number of pairs, with the same keys and values at each. A window holds few
@@ -122,21 +122,8 @@ class RecallAnywhere(Task):
         """Build the encoder."""
         return Encoder(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the queries."""
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each example's queries that are right."""
-        asked = batch["targets"] != IGNORED
-        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
-
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the score of the last pair's value as every answer."""
         values = batch["inputs"][:, 1::2]
         last = (torch.arange(values.shape[1]) * (values != BLANK)).argmax(dim=1, keepdim=True)
-        asked = batch["targets"] != IGNORED
-        right = (batch["targets"] == values.gather(1, last)) & asked
-        return {"last value": right.sum(dim=1) / asked.sum(dim=1)}
+        return {"last value": self.score(values.gather(1, last), batch)}

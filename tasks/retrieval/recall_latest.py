@@ -9,7 +9,8 @@ from cab.backbones.decoder import DecoderConfig
 from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
-from cab.tasks.retrieval._labelled import Labelled, share
+from cab.tasks._labels import share
+from cab.tasks.retrieval._labelled import Labelled
 
 
 @dataclass(frozen=True)

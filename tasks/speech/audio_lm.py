@@ -12,11 +12,8 @@ from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.seeding import generator as seeded
-from cab.task import SPLITS, Batch, Recipe, Split, Training, choose
+from cab.task import IGNORED, SPLITS, Batch, Recipe, Split, Training, choose
 from cab.tasks.speech._recordings import WORDS_IN_ALL, Hearing, SpokenTask, join, pick
-
-IGNORED = -100
-"""The target behind the end of a stream."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,14 @@
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cab.seeding import generator as seeded
-from cab.task import Split
+from cab.task import IGNORED, Split
 
+CLASSES = 10
+"""The classes of digits, 0 to 9."""
 SIDE = 8
 """Height and width of an image in pixels."""
 CUTS: dict[Split, slice] = {
@@ -37,6 +40,13 @@ def images_of(classes: Tensor, split: Split, generator: torch.Generator) -> Tens
     first = counts.cumsum(dim=0) - counts
     within = torch.rand(classes.shape, generator=generator) * counts[classes]
     return images[by_class[first[classes] + within.long()]]
+
+
+def most_frequent_answer(targets: Tensor) -> Tensor:
+    """Return what the most frequent label of each picture scores: (B, N) -> (B,)."""
+    asked = targets != IGNORED
+    counts = F.one_hot(targets.clamp(min=0), CLASSES) * asked[..., None]
+    return counts.sum(dim=1).amax(dim=1) / asked.sum(dim=1)
 
 
 def paste(images: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import IGNORED, Batch, Recipe, Split, Task, Training
-from cab.tasks.vision._images import SIDE, images_of
+from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._labels import LabelledTask
+from cab.tasks.vision._images import CLASSES, SIDE, images_of
 
-CLASSES = 10
-"""The digits are of ten classes, and there are as many labels."""
 PIXELS = SIDE * SIDE
 FEATURES = PIXELS + CLASSES
 """The numbers of a token: the pixels of an image, or which label it is."""
@@ -21,7 +20,10 @@ FEATURES = PIXELS + CLASSES
 
 @dataclass(frozen=True)
 class Episode:
-    """`classes` of digits, `shots` labelled images of each, then one image of each to name."""
+    """`classes` of digits, `shots` labelled images of each, then one image of each to name.
+
+    There are as many labels as classes of digits in all.
+    """
 
     classes: int
     shots: int
@@ -69,7 +71,7 @@ def _recipe(
     controls={"window": {"window": 16}},
     certificate={"quick": {"margin": 0.12, "seeds": 3}},
 )
-class FewShot(Task):
+class FewShot(LabelledTask):
     """Digits, each followed by its class's label, then other images of these classes to name.
 
     Which label a class has is drawn for each sequence, so a digit's label can only be found at
@@ -119,27 +121,14 @@ class FewShot(Task):
         """Build the causal frame reader."""
         return FrameReader(self.recipe.model, slots)
 
-    def _logits(self, model: nn.Module, batch: Batch) -> Tensor:
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
         padding = torch.zeros_like(batch["targets"], dtype=torch.bool)
         return model(batch["inputs"], padding)
-
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the labels."""
-        logits = self._logits(model, batch)
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each sequence's images that are named correctly."""
-        return {"accuracy": _share(self._logits(model, batch).argmax(dim=-1), batch)}
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return the score of the last given label as every answer."""
         params: Episode = self.recipe.data
         given = 2 * params.classes * params.shots
         last = batch["inputs"][:, given - 1, PIXELS:].argmax(dim=-1, keepdim=True)
-        return {"last label": _share(last, batch)}
-
-
-def _share(answers: Tensor, batch: Batch) -> Tensor:
-    asked = batch["targets"] != IGNORED
-    return ((answers == batch["targets"]) & asked).sum(dim=1) / asked.sum(dim=1)
+        return {"last label": self.score(last, batch)}

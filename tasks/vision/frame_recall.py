@@ -11,10 +11,10 @@ from cab.backbones.patch_reader import PatchReader, PatchReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.seeding import generator as seeded
-from cab.task import IGNORED, Batch, Recipe, Split, Task, Training, choose
-from cab.tasks.vision._images import SIDE, images_of
+from cab.task import IGNORED, Batch, Recipe, Split, Training, choose
+from cab.tasks._labels import LabelledTask
+from cab.tasks.vision._images import CLASSES, SIDE, images_of, most_frequent_answer
 
-CLASSES = 10
 BORDER = 2
 """The thickness of a frame in pixels; a cell is a digit and its frame."""
 CELL = SIDE + 2 * BORDER
@@ -102,7 +102,7 @@ def _recipe(
     controls={"window": {"window": 16}},
     certificate={"quick": {"margin": 0.5, "seeds": 3, "measured": {}}},
 )
-class FrameRecall(Task):
+class FrameRecall(LabelledTask):
     """Associative recall on an image: framed digits and empty frames stand anywhere in a grid.
 
     The levels are the number of framed digits. Where to look depends on what an empty cell's frame
@@ -135,19 +135,6 @@ class FrameRecall(Task):
         """Build the patch reader."""
         return PatchReader(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the empty frames."""
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each picture's empty frames whose answer is right."""
-        asked = batch["targets"] != IGNORED
-        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
-
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return what the most frequent answer of each picture would score everywhere."""
-        asked = batch["targets"] != IGNORED
-        counts = F.one_hot(batch["targets"].clamp(min=0), CLASSES) * asked[..., None]
-        return {"most frequent": counts.sum(dim=1).amax(dim=1) / asked.sum(dim=1)}
+        return {"most frequent": most_frequent_answer(batch["targets"])}

@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cab.backbones.query_reader import QueryReader, QueryReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import Batch, Recipe, Split, Task, Training
-from cab.tasks.vision._images import SIDE, images_of
-
-CLASSES = 10
+from cab.task import Batch, Recipe, Split, Training
+from cab.tasks._labels import LabelledTask
+from cab.tasks.vision._images import CLASSES, SIDE, images_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def _recipe(
     licence="CC BY 4.0",
     certificate={"quick": {"margin": 0.5, "seeds": 3, "measured": {}}},
 )
-class Locate(Task):
+class Locate(LabelledTask):
     """Digits of different classes stand anywhere; the answer to each class is its cell.
 
     The levels are the number of digits. Only attention to the image tells a question where a
@@ -107,16 +105,11 @@ class Locate(Task):
         """Build the query reader."""
         return QueryReader(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy."""
-        return F.cross_entropy(model(batch["source"], batch["inputs"]).mT, batch["targets"])
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each image's digits whose cell is right."""
-        answers = model(batch["source"], batch["inputs"]).argmax(dim=-1)
-        return {"accuracy": (answers == batch["targets"]).float().mean(dim=1)}
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
+        return model(batch["source"], batch["inputs"])
 
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return what the first place in raster order that holds any digit scores."""
         first = batch["targets"].amin(dim=1, keepdim=True)
-        return {"first digit's place": (batch["targets"] == first).float().mean(dim=1)}
+        return {"first digit's place": self.score(first, batch)}

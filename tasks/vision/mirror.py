@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from cab.backbones.patch_reader import PatchReader, PatchReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
-from cab.task import IGNORED, Batch, Recipe, Split, Task, Training, choose
-from cab.tasks.vision._images import SIDE, images_of
-
-CLASSES = 10
+from cab.task import IGNORED, Batch, Recipe, Split, Training, choose
+from cab.tasks._labels import LabelledTask
+from cab.tasks.vision._images import CLASSES, SIDE, images_of, most_frequent_answer
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _recipe(
     controls={"window": {"window": 16}},
     certificate={"quick": {"margin": 0.15, "seeds": 3, "measured": {}}},
 )
-class Mirror(Task):
+class Mirror(LabelledTask):
     """Every digit answers with the class of the digit opposite its own, across the centre.
 
     The levels are the number of digits. The place to attend to does not depend on content, but it
@@ -108,19 +107,6 @@ class Mirror(Task):
         """Build the patch reader."""
         return PatchReader(self.recipe.model, slots)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the cross-entropy at the digits."""
-        logits = model(batch["inputs"])
-        return F.cross_entropy(logits.mT, batch["targets"], ignore_index=IGNORED)
-
-    def evaluate(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Return the share of each picture's digits whose answer is right."""
-        asked = batch["targets"] != IGNORED
-        right = model(batch["inputs"]).argmax(dim=-1) == batch["targets"]
-        return {"accuracy": (right & asked).sum(dim=1) / asked.sum(dim=1)}
-
     def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
         """Return what the most frequent answer of each picture would score everywhere."""
-        asked = batch["targets"] != IGNORED
-        counts = F.one_hot(batch["targets"].clamp(min=0), CLASSES) * asked[..., None]
-        return {"most frequent": counts.sum(dim=1).amax(dim=1) / asked.sum(dim=1)}
+        return {"most frequent": most_frequent_answer(batch["targets"])}
