@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cab.errors import CabError
 from cab.profiles import Profile
-from cab.records.rates import at_chosen_rate, rate_of
+from cab.records.rates import SEARCH_SEED, at_chosen_rate, rate_of
 from cab.records.store import Record
 from cab.registry import Registry, name_of_role
 from cab.running.cells import Cell, Request, plan
@@ -236,7 +236,7 @@ def _measured(entry: str, records: Sequence[Record], task: TaskCard) -> Measured
         valid={
             rate_of(one): one.metrics.valid[task.metric].value
             for one in sorted(records, key=rate_of)
-            if one.seed == 0 and task.metric in one.metrics.valid
+            if one.seed == SEARCH_SEED and task.metric in one.metrics.valid
         },
         levels=tuple(_by_level(record, task.metric) for record in seeds),
     )

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cab.records.rates import at_chosen_rate, rate_of, rates_of
+from cab.records.rates import at_best_rate, rate_of, rates_of
 from cab.records.store import Record
 from cab.scores.normalise import Scale
 from cab.scores.summary import entry_label
@@ -74,7 +74,7 @@ def scores_of(
         groups.setdefault((entry_label(plain), record.task.name), []).append(record)
     found = []
     for (entry, task), own in sorted(groups.items()):
-        chosen = [one for one in at_chosen_rate(own)[0] if one.status == "ok"]
+        chosen = [one for one in at_best_rate(own) if one.status == "ok"]
         if not chosen:
             continue
         rates, metric = rates_of(chosen[0]), chosen[0].task.metric

@@ -211,10 +211,8 @@ def report(
     """Print how cells ended; return whether all is well."""
     from cab.commands.run_report import close, document, print_results
 
-    told = {cell.key for cell in cells}
-    cells = [*cells, *(cell for cell in work.search.added if cell.key not in told)]
-    cells = [cell for cell in cells if cell.key in told or cell.key in tally.seen]
-
+    followed = {cell.key: cell for cell in work.search.added if cell.key in tally.seen}
+    cells = [*({cell.key: cell for cell in cells} | followed).values()]
     if json:
         output.print_json(document(tally, cells, work.left_out, work.refused, work.records))
     elif cells:

@@ -8,6 +8,7 @@ from cab.publishing.recount import TaskFacts
 from cab.records.parts import Estimate
 from cab.records.store import Record
 from cab.running.cells import Cell
+from cab.running.training import over_levels
 from cab.task import level_names
 
 
@@ -44,11 +45,7 @@ def level_shortcuts(record: Record, facts: TaskFacts) -> Iterator[str]:
         return
     for one, known in zip(record.metrics.levels, facts.shortcuts, strict=False):
         yield from _shortcuts(f" at level {one.level}", one.shortcuts, known)
-    means = {
-        name: Estimate.mean([level[name] for level in facts.shortcuts])
-        for name in facts.shortcuts[0]
-    }
-    yield from _shortcuts("", record.shortcuts, means)
+    yield from _shortcuts("", record.shortcuts, over_levels(facts.shortcuts))
 
 
 def _shortcuts(

@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 from cab.profiles import SEEDS_FOR_A_RANK
 from cab.publishing.measured import near_copies
 from cab.publishing.problems import Finding
-from cab.records.rates import SEARCH_SEED, at_chosen_rate, chosen_rate, rate_of, rates_of
+from cab.records.rates import (
+    SEARCH_SEED,
+    at_best_rate,
+    at_chosen_rate,
+    chosen_rate,
+    rate_of,
+    rates_of,
+)
 from cab.records.store import Record
 from cab.registry import Registry
 from cab.running.fitting import refusal_of
@@ -50,7 +57,7 @@ def file_findings(
             kinds.setdefault(one.environment.cpu, set()).add(one.task.data_fingerprint)
         if any(len(found) > 1 for found in kinds.values()):
             yield "error", f"the seeds of {entry} on {task} are of different data on one processor"
-        seeds = [one for one in at_chosen_rate(own)[0] if one.status == "ok"]
+        seeds = [one for one in at_best_rate(own) if one.status == "ok"]
         if card is not None and card.role == "entry" and 0 < len(seeds) < SEEDS_FOR_A_RANK:
             yield (
                 "look",

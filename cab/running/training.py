@@ -4,7 +4,7 @@ A task with levels is trained on the easiest first; the others join as training 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,7 @@ def train(
     return result
 
 
-def over_levels(levels: Sequence[dict[str, Estimate]]) -> dict[str, Estimate]:
+def over_levels(levels: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
     """The mean of each metric over the levels of a task, which weigh the same."""
     if len(levels) < 2:
         return dict(levels[0]) if levels else {}

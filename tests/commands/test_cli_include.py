@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from cli_support import cab, cab_here, cells_of, run_cells, write_variant
-from sweep_support import TASK
+from sweep_support import EVERY_EXECUTOR, TASK, sweep_on
 
 from cab.errors import CabError
 from cab.records.store import RecordStore
@@ -49,27 +49,12 @@ def test_an_unknown_task_is_still_unknown_beside_the_file_of_another(task: Path)
     assert "Did you mean trivial?" in said.err
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        ("--workers", 2),
-        pytest.param(("--executor", "ray", "--workers", 1), marks=pytest.mark.slow),
-        pytest.param(
-            ("--executor", "slurm", "--slurm", "cluster=local", "--jobs", 1),
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["local", "ray", "slurm"],
-)
+@EVERY_EXECUTOR
 def test_every_executor_finds_the_file_of_the_task(
     where: tuple[Any, ...], task: Path, tmp_path: Path
 ) -> None:
-    if "ray" in where:
-        pytest.importorskip("ray")
-    if "slurm" in where:
-        pytest.importorskip("submitit")
-    sweep = ("sweep", *WHAT, *HOW, "--seeds", 2, "--store", tmp_path / "store", *where)
-    said = cab(*sweep, "--include", "files/trivial.py", cwd=tmp_path, timeout=300)
+    what = (*WHAT, *HOW, "--seeds", 2, "--store", tmp_path / "store")
+    said = sweep_on(where, *what, "--include", "files/trivial.py", cwd=tmp_path)
     assert said.code == 0, said.err
     assert [one["status"] for one in said.document["cells"]] == ["ok", "ok"]
 

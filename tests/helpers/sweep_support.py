@@ -3,9 +3,12 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
+from cli_support import Said, cab
 
 from cab.records.store import Record, RecordStore
 
@@ -56,6 +59,29 @@ class Trivial(Task):
     def evaluate(self, model, batch):
         return {"error": (model(batch["inputs"]) - 1).square().mean((1, 2))}
 '''
+
+
+EVERY_EXECUTOR = pytest.mark.parametrize(
+    "where",
+    [
+        ("--workers", 2),
+        pytest.param(("--executor", "ray", "--workers", 2), marks=pytest.mark.slow),
+        pytest.param(
+            ("--executor", "slurm", "--slurm", "cluster=local", "--jobs", 2),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["local", "ray", "slurm"],
+)
+"""Give a test, as `where`, the options of a sweep on each executor."""
+
+
+def sweep_on(where: Sequence[Any], *arguments: object, cwd: Path) -> Said:
+    """Run a sweep on an executor; the test is skipped if what that needs is not installed."""
+    for name, package in (("ray", "ray"), ("slurm", "submitit")):
+        if name in where:
+            pytest.importorskip(package)
+    return cab("sweep", *arguments, *where, cwd=cwd, timeout=300)
 
 
 def plug_in(folder: Path) -> dict[str, str]:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import cab, cab_here
+from cli_support import cab_here
 from support import HELPERS
+from sweep_support import EVERY_EXECUTOR, sweep_on
 
 from cab.commands.sharding import Shard
 from cab.profiles import get_profile
@@ -131,26 +132,11 @@ def test_a_shard_holds_whole_searches() -> None:
     assert all(len({group_of(cell) for cell in part}) == 1 for part in parts)
 
 
-@pytest.mark.parametrize(
-    "where",
-    [
-        ("--workers", 2),
-        pytest.param(("--executor", "ray", "--workers", 2), marks=pytest.mark.slow),
-        pytest.param(
-            ("--executor", "slurm", "--slurm", "cluster=local", "--jobs", 2),
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["local", "ray", "slurm"],
-)
+@EVERY_EXECUTOR
 def test_every_executor_gives_the_records_of_a_run(
     where: tuple[Any, ...], searched: Path, tmp_path: Path
 ) -> None:
-    if "ray" in where:
-        pytest.importorskip("ray")
-    if "slurm" in where:
-        pytest.importorskip("submitit")
-    said = cab("sweep", *WHAT, *HOW, "--store", tmp_path, *where, cwd=tmp_path, timeout=300)
+    said = sweep_on(where, *WHAT, *HOW, "--store", tmp_path, cwd=tmp_path)
     assert said.code == 0, said.err
     found = stored(tmp_path)
     assert len(said.document["cells"]) == 5

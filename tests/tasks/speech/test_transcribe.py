@@ -1,11 +1,8 @@
 """Transcribe: each window of a string holds one whole recording, and its digit is the target."""
 
 import pytest
-import torch
 from stream_support import make
-from task_support import softmax_slots
 
-from cab.backbones.encoder_decoder import EncoderDecoder
 from cab.seeding import generator
 from cab.task import SPLITS
 
@@ -54,28 +51,3 @@ def test_a_recording_may_begin_anywhere_in_its_window():
     assert set(present.long().argmax(dim=2).flatten().tolist()) >= set(range(params.longest // 2))
     last = params.longest - 1 - present.flip(2).long().argmax(dim=2)
     assert last.max() == params.longest - 1
-
-
-class Written(EncoderDecoder):
-    """Writes the same digits, whatever it hears."""
-
-    def __init__(self, task, digits):
-        super().__init__(task.recipe.model, softmax_slots("cc"))
-        self.digits = digits
-
-    def generate(self, *asked):
-        return self.digits
-
-
-def test_the_score_is_the_share_of_digits_that_are_right():
-    task = make("transcribe")
-    batch = task.draw("test", 3, generator("score"))
-    written = batch["targets"].clone()
-    written[0, :2] = (written[0, :2] + 1) % 10
-    assert task.evaluate(Written(task, written), batch)["accuracy"].tolist() == [0.75, 1, 1]
-
-
-def test_the_shortcut_writes_the_most_frequent_digit():
-    task = make("transcribe")
-    targets = torch.tensor([[3, 1, 3, 3], [5, 9, 2, 6]])
-    assert task.shortcuts({"targets": targets})["most frequent"].tolist() == [0.75, 0.25]

@@ -5,9 +5,8 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from task_support import assert_disjoint, make, softmax_slots
+from task_support import assert_disjoint, make
 
-from cab.backbones.encoder_decoder import EncoderDecoder
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.vision._images import SIDE, digit_images
@@ -55,31 +54,6 @@ def test_an_image_may_stand_anywhere_in_its_window():
     # As often at the left as at the right: the middle of the ink is the middle of the window.
     middle = (inked * torch.arange(room)).sum(dim=2) / inked.sum(dim=2)
     assert middle.mean() == pytest.approx((room - 1) / 2, abs=0.1)
-
-
-class Written(EncoderDecoder):
-    """Writes the same digits, whatever it sees."""
-
-    def __init__(self, task, digits):
-        super().__init__(task.recipe.model, softmax_slots("cc"))
-        self.digits = digits
-
-    def generate(self, *asked):
-        return self.digits
-
-
-def test_the_score_is_the_share_of_digits_that_are_right():
-    task = make("read-digits")
-    batch = task.draw("test", 3, generator("score"))
-    written = batch["targets"].clone()
-    written[0, :2] = (written[0, :2] + 1) % 10
-    assert task.evaluate(Written(task, written), batch)["accuracy"].tolist() == [0.75, 1, 1]
-
-
-def test_the_shortcut_writes_the_most_frequent_digit():
-    task = make("read-digits")
-    targets = torch.tensor([[3, 1, 3, 3], [5, 9, 2, 6]])
-    assert task.shortcuts({"targets": targets})["most frequent"].tolist() == [0.75, 0.25]
 
 
 def test_splits_share_no_example():
