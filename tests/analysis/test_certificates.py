@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from cli_support import cab_here, make_record
+from levelled_records import at_levels as levelled
 from support import REPOSITORY
 
 from cab.analysis.certificates import certificate_path, certify, control_cells
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records.certificates import read_certificate
-from cab.records.parts import AtLevel, Estimate, Metrics, Settings
+from cab.records.parts import Estimate, Settings
 from cab.registry import discover_tasks, discover_variants
 from cab.scores.summary import student_t95
 
@@ -32,35 +33,17 @@ def records(**values):
     ]
 
 
-def at_levels(variant, rate, levels, *, seed=0, valid=0.5, shortcut=(0.1, 0.1), **fields):
+def at_levels(variant, rate, levels, *, seed=0, valid=0.5, shortcut=(0.1, 0.1)):
     """A record with its metric at each of two levels, of a task with two learning rates."""
-    each = [Estimate(value=value, standard_error=0.01, n=10) for value in levels]
+    recipe = {"train": {"learning_rate": rate}, "rates": [0.1, 0.2]}
     cut = [Estimate(value=value, standard_error=0.01, n=10) for value in shortcut]
-    validation = Estimate(value=valid, standard_error=0.01, n=20)
-    ladder = tuple(
-        AtLevel(
-            level=number,
-            name=f"length {number}",
-            valid=validation,
-            test=test,
-            shortcuts={"last value": shortcut},
-        )
-        for number, (test, shortcut) in enumerate(zip(each, cut, strict=True), 1)
-    )
     return make_record(
         f"{abs(hash((variant, rate, seed))):032x}"[:32],
         variant=variant,
         seed=seed,
-        settings=Settings(
-            recipe={"train": {"learning_rate": rate}, "rates": [0.1, 0.2]}, changed={}
-        ),
-        metrics=Metrics(
-            valid={"accuracy": validation},
-            test={"accuracy": Estimate.mean(each)},
-            levels=ladder,
-        ),
+        settings=Settings(recipe=recipe, changed={}),
+        metrics=levelled(levels, valid=valid, shortcuts=shortcut),
         shortcuts={"last value": Estimate.mean(cut)},
-        **fields,
     )
 
 

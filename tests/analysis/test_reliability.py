@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from cli_support import make_record
+from levelled_records import at_levels
 
 from cab.analysis.reliability import Finding, reliability
 from cab.analysis.variance import Score, scores_of, variance_components
-from cab.records.parts import AtLevel, Estimate, Metrics, Settings
+from cab.records.parts import Settings
 from cab.registry import discover_tasks
 from cab.scores.normalise import Scale
 
@@ -130,23 +131,14 @@ def test_the_order_after_longer_training_is_compared() -> None:
 
 
 def record(rate: float, value: float, seed: int = 0, **changed: Any) -> Any:
-    each = [Estimate(value=one, standard_error=0.01, n=10) for one in (1.0, 2 * value - 1)]
-    mean = {"accuracy": Estimate.mean(each)}
+    """A record of a task with three rates and two levels, the first of which is solved."""
+    recipe = {"train": {"learning_rate": rate}, "rates": [0.1, 0.2, 0.3]}
     return make_record(
         f"{round(rate * 1e6) + seed:032x}",
         variant="linear",
         seed=seed,
-        settings=Settings(
-            recipe={"train": {"learning_rate": rate}, "rates": [0.1, 0.2, 0.3]}, changed=changed
-        ),
-        metrics=Metrics(
-            valid=mean,
-            test=mean,
-            levels=tuple(
-                AtLevel(level=n, name=f"length {n}", valid=one, test=one)
-                for n, one in enumerate(each, 1)
-            ),
-        ),
+        settings=Settings(recipe=recipe, changed=changed),
+        metrics=at_levels((1.0, 2 * value - 1)),
     )
 
 
@@ -166,3 +158,8 @@ def test_scores_are_those_of_the_seeds_at_the_chosen_rate() -> None:
     (longer,) = scores_of(records, {"mqar": Scale(0.5, 1.0)}, longer=True)
     assert longer.seeds == pytest.approx((0.9,))
     assert scores_of(records, {}) == ()
+
+
+def test_rates_that_were_tried_are_no_seeds_before_one_is_chosen() -> None:
+    (one,) = scores_of([record(0.1, 0.9), record(0.2, 0.6)], {"mqar": Scale(0.5, 1.0)})
+    assert one.seeds == pytest.approx((0.8,))

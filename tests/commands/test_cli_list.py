@@ -47,6 +47,15 @@ def test_the_list_says_of_each_variant_and_task_what_its_card_says() -> None:
         assert card["higher_is_better"] is task.higher_is_better
 
 
+def test_info_names_the_levels_and_rates_of_a_task() -> None:
+    recipes = cab_here("info", "mqar", "--json").document["recipes"]
+    levels = recipes["quick"]["levels"]
+    assert list(levels) == ["1", "2", "3", "4", "5"]
+    assert (levels["1"], levels["5"]) == ("length 8, pairs 2", "length 128, pairs 32")
+    assert recipes["quick"]["rates"] == [0.002, 0.005, 0.01]
+    assert "length 128, pairs 32" in cab_here("info", "mqar").out
+
+
 def test_a_row_of_quick_has_tasks_of_every_domain_in_every_pattern() -> None:
     row = [
         (card["pattern"], card["domain"])

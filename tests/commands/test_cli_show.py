@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cli_support import Said, cab_here, make_record, write_variant
+from levelled_records import at_levels
 from made_records import made, tests_own_tasks_scored
 
 from cab.records.results import results_file, write_results
@@ -264,6 +265,24 @@ def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Pa
     assert "Published results are shown by `cab leaderboard`." in " ".join(said.err.split())
     said = cab_here("show", "performer", "--store", tmp_path)
     assert "leaderboard" not in said.err
+
+
+def test_each_level_of_a_task_has_a_column_with_the_mean_over_seeds(tmp_path: Path) -> None:
+    store = RecordStore(tmp_path)
+    for seed, values in enumerate(((1.0, 0.5), (1.0, 0.7))):
+        (record,) = made("linear", "mqar", (0.8,), first=seed)
+        store.write(record.model_copy(update={"metrics": at_levels(values)}))
+    said = cab_here("show", "--store", tmp_path)
+    assert said.code == 0, said.err
+    (row,) = (line for line in said.out.splitlines() if line.split()[:2] == ["linear", "1.00"])
+    assert row.split() == ["linear", "1.00", "0.60"]
+    assert "mqar, accuracy ↑ at each level" in said.out
+    (line,) = (
+        row
+        for row in cab_here("show", "--store", tmp_path, "--json").document["rows"]
+        if row["entry"] == "linear"
+    )
+    assert line["levels"] == pytest.approx({"length 1": 1.0, "length 2": 0.6})
 
 
 def test_the_learning_rates_of_an_entry_are_named_and_one_counts(tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ def test_the_report_is_json_and_holds_every_finding(tmp_path):
     assert "time exponent" in verdicts[0]["measured"]
 
 
+def test_determinism_reports_whether_a_row_is_the_same_alone_and_in_a_batch():
+    variants = discover_variants()
+    (subject,) = subjects(variants, "none", (Pattern.NS,), options={})
+    verdict = hold(subject, next(law for law in LAWS if law.name == "determinism"))
+    assert "batch" in verdict.measured["batch invariance"]
+
+
 def test_holding_laws_exit_with_0_and_name_each_pattern():
     said = cab_here("check", "mean", "--law", "budget", "--pattern", "ns,cc", "--dtype", "float32")
     assert said.code == 0

@@ -4,6 +4,7 @@ import pytest
 from cli_support import make_record
 from hypothesis import given
 from hypothesis import strategies as st
+from levelled_records import at_levels
 from mlflow.entities import Metric
 from mlflow.utils import validation
 
@@ -107,3 +108,11 @@ def test_a_request_keeps_within_mlflows_size() -> None:
 @pytest.mark.parametrize("text", ["wrong.", "wrong..", " wrong. \nmore", "\n\nwrong"])
 def test_a_reason_fits_into_a_sentence(text: str) -> None:
     assert one_line(text) == "wrong"
+
+
+def test_each_level_has_a_metric_of_its_own() -> None:
+    record = make_record(metrics=at_levels((1.0, 0.5)))
+    found = {name: (value, step) for name, value, step in metrics(record)}
+    assert found["test_accuracy_level_1"] == (1.0, 4)
+    assert found["test_accuracy_level_2"] == (0.5, 4)
+    assert found["test_accuracy"] == (0.75, 4)

@@ -85,6 +85,15 @@ def test_a_cluster_of_its_own_gives_the_records_of_a_local_sweep(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_without_an_address_a_cluster_of_someone_else_is_left_alone(tmp_path: Path) -> None:
+    sweep = command(tmp_path / "store", "--executor", "ray", seeds=1)
+    said = cab(*sweep, cwd=tmp_path, timeout=300, **plug_in(tmp_path))
+    assert said.code == 0, said.err
+    assert len(stored(tmp_path / "store")) == 1
+
+
+@pytest.mark.slow
 def test_what_no_node_has_room_for_is_said_and_what_fits_runs(tmp_path: Path) -> None:
     plugged = plug_in(tmp_path)
     sweep = command(tmp_path / "store", "--executor", "ray", "--threads", 2, seeds=1)
