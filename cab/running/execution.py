@@ -81,6 +81,7 @@ class Runner:
     """Runs cells into a store, at some places (by default one process after the other, here).
 
     search: which cells follow from the records of others, such as more seeds at the best rate.
+    code: the revision of the code and whether the tree is dirty, as they are before a cell runs.
     """
 
     store: RecordStore
@@ -94,6 +95,7 @@ class Runner:
     command: str = field(default_factory=lambda: shlex.join(["cab", *sys.argv[1:]]))
     places: Places | None = None
     search: Search | None = None
+    code: tuple[str | None, bool | None] = field(default_factory=git_state)
 
     def run(self, cells: Sequence[Cell]) -> list[Finished]:
         """Run the cells that have no record yet (all of them with force); return them in order.
@@ -242,7 +244,7 @@ class Runner:
 
     def _filled(self, claim: Claim, ended: Ended) -> Record:
         cell, outcome = claim.cell, ended.outcome
-        revision, dirty = git_state()
+        revision, dirty = self.code
         return Record(
             key=cell.key,
             variant=cell.variant_info(outcome.parameters),

@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from cli_support import HANGS, cells_of, make_record, run_cells, wait_until
+from cli_support import HANGS, Log, cells_of, make_record, run_cells, wait_until
 from cli_support import write_variant as write
 from filelock import FileLock
 
 from cab.errors import CabError
 from cab.records.store import Estimate, Record, RecordStore
 from cab.records.text import is_safe
+from cab.running import environment
 from cab.running.cells import Cell
-from cab.running.execution import Finished
+from cab.running.execution import Finished, Runner
 from cab.running.jobs import Ended, Job, Outcome, Progressed
 
 TENSOR = "return q + torch.ones(1 << 30).sum()"  # 4 GiB at once
@@ -314,3 +315,22 @@ def test_a_task_of_another_package_that_fails_after_its_test_is_an_error_and_no_
     assert [record and record.status for record in ends] == ["error", "ok"]
     assert ends[0] is not None
     assert "no short way today" in ends[0].message
+
+
+def test_a_record_names_the_code_as_it_was_before_the_cell_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def committed(revision: str, changes: str) -> None:
+        git = {"rev-parse": revision, "status": changes}
+        monkeypatch.setattr(environment, "_git", lambda root, command, *_: git[command])
+        environment.git_state.cache_clear()
+
+    committed("a" * 40, " M cab/task.py")
+    runner = Runner(RecordStore(tmp_path), Path("/nowhere"), "cpu", Log())
+    committed("b" * 40, "")
+    (finished,) = runner.run(cells_of(["none"]))
+    monkeypatch.undo()
+    environment.git_state.cache_clear()
+    assert finished.record is not None
+    said = finished.record.provenance
+    assert (said.git_revision, said.git_dirty) == ("a" * 40, True)
