@@ -61,7 +61,7 @@ Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task.
 Domains = Annotated[
     list[Domain] | None, typer.Option("--domain", help="Only this domain. Repeatable.")
 ]
-MOST_SEEDS = 1_000
+MOST_SEEDS = 10_000
 """Of one command, whose plan holds all cells; a rank needs three."""
 Seeds = Annotated[
     int | None,

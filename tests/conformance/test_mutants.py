@@ -43,7 +43,7 @@ def test_every_law_has_mutants():
 
 
 ONLY_CAUGHT_BY = {
-    "causality": "scaled-by-all",
+    "causality": "pooled-queries",
     "liveness": "past-only",
     "padding": "mean-over-padded-length",
     "gradients": "detached-values",
@@ -52,7 +52,7 @@ ONLY_CAUGHT_BY = {
     "decoding": "stale-state",
     "cost": "cubic",
     "budget": "oversized",
-    "composition": "no-autocast",
+    "composition": "short-path-in-float32",
 }
 
 

@@ -126,6 +126,7 @@ class SlurmExecutor:
         """Look for records until all are there or no job is left that could write one."""
         while pending:
             over = jobs.over()  # asked first: the last look comes after it
+            more = False
             for key in _keys(runner.store) & pending.keys():
                 try:
                     record = runner.store.read(key)
@@ -135,8 +136,12 @@ class SlurmExecutor:
                 if record is not None and _of_now(record, runner):
                     runner.on_record(record)
                     ran = Finished(pending.pop(key), "ran", record)
-                    pending |= {cell.key: cell for cell in runner.following(ran)}
+                    following = {cell.key: cell for cell in runner.following(ran)}
+                    pending |= following
+                    more = more or bool(following)
                     yield _told(ran, runner)
+            if more:  # their records may be there already
+                continue
             if over:
                 problems, other = jobs.problems(), jobs.problem()
                 for key in list(pending):

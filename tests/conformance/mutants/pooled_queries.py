@@ -1,7 +1,9 @@
-"""Every query is shifted by the mean query: future queries matter."""
+"""Every query is shifted by the mean query: future queries matter, and no state decodes it."""
 
+from torch.nn.functional import scaled_dot_product_attention
+
+from cab.attention import MultiHeadAttention
 from cab.registry import register_variant
-from cab.variants.softmax.softmax import SoftmaxAttention
 
 BREAKS = "causality"
 
@@ -14,9 +16,9 @@ BREAKS = "causality"
     time="N^2 d",
     memory="N^2",
 )
-class PooledQueries(SoftmaxAttention):
+class PooledQueries(MultiHeadAttention):
     """Softmax attention with a planted fault."""
 
     def attend(self, q, k, v, *, key_padding_mask=None):
-        q = q + q.mean(dim=2, keepdim=True)
-        return super().attend(q, k, v, key_padding_mask=key_padding_mask)
+        seen = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
+        return scaled_dot_product_attention(q + q.mean(dim=2, keepdim=True), k, v, seen)
