@@ -14,7 +14,7 @@ BREAKS = "causality"
     patterns="cc",
     summary="a mutant: breaks causality",
     time="N^2 d",
-    memory="N^2",
+    memory="N d",
 )
 class PooledQueries(MultiHeadAttention):
     """Softmax attention with a planted fault."""
