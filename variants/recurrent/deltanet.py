@@ -42,15 +42,18 @@ class DeltaNet(RecurrentAttention):
 
     q, k, v are SiLU of short convolutions of projections; q and k then have norm 1, so that the
     state's transition never grows. Each head's answer passes an RMS norm. (The rule itself is of
-    Schlag et al., 2021, arXiv 2102.11174.)
+    Schlag et al., 2021, arXiv 2102.11174.) With `negative`, beta is twice as large, in (0, 2): the
+    transition then has eigenvalues in (-1, 1] and can follow a parity (Grazzi et al., 2024, arXiv
+    2411.12537).
     """
 
     @dataclass(frozen=True)
     class Config:
-        """kernel: tokens of the short convolutions; chunk: tokens per chunk (cost only)."""
+        """kernel, chunk (cost only): tokens; negative: whether beta reaches 2 instead of 1."""
 
         kernel: int = 4
         chunk: int = 64
+        negative: bool = False
 
         def __post_init__(self) -> None:
             if self.kernel < 1 or self.chunk < 1:
@@ -77,7 +80,7 @@ class DeltaNet(RecurrentAttention):
         projected = torch.cat((self.query(x), self.key(x), self.value(x)), dim=-1)
         convolved, recent = self.convolution(projected, recent)
         q, k, v = (self.split_heads(part) for part in convolved.chunk(3, dim=-1))
-        strength = self.strength(x).sigmoid().mT
+        strength = (1 + self.config.negative) * self.strength(x).sigmoid().mT
         return (normalise(q), normalise(k), v, strength, torch.zeros_like(strength)), recent
 
     def mix(self, *tokens: Tensor) -> Float[Tensor, "B H N E"]:

@@ -55,11 +55,15 @@ class GatedDeltaNet(RecurrentAttention):
 
     @dataclass(frozen=True)
     class Config:
-        """key_share: width of keys over values; kernel, chunk (cost only): tokens."""
+        """key_share: width of keys over values; kernel, chunk (cost only): tokens.
+
+        negative: whether beta reaches 2 instead of 1, as in `deltanet`.
+        """
 
         key_share: float = 0.75
         kernel: int = 4
         chunk: int = 64
+        negative: bool = False
 
         def __post_init__(self) -> None:
             if self.key_share <= 0:
@@ -95,7 +99,7 @@ class GatedDeltaNet(RecurrentAttention):
         convolved, recent = self.convolution(projected, recent)
         q, k, v = convolved.split((self.keys, self.keys, self.dim), dim=-1)
         q, k, v = self.share_heads(q), self.share_heads(k), self.split_heads(v)
-        strength = self.strength(x).sigmoid().mT
+        strength = (1 + self.config.negative) * self.strength(x).sigmoid().mT
         log_decay = (-self.log_rate.exp() * F.softplus(self.decay(x))).mT
         return (normalise(q), normalise(k), v, strength, log_decay), recent
 

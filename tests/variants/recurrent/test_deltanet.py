@@ -22,7 +22,8 @@ def convolved(attention, x):
 def descend(attention, x):
     """S <- S - beta grad |S^T k - v|^2 / 2, by autograd."""
     qkv, out = convolved(attention, x), torch.zeros_like(x)
-    strength = torch.sigmoid(x @ attention.strength.weight.T)
+    most = 2 if attention.config.negative else 1
+    strength = most * torch.sigmoid(x @ attention.strength.weight.T)
     for row in range(x.shape[0]):
         for head in range(HEADS):
             state = torch.zeros(HEAD_WIDTH, HEAD_WIDTH, dtype=x.dtype)
@@ -42,9 +43,11 @@ def descend(attention, x):
     return out @ attention.output.weight.T
 
 
+@pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize("length", [1, 3, 7, 70])
-def test_deltanet_descends_its_reading_error(length):
-    attention, x = build("deltanet", "cs").requires_grad_(False), draw(2, length, DIM)
+def test_deltanet_descends_its_reading_error(length, negative):
+    attention = build("deltanet", "cs", negative=negative).requires_grad_(False)
+    x = draw(2, length, DIM)
     assert relative_difference(attention(x), descend(attention, x)) <= 1e-9
 
 
@@ -56,6 +59,18 @@ def test_any_length_of_the_short_convolution_decodes(kernel):
         y, state = attention.step(x[:, t], state)
         outputs.append(y)
     assert relative_difference(torch.stack(outputs, dim=1), attention(x)) <= 1e-11
+
+
+def test_with_negative_eigenvalues_the_state_tells_odd_from_even():
+    """At beta = 2 one key, written again and again, is stored, erased, stored, ..."""
+    attention = build("deltanet", "cs", negative=True, kernel=1).requires_grad_(False)
+    attention.strength.weight.fill_(100)
+    attention.key.weight.copy_(attention.query.weight)
+    attention.convolution.convolution.weight.fill_(1)
+    tokens, _ = attention.read(torch.ones(1, 6, DIM).double(), attention.nothing_recent(1))
+    value = tokens[2]
+    odd = torch.tensor([1, 0, 1, 0, 1, 0])[:, None]
+    assert relative_difference(attention.mix(*tokens), 2 * odd * value) <= 1e-4  # norms add 1e-6
 
 
 @both_dtypes

@@ -16,7 +16,8 @@ def recurrence(attention, x, heads=HEADS, keys=KEYS):
     (q, k, v, _, _), _ = attention.read(x, recent)
     assert k.shape[1:] == (heads, x.shape[1], keys)
     assert v.shape[1:] == (heads, x.shape[1], width)
-    strength = torch.sigmoid(x @ attention.strength.weight.T)
+    most = 2 if attention.config.negative else 1
+    strength = most * torch.sigmoid(x @ attention.strength.weight.T)
     step = torch.log1p(torch.exp(x @ attention.decay.weight.T + attention.decay.bias))
     alpha = torch.exp(-torch.exp(attention.log_rate) * step)
     out, identity = torch.zeros_like(x), torch.eye(keys, dtype=x.dtype)
@@ -33,9 +34,11 @@ def recurrence(attention, x, heads=HEADS, keys=KEYS):
     return (out * F.silu(x @ attention.gate.weight.T)) @ attention.output.weight.T
 
 
+@pytest.mark.parametrize("negative", [False, True])
 @pytest.mark.parametrize("length", [1, 2, 7, 70])
-def test_gated_deltanet_is_its_recurrence(length):
-    attention, x = build("gated-deltanet", "cs"), draw(BATCH, length, DIM)
+def test_gated_deltanet_is_its_recurrence(length, negative):
+    attention = build("gated-deltanet", "cs", negative=negative)
+    x = draw(BATCH, length, DIM)
     with torch.no_grad():
         assert relative_difference(attention(x), recurrence(attention, x)) <= 1e-10
 
