@@ -51,7 +51,7 @@ def _recipe(
     metric="accuracy",
     higher_is_better=True,
     chance=0.0625,
-    version=2,
+    version=3,
     length="4 to 128 queries and keys",
     source="copying of random strings, as in Learning to Transduce with Unbounded Memory "
     "(Grefenstette et al., 2015, arXiv 1506.02516)",
@@ -76,7 +76,7 @@ class Transduce(Task):
             50,
         ),
         "quick": _recipe(
-            tuple(Strings(length, symbols=16) for length in (4, 8, 16, 32, 64, 128)),
+            tuple(Strings(length, symbols=32) for length in (4, 8, 16, 32, 64, 128)),
             Width(dim=32, heads=2, layers=1),
             Training(1500, 16, 5e-3),
             100,

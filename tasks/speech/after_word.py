@@ -55,7 +55,7 @@ def recipe(
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
-    version=2,
+    version=3,
     length="6 questions and up to 42 tokens of 100 ms",
     source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
     "of 40 bands every 12.5 ms, eight frames a token",
@@ -81,7 +81,7 @@ class AfterWord(SpokenTask):
         "quick": recipe(
             tuple(Sayings(words, Hearing(stack=8, longest=6)) for words in (3, 4, 5, 7)),
             Width(dim=64, heads=4, layers=2, short_convolution=3),
-            Training(900, 32, 3e-3),
+            Training(1300, 32, 3e-3),
             200,
             rates=(1.5e-3, 3e-3, 6e-3),
         ),

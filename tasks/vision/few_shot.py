@@ -61,7 +61,7 @@ def _recipe(
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
-    version=1,
+    version=2,
     length="10 to 90 tokens: images and labels",
     imports=("sklearn.datasets",),
     source="one-shot recognition as in One-shot Learning with Memory-Augmented Neural Networks "
@@ -92,7 +92,7 @@ class FewShot(LabelledTask):
                 for classes, shots in ((2, 2), (3, 2), (5, 3), (7, 3), (10, 4))
             ),
             Width(dim=64, heads=4, layers=2, short_convolution=3),
-            Training(900, 24, 4e-3),
+            Training(1300, 24, 4e-3),
             150,
             rates=(2e-3, 4e-3, 8e-3),
         ),

@@ -61,13 +61,13 @@ def _recipe(
     name="read-digits",
     domain="vision",
     pattern="cc",
-    summary="transcribe a strip of eight handwritten digits",
+    summary="transcribe a strip of twelve handwritten digits",
     backbone="encoder-decoder",
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
-    version=2,
-    length="2 to 8 queries, 12 to 48 columns of 8 x 2 pixels",
+    version=3,
+    length="3 to 12 queries, 18 to 72 columns of 8 x 2 pixels",
     imports=("sklearn.datasets",),
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn, each anywhere in a window of 12 columns of pixels",
@@ -79,7 +79,7 @@ class ReadDigits(Task):
 
     The levels are the numbers of digits. The tokens of a window all have the position of the
     target that reads it, so that what is learned at short strips holds at long ones: each digit is
-    to be read from its window, and a summary of fixed size cannot tell which digit of eight stood
+    to be read from its window, and a summary of fixed size cannot tell which of twelve digits stood
     where.
     """
 
@@ -91,9 +91,9 @@ class ReadDigits(Task):
             20,
         ),
         "quick": _recipe(
-            tuple(Strip(digits, column=2, window=6) for digits in (2, 4, 6, 8)),
+            tuple(Strip(digits, column=2, window=6) for digits in (3, 6, 9, 12)),
             Width(dim=32, heads=2, layers=1, short_convolution=3),
-            Training(1100, 32, 5e-3),
+            Training(1600, 32, 5e-3),
             150,
             rates=(2.5e-3, 5e-3, 1e-2),
         ),
