@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
 
+from cab.records.rates import recipe_at_any_rate
 from cab.records.store import Record
 from cab.scores.rates import Tried, trial_of, tuned
 
@@ -89,7 +90,8 @@ def summarise(
     that ran last where none of them is installed: results of different sources never share a row,
     and neither do results of different learning rates.
     Of a task that is not CAB's own, whose version may have been forgotten, only results of one
-    source are shown, chosen in the same way.
+    source are shown, chosen in the same way; of a task whose recipe was edited under one version,
+    only those of the recipe that ran last.
 
     Args:
         installed: the source hash of each variant that is installed.
@@ -117,7 +119,12 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         return here, record.provenance.ended
 
     newest = max(records, key=preference)
-    records = [r for r in records if r.variant.source_hash == newest.variant.source_hash]
+    records = [
+        record
+        for record in records
+        if record.variant.source_hash == newest.variant.source_hash
+        and recipe_at_any_rate(record) == recipe_at_any_rate(newest)
+    ]
     tuning, records = tuned(records)
     task = newest.task
     done = [record for record in records if record.status == "ok"]

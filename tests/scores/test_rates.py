@@ -1,5 +1,7 @@
 """Learning rates in rows and on the board: which one counts, and what is a trial."""
 
+from datetime import timedelta
+
 import pytest
 from made_records import board_of, made
 
@@ -53,6 +55,26 @@ def test_rows_of_cab_show_say_the_same():
     assert (row.seeds, row.rate, row.rates) == (3, MIDDLE, one.tuning.tried)
     assert row.sensitivity == pytest.approx(0.4)
     assert row.trial == ""
+
+
+def test_results_of_a_recipe_edited_under_one_version_are_not_averaged_with_those_of_before():
+    def with_steps(record, steps):
+        train = {**record.settings.recipe["train"], "steps": steps}
+        recipe = {**record.settings.recipe, "train": train}
+        return record.model_copy(
+            update={"settings": record.settings.model_copy(update={"recipe": recipe})}
+        )
+
+    before = [with_steps(one, 7) for one in at(MIDDLE, 0.1, 0.2, 0.3, 0.4)]
+    later = max(one.provenance.ended for one in before) + timedelta(hours=1)
+    now = [
+        one.model_copy(update={"provenance": one.provenance.model_copy(update={"ended": later})})
+        for one in WHOLE
+    ]
+    (row,) = summarise([*before, *now])
+    assert (row.seeds, row.mean) == (3, pytest.approx(0.72))
+    (row,) = summarise([*now, *before])
+    assert (row.seeds, row.mean) == (3, pytest.approx(0.72))
 
 
 def test_the_json_of_the_board_holds_every_rate():
