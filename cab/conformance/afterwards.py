@@ -5,6 +5,7 @@ import pickle
 
 import torch
 
+from cab.attention import Attention
 from cab.conformance.law import Finding, Measured, Said, largest
 from cab.conformance.subject import Subject, right_padding
 
@@ -48,7 +49,9 @@ def _identical(one: torch.Tensor, other: torch.Tensor) -> bool:
 def _trained(subject: Subject) -> Said:
     """After a call in either mode the module can be copied and pickled: it holds no graph."""
     for training in (True, False):
-        yield from _copied(subject, training)
+        for finding in _copied(subject, training):
+            yield finding
+            return
 
 
 def _copied(subject: Subject, training: bool) -> Said:
@@ -59,18 +62,32 @@ def _copied(subject: Subject, training: bool) -> Said:
     if training and out.requires_grad:
         out.square().sum().backward()
     said = "a training step" if training else "a call in evaluation"
-    try:
-        other = copy.deepcopy(module)
-        pickle.dumps(module)
-    except Exception as error:  # PyTorch, pickle and the variant raise several kinds
+    if problem := _copying(module):
+        if _copying(subject.build(shape, options=subject.without_dropout)):
+            yield Finding(
+                f"The module cannot be copied and pickled, not even before a call ({problem}): it "
+                f"must keep no lambda, no local function and nothing else that pickle refuses"
+            )
+            return
         yield Finding(
-            f"After {said} the module cannot be copied and pickled ({type(error).__name__}): it "
-            f"keeps what belongs to the call, such as a tensor with its graph"
+            f"After {said} the module cannot be copied and pickled ({problem}): it keeps what "
+            f"belongs to the call, such as a tensor with its graph"
         )
         return
+    other = copy.deepcopy(module)
     with torch.no_grad():
         if not other.eval()(x, context).equal(module.eval()(x, context)):
             yield Finding("A module copied by copy.deepcopy gives different outputs")
+
+
+def _copying(module: Attention) -> str:
+    """Return what copying and pickling raise, or nothing."""
+    try:
+        copy.deepcopy(module)
+        pickle.dumps(module)
+    except Exception as error:  # PyTorch, pickle and the variant raise several kinds
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return ""
 
 
 @torch.no_grad()

@@ -45,4 +45,5 @@ LAW = Law(
     run,
     asks=lambda subject: subject.reference is not None,
     gates=False,
+    rounds=False,
 )

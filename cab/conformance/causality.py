@@ -19,21 +19,21 @@ ROWS_AT_ONCE = 24_000
 def run(subject: Subject) -> Said:
     """Change the future at every cut, remove it, and take the Jacobian's upper triangle."""
     for dtype in subject.dtypes:
-        shapes = subject.shapes() if dtype == torch.float64 else subject.typical()
+        shapes = subject.shapes() if dtype == subject.widest else subject.typical()
         for shape in shapes:
             if shape.length > 1:
                 module = subject.build(shape, dtype=dtype)
                 yield from _values(subject, module, shape, torch.arange(shape.length - 1), dtype)
                 yield from _gradients(subject, module, shape, dtype, "evaluation")
-        if dtype == torch.float64:
+        if dtype == subject.widest:
             yield from _prefixes(subject)
             yield from _large(subject)
         if dtype == torch.float32:
             yield from _far(subject.trained)
     shape = subject.typical()[0]
-    if torch.float64 in subject.dtypes:
+    if subject.widest in subject.dtypes:
         module = subject.build(shape).train()
-        yield from _gradients(subject, module, shape, torch.float64, "training")
+        yield from _gradients(subject, module, shape, subject.widest, "training")
 
 
 def _far(trained: Subject) -> Said:
@@ -51,7 +51,7 @@ def _large(subject: Subject) -> Said:
         near = {size + step for size in (0, *subject.large_sizes) for step in (-2, -1, 0)}
         cuts = sorted(cut for cut in {*near, n // 3, n // 2, n - 2} if 0 <= cut < n - 1)
         module = subject.build(shape)
-        yield from _values(subject, module, shape, torch.tensor(cuts), torch.float64)
+        yield from _values(subject, module, shape, torch.tensor(cuts), subject.widest)
 
 
 @torch.no_grad()
@@ -94,7 +94,7 @@ def _values(
 def _prefixes(subject: Subject) -> Said:
     """The outputs of a prefix do not depend on later tokens, not even on their number."""
     *shorter, shape = subject.shapes()
-    module, limit = subject.build(shape), LIMITS[torch.float64]
+    module, limit = subject.build(shape), LIMITS[subject.widest]
     x = subject.draw(2, shape.length, subject.dim, seed="stream")
     context = subject.context(2)
     whole = module(x, context)
@@ -103,8 +103,8 @@ def _prefixes(subject: Subject) -> Said:
         moved = largest(alone - whole[:, :cut]) / scale_of(whole)
         if moved > limit:
             yield Finding(
-                f"The first {cut} outputs change when tokens are appended up to {shape} (float64, "
-                f"relative to the largest output)",
+                f"The first {cut} outputs change when tokens are appended up to {shape} "
+                f"({name_of(subject.widest)}, relative to the largest output)",
                 moved,
                 limit,
             )

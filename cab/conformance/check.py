@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -137,9 +138,10 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
                         measured.setdefault(said.name, said.value)
                     else:
                         findings.append(_in_form(placed, said))
-        if findings and (note := explain_precision(subject)):
+        if findings and law.rounds and (note := explain_precision(subject)):
             with torch.random.fork_rng(devices=[]), deadline():
-                findings = judge_in_float32(subject, law, findings, note)
+                again = partial(_findings, law=law)
+                findings = judge_in_float32(subject, findings, note, again)
             table = note.startswith("Part of the computation is in float32:")
             excused = "rounding of its float32 tables is excused"
             judged = "judged in float32, in which part of it computes"
@@ -158,6 +160,15 @@ def hold(subject: Subject, law: Law) -> Verdict | None:
     return Verdict(
         law.name, subject.pattern, law.gates, tuple(findings), measured, round(seconds, 3)
     )
+
+
+def _findings(subject: Subject, law: Law) -> list[Finding]:
+    return [
+        _in_form(placed, said)
+        for placed in _forms(subject, law)
+        for said in law.run(placed)
+        if isinstance(said, Finding)
+    ]
 
 
 def _forms(subject: Subject, law: Law) -> Iterator[Subject]:

@@ -128,4 +128,9 @@ def _claim(subject: Subject, formula: str, length: int) -> float:
     return float(evaluate(formula, names))
 
 
-LAW = Law("cost", "counted operations and bytes grow with the length as the card says", run)
+LAW = Law(
+    "cost",
+    "counted operations and bytes grow with the length as the card says",
+    run,
+    rounds=False,
+)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from cab.attention import Attention
 
@@ -18,6 +18,12 @@ DOTS: Mapping[Any, Callable[..., int]] = {
     torch.ops.aten.addmv: lambda bias, matrix, vector: 2 * matrix.numel(),
     torch.ops.aten.dot: lambda a, b: 2 * a.numel(),
     torch.ops.aten.vdot: lambda a, b: 2 * a.numel(),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_: (
+        sdpa_flop_count(q.shape, k.shape, v.shape)
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda out, q, k, v, *_: (
+        sdpa_backward_flop_count(out.shape, q.shape, k.shape, v.shape)
+    ),
 }
 """Products that PyTorch's own counter has no formula for."""
 

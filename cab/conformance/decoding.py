@@ -28,7 +28,7 @@ def run(subject: Subject) -> Said:
     if not decodes:
         return
     for dtype in (d for d in subject.dtypes if d in LIMITS):
-        for shape in subject.shapes() if dtype == torch.float64 else subject.typical():
+        for shape in subject.shapes() if dtype == subject.widest else subject.typical():
             yield from _equal(subject, shape, dtype)
     if subject.card.state:
         for shape in subject.typical():
@@ -93,13 +93,13 @@ def _in_parts(subject: Subject) -> Said:
             y, state = module.step(x[:, t], state)
             outputs.append(y[:, None])
         moved = largest(torch.cat(outputs, dim=1) - expected) / scale_of(expected)
-        if moved > LIMITS[torch.float64]:
+        if moved > LIMITS[subject.widest]:
             lengths = ", ".join(map(str, parts))
             yield Finding(
-                f"Reading {shape} by prefill in parts of {lengths} differs from forward (float64, "
-                f"relative)",
+                f"Reading {shape} by prefill in parts of {lengths} differs from forward "
+                f"({name_of(subject.widest)}, relative)",
                 moved,
-                LIMITS[torch.float64],
+                LIMITS[subject.widest],
             )
             return
 
@@ -160,12 +160,12 @@ def _elsewhere(subject: Subject) -> Said:
         outputs.append(y[:, None])
     expected = first(streams[0], context)
     moved = largest(torch.cat(outputs, dim=1) - expected) / scale_of(expected)
-    if moved > LIMITS[torch.float64]:
+    if moved > LIMITS[subject.widest]:
         yield Finding(
             "Continuing from a state in another module with equal weights gives different "
             "outputs: the module keeps something outside the state",
             moved,
-            LIMITS[torch.float64],
+            LIMITS[subject.widest],
         )
     strange = {type(leaf).__name__ for leaf in tree_leaves(state)} - {*PLAIN}
     if strange:

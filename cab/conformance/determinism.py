@@ -191,7 +191,7 @@ def _round_trip(subject: Subject, first: Tensor, x: Tensor, context: Tensor | No
     if not first.equal(out):
         yield Finding(
             "A module restored from its state dict gives different outputs: something drawn at "
-            "construction is neither a parameter nor a buffer",
+            "construction or in a call is neither a parameter nor a buffer of the saved module",
             largest(out - first),
         )
 

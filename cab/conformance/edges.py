@@ -101,7 +101,9 @@ def run_beyond(subject: Subject) -> Said:
         return  # their parameters cannot be compared
     long.load_state_dict(short.state_dict())
     x = subject.draw(2, 45, subject.dim, seed="stream")
+    torch.manual_seed(1)  # who draws in a call is told so by the law of determinism
     expected = long(x)
+    torch.manual_seed(1)
     try:
         got = short(x)
     except (CabError, ValueError):

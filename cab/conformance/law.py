@@ -42,7 +42,8 @@ class Law:
 
     asks says whether it concerns a subject at all. shrinks says whether it is also held with the
     large sizes of the Config made small. gates says whether `cab run` refuses a variant
-    that breaks it; a law that does not gate is shown and marked.
+    that breaks it; a law that does not gate is shown and marked. rounds says whether it compares
+    numbers, so that the precision in which a variant computes matters to it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Law:
     asks: Callable[[Subject], bool] = lambda subject: True
     gates: bool = True
     shrinks: bool = False
+    rounds: bool = True
 
 
 def largest(x: Tensor) -> float:

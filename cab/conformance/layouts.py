@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cab.attention import Attention
 from cab.conformance.law import Finding, Said, largest, scale_of
-from cab.conformance.subject import Subject, right_padding
+from cab.conformance.subject import Subject, name_of, right_padding
 
 LIMIT = 1e-9
 Inputs = tuple[Tensor, Tensor | None, Tensor]
@@ -100,5 +100,7 @@ def _compare(got: list[Tensor], expected: list[Tensor], said: str) -> Said:
         moved = largest(one - other) / max(scale_of(other), 1e-6)
         if not moved <= LIMIT:
             what = "a gradient" if place else "the output"
-            yield Finding(f"With {said}, {what} differs (float64, relative)", moved, LIMIT)
+            yield Finding(
+                f"With {said}, {what} differs ({name_of(other.dtype)}, relative)", moved, LIMIT
+            )
             return

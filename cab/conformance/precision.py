@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import sysconfig
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,19 +17,26 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cab.conformance.law import Finding, Law
+from cab.conformance.law import Finding
 from cab.conformance.subject import Subject, name_of
 
 ROUNDING = 1e-4
 """How far a comparison in float32 may miss where one in float64 allows less, relative."""
+STRICT = 1e-6
+"""Limits below this are meant for float64; what misses a wider one is no rounding of float32."""
 BEGINS = "Part of the computation is in "
 """How the note begins."""
 
 
 def judge_in_float32(
-    subject: Subject, law: Law, findings: list[Finding], note: str
+    subject: Subject,
+    findings: list[Finding],
+    note: str,
+    again: Callable[[Subject], list[Finding]],
 ) -> list[Finding]:
     """Return what a law finds of a variant in float32, in which part of it computes.
+
+    `again` holds the law against a subject, in all its layers and sizes.
 
     What misses a limit of float64 by the rounding of float32 is no finding. If something remains,
     the note comes first.
@@ -39,7 +47,7 @@ def judge_in_float32(
         narrow = tuple(dtype for dtype in subject.dtypes if dtype != torch.float64)
         single = dataclasses.replace(subject, dtypes=narrow, widest=torch.float32)
         with contextlib.suppress(Exception):  # if it raises, what was found in float64 stands
-            findings = [one for one in law.run(single) if isinstance(one, Finding)]
+            findings = again(single)
         findings = [one for one in findings if not _rounds(one)]
     return [Finding(note), *findings] if findings else []
 
@@ -75,7 +83,7 @@ def _cast_note(subject: Subject) -> str:
 
 def _rounds(finding: Finding) -> bool:
     moved, limit = finding.moved, finding.limit
-    return moved is not None and limit is not None and limit < moved <= ROUNDING
+    return moved is not None and limit is not None and limit < STRICT and moved <= ROUNDING
 
 
 def explain_precision(subject: Subject) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cab.conformance.law import Finding, Said, largest, scale_of
-from cab.conformance.subject import CONTEXT, Shape, Subject, right_padding
+from cab.conformance.subject import CONTEXT, Shape, Subject, name_of, right_padding
 
 LIMIT = 1e-9
 LEAST, MOST, SECONDS = 701, 2600, 3.0
@@ -16,7 +16,7 @@ LEAST, MOST, SECONDS = 701, 2600, 3.0
 @torch.no_grad()
 def run(subject: Subject) -> Said:
     """Decode past usual caches, two sequences at once, and inputs that must stay as they are."""
-    if torch.float64 in subject.dtypes:
+    if subject.widest in subject.dtypes:
         yield from _long(subject)
     yield from _interleaved(subject)
     yield from _unchanged(subject)
@@ -36,8 +36,8 @@ def _long(subject: Subject) -> Said:
         moved = largest(y - expected[:, t]) / scale
         if not moved <= LIMIT:
             yield Finding(
-                f"Decoding by step differs from forward from position {t} of {shape} on (float64, "
-                f"relative)",
+                f"Decoding by step differs from forward from position {t} of {shape} on "
+                f"({name_of(subject.widest)}, relative)",
                 moved,
                 LIMIT,
             )
@@ -78,7 +78,7 @@ def _interleaved(subject: Subject) -> Said:
         if not moved <= LIMIT:
             yield Finding(
                 f"Of two sequences whose steps take turns, the {said} differs from forward: the "
-                f"module keeps something outside the state (float64, relative)",
+                f"module keeps something outside the state ({name_of(subject.widest)}, relative)",
                 moved,
                 LIMIT,
             )

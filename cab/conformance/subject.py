@@ -190,11 +190,13 @@ class Subject:
         seed: int = 0,
         context: int = CONTEXT,
         options: Mapping[str, Any] = MappingProxyType({}),
+        moved: bool = True,
     ) -> Attention:
         """Construct the variant in evaluation mode; the global random state is left as it was.
 
-        Every parameter that learns is moved a little from where it starts: what a gate of 0, a
-        kernel of 1 or a bias hides must show. Frozen parameters are constants and keep theirs.
+        If moved, every parameter that learns is moved a little from where it starts: what a gate
+        of 0, a kernel of 1 or a bias hides must show. Frozen parameters are constants and keep
+        theirs. Parameters whose elements share memory are copied first.
         """
         heads, width = self.geometry
         longest = max(shape.length, context if self.pattern.cross else 1)
@@ -202,8 +204,10 @@ class Subject:
             torch.manual_seed(seed)
             module = self._construct(shape, heads, heads * width, options, longest)
             with torch.no_grad():
-                for parameter in module.parameters():
+                for parameter in module.parameters() if moved else ():
                     if parameter.requires_grad:
+                        if shares_memory(parameter):
+                            parameter.data = parameter.data.clone()
                         parameter.add_(0.1 * torch.randn_like(parameter))
         return module.to(self.device, self._at_most(dtype)).eval()
 
@@ -281,6 +285,11 @@ def _flat(value: Any) -> list[Any]:
 def right_padding(lengths: list[int], longest: int, device: str = "cpu") -> Tensor:
     """The mask (B, longest) of rows of these lengths; True marks padding."""
     return torch.arange(longest, device=device) >= torch.tensor(lengths, device=device)[:, None]
+
+
+def shares_memory(x: Tensor) -> bool:
+    """Whether elements of a tensor share memory, as those of an expanded one do."""
+    return any(n > 1 and not stride for n, stride in zip(x.shape, x.stride(), strict=True))
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cab.attention import Attention
 from cab.conformance.law import Finding, Said, largest, scale_of
-from cab.conformance.subject import Subject
+from cab.conformance.subject import Subject, name_of
 
 LIMIT = 1e-5
 
@@ -68,7 +68,9 @@ def _compare(got: Mapping[str, Tensor], plain: Mapping[str, Tensor], how: str) -
     for name, one in got.items():
         if name not in plain:
             continue
-        moved = largest(one.double() - plain[name].double()) / max(scale_of(plain[name]), 1e-6)
+        moved = largest(one.double() - plain[name].double()) / max(
+            scale_of(plain[name].double()), 1e-6
+        )
         if not moved <= LIMIT:
             yield Finding(
                 f"Two training steps with an activation {how} change {name}: forward runs twice "
@@ -103,7 +105,7 @@ def run_modes(subject: Subject) -> Said:
             said = "training" if training else "evaluation"
             yield Finding(
                 f"After {turn + 1} changes between training and evaluation, the output in {said} "
-                f"differs (float64, relative)",
+                f"differs ({name_of(subject.widest)}, relative)",
                 moved,
                 1e-9,
             )
