@@ -100,7 +100,20 @@ def _recipe(
     "al., 2024, arXiv 2407.15160), here of each class",
     licence="generated",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.4, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.4,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.255,
+                "none": 0.067,
+                "softmax": 1.0,
+                "window": 0.503,
+                "most frequent value of all": 0.272,
+            },
+            "floors": (0.6283, 0.2342, 0.1913, 0.1646, 0.1433),
+        }
+    },
 )
 class MostFrequent(LabelledTask):
     """Aggregation: a token learns what its whole class agrees on, though it holds another value.

@@ -89,7 +89,20 @@ def _recipe(
     "et al., 2024, arXiv 2403.17844), with a start token and a token for each question",
     licence="generated",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.2, "seeds": 3}},
+    certificate={
+        "quick": {
+            "margin": 0.2,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.557,
+                "none": 0.34,
+                "softmax": 0.973,
+                "window": 0.641,
+                "most frequent": 0.387,
+            },
+            "floors": (1.0, 0.5444, 0.44, 0.4667, 0.334),
+        }
+    },
 )
 class SelectiveCopy(Task):
     """The task of MAD with an explicit generator, a start token and numbered questions.

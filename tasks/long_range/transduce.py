@@ -56,7 +56,14 @@ def _recipe(
     source="copying of random strings, as in Learning to Transduce with Unbounded Memory "
     "(Grefenstette et al., 2015, arXiv 1506.02516)",
     licence="generated",
-    certificate={"quick": {"margin": 0.5, "seeds": 3}},
+    certificate={
+        "quick": {
+            "margin": 0.5,
+            "seeds": 3,
+            "measured": {"mean": 0.43, "none": 0.031, "softmax": 0.984, "most frequent": 0.148},
+            "floors": (0.9967, 0.71, 0.4113, 0.2386, 0.138, 0.0852),
+        }
+    },
 )
 class Transduce(Task):
     """Copy a string; encoder and decoder use softmax, and the cross-attention is under test.

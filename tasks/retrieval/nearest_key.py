@@ -81,7 +81,14 @@ def _recipe(
     source="the retrieval of stored patterns from noisy ones: Hopfield Networks Is All You Need "
     "(Ramsauer et al., 2020, arXiv 2008.02217)",
     licence="generated",
-    certificate={"quick": {"margin": 0.6, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.6,
+            "seeds": 3,
+            "measured": {"mean": 0.267, "none": 0.06, "softmax": 0.999, "most frequent": 0.271},
+            "floors": (0.55, 0.3525, 0.2494, 0.1963, 0.1533, 0.1236),
+        }
+    },
 )
 class NearestKey(LabelledTask):
     """Associative memory of continuous patterns, which are new in every example.

@@ -86,7 +86,20 @@ def _recipe(
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with pairs and queries shuffled",
     licence="generated",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.25, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.25,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.185,
+                "none": 0.109,
+                "softmax": 1.0,
+                "window": 0.687,
+                "last value": 0.194,
+            },
+            "floors": (0.5, 0.25, 0.125, 0.0625, 0.0312),
+        }
+    },
 )
 class RecallAnywhere(LabelledTask):
     """A query sees the whole sequence, which holds the pair that it asks for, before or behind it.

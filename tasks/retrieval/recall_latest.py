@@ -84,7 +84,20 @@ def _recipe(
     "al., 2023, arXiv 2312.04927), with keys that are written several times",
     licence="generated",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.15, "seeds": 3}},
+    certificate={
+        "quick": {
+            "margin": 0.15,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.247,
+                "none": 0.382,
+                "softmax": 0.977,
+                "window": 0.768,
+                "last value": 0.299,
+            },
+            "floors": (0.7775, 0.685, 0.32, 0.1363, 0.0728),
+        }
+    },
 )
 class RecallLatest(Labelled):
     """Each key is written several times among the others, then asked; the last value counts.

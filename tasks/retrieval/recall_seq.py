@@ -72,7 +72,14 @@ def _recipe(
     source="MQAR (Zoology, Arora et al., 2023, arXiv 2312.04927) with a separate memory, in "
     "which every answer of the decoder is its next query",
     licence="generated",
-    certificate={"quick": {"margin": 0.5, "seeds": 3}},
+    certificate={
+        "quick": {
+            "margin": 0.5,
+            "seeds": 3,
+            "measured": {"mean": 0.145, "none": 0.017, "softmax": 1.0, "stored order": 0.115},
+            "floors": (0.5111, 0.1189, 0.0678, 0.0375, 0.0183),
+        }
+    },
 )
 class RecallSeq(Task):
     """Each pair is one token of the memory, and each key that is written asks for the next.

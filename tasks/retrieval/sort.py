@@ -51,7 +51,14 @@ def _recipe(
     length="2 to 24 queries and keys",
     source="sorting as in Neural Turing Machines (Graves et al., 2014, arXiv 1410.5401)",
     licence="generated",
-    certificate={"quick": {"margin": 0.25, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.25,
+            "seeds": 3,
+            "measured": {"mean": 0.589, "none": 0.099, "softmax": 0.965, "one more": 0.12},
+            "floors": (0.9433, 0.7158, 0.5115, 0.4203, 0.3553),
+        }
+    },
 )
 class Sort(Task):
     """A memory of different numbers, which the decoder writes from the smallest to the largest.

@@ -61,7 +61,20 @@ def recipe(
     "of 40 bands every 12.5 ms, eight frames a token",
     licence="generated",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.12, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.12,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.399,
+                "none": 0.359,
+                "softmax": 0.96,
+                "window": 0.793,
+                "last word": 0.312,
+            },
+            "floors": (0.7175, 0.4289, 0.2883, 0.1725),
+        }
+    },
 )
 class AfterWord(SpokenTask):
     """Different words of one speaker; the cues, all words but the last, come first.

@@ -67,7 +67,14 @@ def _recipe(
     source="Free Spoken Digit Dataset (Jackson et al., 2018), recordings of one speaker side by "
     "side, each in 0.9 seconds; log mel of 40 bands every 12.5 ms, eight frames a token",
     licence="CC BY-SA 4.0",
-    certificate={"quick": {"margin": 0.4, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.4,
+            "seeds": 3,
+            "measured": {"mean": 0.425, "none": 0.103, "softmax": 0.969, "most frequent": 0.404},
+            "floors": (0.7622, 0.4748, 0.3978, 0.34, 0.3125),
+        }
+    },
 )
 class Transcribe(SpokenTask):
     """Strings of one speaker's recordings; the test recordings are the official ones.

@@ -69,7 +69,20 @@ def _recipe(
     "Handwritten Digits (Alpaydin, Kaynak, 1998), which installs with scikit-learn",
     licence="CC BY 4.0",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.12, "seeds": 3}},
+    certificate={
+        "quick": {
+            "margin": 0.12,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.256,
+                "none": 0.248,
+                "softmax": 0.959,
+                "window": 0.776,
+                "last label": 0.255,
+            },
+            "floors": (0.5067, 0.3333, 0.2093, 0.1435, 0.1004),
+        }
+    },
 )
 class FewShot(LabelledTask):
     """Digits, each followed by its class's label, then other images of these classes to name.

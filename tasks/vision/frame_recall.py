@@ -100,7 +100,20 @@ def _recipe(
     "al., 2023, arXiv 2312.04927)",
     licence="CC BY 4.0",
     controls={"window": {"window": 16}},
-    certificate={"quick": {"margin": 0.5, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.5,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.202,
+                "none": 0.099,
+                "softmax": 0.977,
+                "window": 0.289,
+                "most frequent": 0.332,
+            },
+            "floors": (0.56, 0.3688, 0.2994, 0.2378, 0.1933),
+        }
+    },
 )
 class FrameRecall(LabelledTask):
     """Associative recall on an image: framed digits and empty frames stand anywhere in a grid.

@@ -63,7 +63,19 @@ def _recipe(
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn",
     licence="CC BY 4.0",
-    certificate={"quick": {"margin": 0.5, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.5,
+            "seeds": 3,
+            "measured": {
+                "mean": 0.227,
+                "none": 0.039,
+                "softmax": 0.978,
+                "first digit's place": 0.228,
+            },
+            "floors": (0.5083, 0.25, 0.1667, 0.125, 0.1),
+        }
+    },
 )
 class Locate(LabelledTask):
     """Digits of different classes stand anywhere; the answer to each class is its cell.

@@ -72,7 +72,14 @@ def _recipe(
     source="scikit-learn's digits: Optical Recognition of Handwritten Digits (Alpaydin, Kaynak, "
     "1998), which installs with scikit-learn, each anywhere in a window of 12 columns of pixels",
     licence="CC BY 4.0",
-    certificate={"quick": {"margin": 0.35, "seeds": 3, "measured": {}}},
+    certificate={
+        "quick": {
+            "margin": 0.35,
+            "seeds": 3,
+            "measured": {"mean": 0.355, "none": 0.063, "softmax": 0.976, "most frequent": 0.327},
+            "floors": (0.5711, 0.3626, 0.283, 0.2611),
+        }
+    },
 )
 class ReadDigits(Task):
     """Random images of a split from left to right, each anywhere in a window of its own.
