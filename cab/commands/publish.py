@@ -25,14 +25,14 @@ def publish(
     """Write the store's records to results/<profile>/<variant>.jsonl, to be reviewed and merged.
 
     Records are added to those that are published; the same cell is replaced. Left out, and said:
-    records that ended in error, that were not proved, whose training was changed, or that are of
-    another source than the installed one.
+    records that ended in error, that were not proved, whose training was changed, that are of
+    another source than the installed one, or of another version of their task.
     """
     from cab.records.folders import refuse_package, results_folders
     from cab.records.results import publishable, results_file, write_results
     from cab.records.sources import installed_sources, other_source
     from cab.records.store import Record, RecordStore
-    from cab.registry import discover_variants
+    from cab.registry import discover_tasks, discover_variants
 
     scored_profile(profile)
     folder = results_folders(results).own
@@ -42,16 +42,21 @@ def publish(
         output.warn(problem)
     records = [record for record in records if record.task.profile == profile]
     wanted = dict.fromkeys(variant or sorted({record.variant.name for record in records}))
-    installed = installed_sources(discover_variants(tuple(include or ())), wanted)
+    files = tuple(include or ())
+    installed = installed_sources(discover_variants(files), wanted)
+    versions = {card.name: card.version for card in discover_tasks(files).cards()}
     left_out: Counter[tuple[str, str]] = Counter()
     by_variant: dict[str, list[Record]] = {name: [] for name in wanted}
     for record in records:
+        task = record.task
         if record.variant.name not in wanted:
             continue
         if reason := publishable(record):
             left_out[record.variant.name, reason] += 1
         elif said := other_source(record.variant.name, record.variant.source_hash, installed):
             left_out[record.variant.name, said] += 1
+        elif record.task.version != (now := versions.get(task.name, task.version)):
+            left_out[record.variant.name, f"{task.name} is at version {now} now"] += 1
         else:
             by_variant[record.variant.name].append(record)
     written: list[tuple[str, Path, int, int]] = []

@@ -129,7 +129,8 @@ def write_results(path: Path, records: Iterable[Record]) -> int:
     """Publish a variant's records beside those that are published already; return how many.
 
     Of equal keys the given record replaces the published one. Records of a source other than that
-    of the newest given record are dropped: they are results of another mechanism.
+    of the newest given record are dropped, since they are results of another mechanism, and so are
+    those of an older version of their task.
 
     Raises:
         CabError: the file that is there is not one of results, or cannot be written; or a given
@@ -141,7 +142,15 @@ def write_results(path: Path, records: Iterable[Record]) -> int:
         by_key |= {record.key: for_publication(record) for record in records}
         newest = max(records, key=lambda one: (one.provenance.ended, one.key))
         source = newest.variant.source_hash
-        kept = [by_key[key] for key in sorted(by_key) if by_key[key].variant.source_hash == source]
+        found = [by_key[key] for key in sorted(by_key)]
+        versions: dict[str, int] = {}
+        for one in found:
+            versions[one.task.name] = max(one.task.version, versions.get(one.task.name, 0))
+        kept = [
+            one
+            for one in found
+            if one.variant.source_hash == source and one.task.version == versions[one.task.name]
+        ]
         _refuse_copies((f"{path} ({one.key})", one) for one in kept)
         write_lines(path, kept)
     return len(kept)

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 from cli_support import cab_here
-from made_records import COUNTING, made, made_board, made_entry, tests_own_tasks_scored
+from made_records import (
+    COUNTING,
+    REGISTERED,
+    made,
+    made_board,
+    made_entry,
+    tests_own_tasks_scored,
+)
 from plug_ins import installed_source
 from support import REPOSITORY
 
 from cab.records.results import canonical_line, read_file, results_file, write_results
 from cab.records.store import Record, RecordStore
 
+MQAR = REGISTERED["mqar"].version
 ENTRIES = {"linear": 0.5, "performer": 0.52, "gqa": 0.97, "window": 0.3}
 
 
@@ -86,11 +94,13 @@ def test_what_is_not_fit_is_left_out_and_said(tmp_path: Path) -> None:
         *made("linear", "mqar", (0.5,), first=1, status="error"),
         *made("linear", "mqar", (0.5,), first=2, changed={"train.steps": 3}),
         *made("linear", "mqar", (0.5,), first=3, status="oom"),
+        *made("linear", "mqar", (0.5, 0.5), first=4, version=MQAR - 1),
     ):
         store.write(record)
     said = cab_here("publish", "--store", tmp_path, "--results", tmp_path / "r")
     assert said.code == 0
     assert "1 of linear left out: it ended in error" in said.err
+    assert f"2 of linear left out: mqar is at version {MQAR} now." in said.err
     assert "its recipe was changed with --set" in said.err
     assert {r.status for r in read_file(tmp_path / "r/quick/linear.jsonl")} == {"ok", "oom"}
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from made_records import made
+from made_records import REGISTERED, made
 
 from cab.errors import CabError
 from cab.records.files import alone
@@ -107,3 +107,16 @@ def test_results_of_other_programs_are_not_published(tmp_path: Path) -> None:
     (published,) = read_file(path)
     assert published.evaluations == ()
     assert published.key == one.key
+
+
+def test_results_of_an_older_version_of_a_task_give_way(tmp_path: Path) -> None:
+    path = tmp_path / "linear.jsonl"
+    write_results(
+        path, [*made("linear", "mqar", (0.5,), version=1), *made("linear", "sort", (1,))]
+    )
+    write_results(path, made("linear", "mqar", (0.6, 0.7), version=2))
+    assert sorted((one.task.name, one.task.version) for one in read_file(path)) == [
+        ("mqar", 2),
+        ("mqar", 2),
+        ("sort", REGISTERED["sort"].version),
+    ]
