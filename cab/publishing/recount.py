@@ -97,7 +97,9 @@ class Recount:
 
     @staticmethod
     def _name(cell: Cell) -> str:
-        return json.dumps((cell.task.name, cell.recipe.as_dict()), sort_keys=True)
+        """The same at all learning rates: neither data nor sizes depend on them."""
+        recipe = cell.recipe.at_rate(min(cell.recipe.rates, default=1.0))
+        return json.dumps((cell.task.name, recipe.as_dict()), sort_keys=True)
 
     def _task(self, cell: Cell) -> Task:
         found = self._tasks.load(cell.task.name)
