@@ -1,0 +1,36 @@
+"""The masked mixer is a convolution of width 1 along the tokens, masked when causal."""
+
+import pytest
+import torch
+from support import DIM, build, draw, relative_difference, right_padding
+
+
+@pytest.mark.parametrize("pattern", ["ns", "cs"])
+@pytest.mark.parametrize("length", [1, 9, 256])
+@torch.no_grad()
+def test_it_is_the_paper_s_convolution(pattern, length):
+    mixer = build("masked-mixer", pattern)
+    conv = torch.nn.Conv1d(256, 256, 1).double()
+    weight = mixer.weight.tril() if pattern == "cs" else mixer.weight
+    conv.weight.copy_(weight[..., None])
+    conv.bias.copy_(mixer.bias)
+    x, lengths = draw(3, length, DIM), [length, -(-length // 2), 1]
+    padding = right_padding(lengths, length)
+    whole = torch.zeros(3, 256, DIM, dtype=x.dtype)
+    whole[:, :length] = x.masked_fill(padding[..., None], 0.0)
+    out = mixer(x.masked_fill(padding[..., None], torch.nan), key_padding_mask=padding)
+    assert relative_difference(out, conv(whole)[:, :length]) <= 1e-12
+
+
+@torch.no_grad()
+def test_it_is_affine_in_its_input():
+    mixer, x, y = build("masked-mixer", "cs"), draw(2, 9, DIM), draw(2, 9, DIM, seed="other")
+    zero = mixer(torch.zeros_like(x))
+    together = mixer(2 * x - 3 * y) - zero
+    assert relative_difference(together, 2 * (mixer(x) - zero) - 3 * (mixer(y) - zero)) <= 1e-12
+
+
+@pytest.mark.parametrize("pattern", ["ns", "cs"])
+def test_more_tokens_than_positions_are_refused(pattern):
+    with pytest.raises(ValueError, match="built for 8 positions, but the sequence has 9"):
+        build("masked-mixer", pattern, max_length=8)(draw(1, 9, DIM))
