@@ -38,9 +38,9 @@ class PerturbedGroupedQueryAttention(MultiHeadAttention):
     of an example, without gradients in the noise :math:`\epsilon`, which is uniform with mean 0
     and deviation 1 as in the authors' code; :math:`\lambda` is the setting noise. Work grows with
     N M. The authors perturb evaluation as well; here an evaluation is exact, and without noise
-    this is `gqa`. Their noise is standardised by the sample's own mean and deviation, here by those of its
-    law, and they set one entry for each head to 0, which is left out. The statistics run over all
-    tokens, so there is no causal form. g(h) is the group of head h, as in `gqa`.
+    this is `gqa`. Their noise is standardised by the sample's own mean and deviation, here by
+    those of its law, and they set one entry for each head to 0, which is left out. The statistics
+    run over all tokens, so there is no causal form. g(h) is the group of head h, as in `gqa`.
     """
 
     @dataclass(frozen=True)

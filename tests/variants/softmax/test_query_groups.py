@@ -104,7 +104,7 @@ def test_noise_has_the_statistics_of_each_head(pattern):
     gqa.load_state_dict(attention.state_dict())
     for one in (attention, gqa):
         one.output.weight.copy_(torch.eye(30))
-    x, context = draw(2, 4000, 30), context_for(attention, 2)
+    x, context = draw(2, 600, 30), context_for(attention, 2)
     exact = gqa(x, context)
     assert attention(x, context).equal(exact)
     attention.train()
@@ -113,8 +113,8 @@ def test_noise_has_the_statistics_of_each_head(pattern):
     for row in range(2):
         for head in range(6):
             got, wanted = noise[row, :, head], heads[row, :, head]
-            assert abs(got.mean() - wanted.mean()) < 0.03 * wanted.std()
-            assert abs(got.std() / wanted.std() - 1) < 0.03
+            assert abs(got.mean() - wanted.mean()) < 0.1 * wanted.std()
+            assert abs(got.std() / wanted.std() - 1) < 0.05
             spread = (got - wanted.mean()).abs() / wanted.std()
             assert spread.max() < 3**0.5 + 0.01  # uniform
     assert not attention(x, context).equal(attention(x, context))
