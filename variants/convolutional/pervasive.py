@@ -70,6 +70,7 @@ class PervasiveAttention(Attention):
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
         channels, growth = -(-self.dim // 2), -(-self.dim // 8)
+        self.growth = growth
         self.stream = nn.Linear(self.dim, channels, bias=False)
         self.source = nn.Linear(self.dim, channels)
         self.blocks = nn.ModuleList(
@@ -105,8 +106,10 @@ class PervasiveAttention(Attention):
             order = key_padding_mask.to(torch.uint8).argsort(dim=1, stable=True)
             kept = ~key_padding_mask.gather(1, order)
             source = source.gather(1, order[..., None].expand_as(source))
-        recent = tuple(block.nothing_recent(source) for block in self.blocks)
-        return Rows(self.source(source), kept, recent)
+        batch, keys, _ = source.shape
+        width, back = 4 * self.growth, self.config.kernel // 2
+        nothing = source.new_zeros(batch, width, back, keys)
+        return Rows(self.source(source), kept, (nothing,) * self.config.layers)
 
     def step(self, x: Float[Tensor, "B D"], state: Rows) -> tuple[Float[Tensor, "B D"], Rows]:
         """Append one row to the grid. See `Attention.step`."""
@@ -138,8 +141,8 @@ class DenseBlock(nn.Module):
         super().__init__()
         self.before, self.between = nn.LayerNorm(channels), nn.LayerNorm(4 * growth)
         self.inner = nn.Linear(channels, 4 * growth, bias=False)
-        self.back, self.beside = kernel // 2, kernel // 2
-        self.convolution = nn.Conv2d(4 * growth, growth, (self.back + 1, kernel), bias=False)
+        self.reach = kernel // 2
+        self.convolution = nn.Conv2d(4 * growth, growth, (self.reach + 1, kernel), bias=False)
 
     def forward(
         self,
@@ -151,10 +154,5 @@ class DenseBlock(nn.Module):
         inner = self.between(self.inner(self.before(grid).relu())).relu()
         rows = inner.masked_fill(absent, 0.0).permute(0, 3, 1, 2)
         rows = torch.cat((before.to(rows.dtype), rows), dim=2)
-        more = self.convolution(F.pad(rows, (self.beside, self.beside)))
-        return more.permute(0, 2, 3, 1), rows[:, :, rows.shape[2] - self.back :]
-
-    def nothing_recent(self, source: Float[Tensor, "B M D"]) -> Float[Tensor, "B F R M"]:
-        """Return the rows of zeros before the first."""
-        batch, keys, _ = source.shape
-        return source.new_zeros(batch, self.inner.out_features, self.back, keys)
+        more = self.convolution(F.pad(rows, (self.reach, self.reach)))
+        return more.permute(0, 2, 3, 1), rows[:, :, rows.shape[2] - self.reach :]
