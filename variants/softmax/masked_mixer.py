@@ -1,5 +1,6 @@
 """Masked mixer: tokens mixed by one learned matrix over positions."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -26,12 +27,12 @@ class TokenCache(NamedTuple):
     year=2024,
     arxiv="2409.01482",
     padding="position",
-    time="N^2 d",
+    time="N^2 (d + rank)",
     memory="N^2 + N d",
     state="M E",
     fixed_length=True,
-    published_defaults="one matrix of 512 x 512 for all features, without projections; the same "
-    "here, of the network's longest sequence",
+    published_defaults="one matrix of 512 x 512 for all features, without projections; here one "
+    "of the network's longest sequence, of rank 32 where that is longer than 64",
 )
 class MaskedMixer(Attention):
     r"""Mix tokens with weights that belong to pairs of positions.
@@ -41,19 +42,38 @@ class MaskedMixer(Attention):
     W is L x L and b has L entries, with L the longest sequence; a shorter one uses the first rows
     and columns. V_t are the unpadded positions, in CS those up to t. There are no heads, no
     projections and no dependence on content: this is the convolution of width 1 along the tokens
-    with which the paper replaces attention, started as such convolutions are. Work grows with N^2,
-    and so do the parameters, with L^2. The paper is causal; without a mask it is the token mixing
-    of MLP-Mixer with one matrix. Its other forms, with two matrices and a nonlinearity between
-    them or with several heads, are left out.
+    with which the paper replaces attention, started as such convolutions are. Work grows with N^2.
+    The paper's W has L^2 parameters; here that is so up to L = 2 rank, and longer ones are the
+    product of an L x rank and a rank x L matrix, masked afterwards, to stay near the size of
+    softmax's layer. The paper is causal; without a mask it is the token mixing of MLP-Mixer with
+    one matrix. Its other forms, with two matrices and a nonlinearity between them or with several
+    heads, are left out.
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """rank: of W, where the longest sequence is longer than twice of it."""
+
+        rank: int = 32
+
+        def __post_init__(self) -> None:
+            if self.rank < 1:
+                raise ValueError("rank must be at least 1")
+
+    config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        bound = self.max_length**-0.5
-        self.weight = nn.Parameter(torch.empty(self.max_length, self.max_length))
-        self.bias = nn.Parameter(torch.empty(self.max_length))
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        length, rank = self.max_length, self.config.rank
+        bound = length**-0.5
+        self.bias = nn.Parameter(torch.empty(length).uniform_(-bound, bound))
+        if length <= 2 * rank:
+            weight = torch.empty(length, length).uniform_(-bound, bound)
+            self.factors = nn.ParameterList([weight])
+        else:  # products of the same variance, 1 / (3 L)
+            deviation = (3 * length * rank) ** -0.25
+            shapes = (length, rank), (rank, length)
+            self.factors = nn.ParameterList(deviation * torch.randn(shape) for shape in shapes)
 
     def forward(
         self,
@@ -75,7 +95,7 @@ class MaskedMixer(Attention):
     ) -> TokenCache:
         """Return the empty cache. See `Attention.initial_state`."""
         read_decoding_context(self.pattern, context, key_padding_mask)
-        return TokenCache(self.weight.new_zeros(batch, 0, self.dim))
+        return TokenCache(self.bias.new_zeros(batch, 0, self.dim))
 
     def step(
         self, x: Float[Tensor, "B D"], state: TokenCache
@@ -92,6 +112,7 @@ class MaskedMixer(Attention):
                 f"masked-mixer was built for {self.max_length} positions, but the sequence has "
                 f"{length}; build it with a larger max_length."
             )
-        weight = self.weight[:length, :length]
-        weight = weight.tril() if self.pattern.causal else weight
-        return weight[first:] @ x + self.bias[first:length, None]
+        left, right = self.factors[0], self.factors[-1][:, :length]
+        rows = right[first:length] if len(self.factors) == 1 else left[first:length] @ right
+        rows = rows.tril(first) if self.pattern.causal else rows
+        return rows @ x + self.bias[first:length, None]
