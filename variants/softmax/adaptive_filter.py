@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.decoding import CachedAttention
-from cab.errors import UnsupportedWidth
 from cab.kernels.linear.precision import at_least_float32
 from cab.kernels.linear.time_constants import spread, value_heads
 from cab.registry import register_variant
@@ -31,7 +30,8 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     memory="N^2 H",
     state="2 M E",
     published_defaults="complex projections, decays and noises drawn at random; here real "
-    "projections, decays spread over the training length, noises of log 2, and at least 4 filters",
+    "projections, decays spread over the training length, noises of log 2, and 4 filters or "
+    "more where widths allow it",
 )
 class AdaptiveFilterAttention(CachedAttention):
     r"""Weigh keys as noisy measurements of one state that decays, rotates and diffuses.
@@ -44,12 +44,13 @@ class AdaptiveFilterAttention(CachedAttention):
               P_{ts} = \sigma^2 \frac{1 - e^{-2 \alpha |t - s|}}{2 \alpha}
               + \eta^2 e^{-2 \alpha |t - s|} + \gamma^2
 
-    R rotates pairs of channels as rotary positions do; P is the variance with which a measurement
-    (noise :math:`\eta^2`) predicts the state after the time between the tokens (process noise
-    :math:`\sigma^2`) as the query sees it (noise :math:`\gamma^2`). :math:`\alpha, \sigma, \eta,
-    \gamma, \nu, \tau` are learned for each filter. V_t are the unpadded keys; in CS those up to t.
-    This is the isotropic form with robust weights, in which work grows with N^2 as in softmax
-    attention. NS, beyond the paper, takes the same variance for later tokens.
+    R rotates pairs of channels as rotary positions do (of an odd number, one is left as it is). P
+    is the variance with which a measurement (noise :math:`\eta^2`) predicts the state after the
+    time between the tokens (process noise :math:`\sigma^2`), as the query sees it (noise
+    :math:`\gamma^2`). :math:`\alpha, \sigma, \eta, \gamma, \nu, \tau` are learned for each filter.
+    V_t are the unpadded keys; in CS those up to t. This is the isotropic form with robust weights,
+    in which work grows with N^2 as in softmax attention. NS, beyond the paper, takes the same
+    variance for later tokens.
 
     What differs: the projections are those of softmax attention, where the paper's are complex;
     the rates of R are those of rotary positions and not learned; the paper's gates and prediction
@@ -60,11 +61,7 @@ class AdaptiveFilterAttention(CachedAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        if self.head_width % 2:
-            raise UnsupportedWidth(
-                f"adaptive-filter turns pairs of channels; {self.head_width} channels are odd."
-            )
-        self.filters = self.heads * value_heads(self.heads, self.head_width // 2)
+        self.filters = self.heads * value_heads(self.heads, self.head_width)
         self.width = self.dim // self.filters
         self.log_rates = nn.Parameter(-spread(self.filters, self.train_length).log().float())
         # Process, measurement and query noise, scale of the residual: positive by softplus.
@@ -116,9 +113,10 @@ class AdaptiveFilterAttention(CachedAttention):
 
 
 def _rotate(x: Float[Tensor, "B F N W"], times: Float[Tensor, " N"]) -> Float[Tensor, "B F N W"]:
-    """Turn the pairs (c, c + W / 2) of channels by angles that grow with the time."""
+    """Turn the pairs (c, c + W // 2) by angles that grow with the time; one may be left over."""
     half = x.shape[-1] // 2
     rates = 10_000.0 ** -(torch.arange(half, device=x.device, dtype=x.dtype) / half)
     angles = times[:, None] * rates
-    (a, b), (c, s) = x.chunk(2, dim=-1), (angles.cos(), angles.sin())
-    return torch.cat((a * c - b * s, a * s + b * c), dim=-1)
+    a, b, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
+    c, s = angles.cos(), angles.sin()
+    return torch.cat((a * c - b * s, a * s + b * c, rest), dim=-1)
