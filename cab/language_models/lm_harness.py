@@ -4,7 +4,7 @@ Its response cache is keyed by the request and not by the model, and stays off.
 """
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cab.backbones.stepping import can_step, start, step
 from cab.errors import CabError
+from cab.language_models.generation import Generation, read_generation
 from cab.running.trained import TrainedCell
 from cab.seeding import generator
 
@@ -29,19 +30,21 @@ Pair = tuple[tuple[str, str], list[int], list[int]]
 class Tokenizer(Protocol):
     """Text to tokens and back.
 
-    prefix stands before a text without a context; end is the token that ends a text.
+    prefix stands before a text without a context; end is the token that ends a text; special
+    holds the tokens that are not part of a text.
     """
 
     name: str
     vocabulary: int
     prefix: int
     end: int
+    special: frozenset[int]
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without any special ones."""
+        """Return the tokens of a text; none is added before or after it."""
 
-    def decode(self, tokens: list[int]) -> str:
-        """Return the text of some tokens."""
+    def decode(self, tokens: list[int], *, special: bool = False) -> str:
+        """Return the text of some tokens, with that of special ones if wanted."""
 
 
 class ByteTokenizer:
@@ -51,12 +54,13 @@ class ByteTokenizer:
     vocabulary = 256
     prefix = 10
     end = 0
+    special: frozenset[int] = frozenset()
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes."""
         return list(text.encode())
 
-    def decode(self, tokens: list[int]) -> str:
+    def decode(self, tokens: list[int], *, special: bool = False) -> str:
         """Return the text, with a mark for what is no UTF-8."""
         return bytes(tokens).decode(errors="replace")
 
@@ -71,12 +75,8 @@ class HubTokenizer:
     ENDS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "[SEP]")
 
     def __init__(self, name: str) -> None:
-        try:
-            from tokenizers import Tokenizer as Fast
-        except ImportError:
-            raise CabError(
-                "--tokenizer needs the package tokenizers: pip install tokenizers."
-            ) from None
+        from tokenizers import Tokenizer as Fast
+
         path = Path(name)
         path = path / "tokenizer.json" if path.is_dir() else path
         try:
@@ -91,14 +91,18 @@ class HubTokenizer:
             )
         self.name, self.vocabulary = name, self._fast.get_vocab_size()
         self.prefix = self.end = ends[0]
+        added = self._fast.get_added_tokens_decoder()
+        self.special = frozenset(
+            {self.end, *(number for number, one in added.items() if one.special)}
+        )
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens."""
         return list(self._fast.encode(text, add_special_tokens=False).ids)
 
-    def decode(self, tokens: list[int]) -> str:
+    def decode(self, tokens: list[int], *, special: bool = False) -> str:
         """Return the text."""
-        return str(self._fast.decode(tokens))
+        return str(self._fast.decode(tokens, skip_special_tokens=not special))
 
 
 class DecoderLM(TemplateLM):  # type: ignore[misc]
@@ -165,6 +169,28 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
         """Return a text's tokens; there are no special ones."""
         return self.codec.encode(string)
 
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Return each continuation's log-likelihood in nats, and whether it is the greedy one.
+
+        Raises:
+            CabError: a continuation has no token of its own.
+        """
+        return self._loglikelihood_tokens([self._pair(*request.args) for request in requests])
+
+    def _pair(self, context: str, continuation: str) -> Pair:
+        before, after = [], self.tok_encode(continuation)
+        if context:
+            before, after = self._encode_pair(context, continuation)
+        elif after[:1] == [self.prefix_token_id] and self.prefix_token_id in self.codec.special:
+            before, after = after[:1], after[1:]
+        if not after:
+            raise CabError(
+                f"The answer {continuation!r} after the context {context[-40:]!r} has no token of "
+                f"its own (tokenizer {self.codec.name}), so it has no likelihood. Change the "
+                f"choices of the task, or its target_delimiter."
+            )
+        return (context, continuation), before or [self.prefix_token_id], after
+
     @torch.no_grad()
     def _loglikelihood_tokens(
         self, requests: Sequence[Pair], disable_tqdm: bool = False, **_: Any
@@ -202,14 +228,11 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
         owners: list[int] = []
         for number, request in enumerate(requests):
             (text,) = request.args
-            windows: Iterator[tuple[list[int], list[int]]] = map(
-                make_disjoint_window,
-                get_rolling_token_windows(
-                    self.tok_encode(text), self.prefix_token_id, self.max_length, 1
-                ),
-            )
-            for context, continuation in windows:
-                pairs.append((("", ""), context, continuation))
+            tokens = self.tok_encode(text)
+            for window in get_rolling_token_windows(
+                tokens, self.prefix_token_id, self.max_length, 1
+            ):
+                pairs.append((("", ""), *make_disjoint_window(window)))
                 owners.append(number)
         parts: list[list[float]] = [[] for _ in requests]
         for owner, (value, _) in zip(owners, self._loglikelihood_tokens(pairs), strict=True):
@@ -220,55 +243,41 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         """Return what greedy decoding gives, up to the first of the texts that end it."""
         answers: list[str] = [""] * len(requests)
-        groups: dict[tuple[int, int, tuple[str, ...]], list[int]] = {}
+        groups: dict[tuple[int, Generation], list[int]] = {}
         prompts: list[list[int]] = []
+        end = self.codec.decode([self.eot_token_id], special=True)
         for number, request in enumerate(requests):
             text, options = request.args
-            most, ends = self._generation(options)
-            prompt = (self.tok_encode(text) or [self.prefix_token_id])[-(self.max_length - most) :]
-            prompts.append(prompt)
-            groups.setdefault((len(prompt), most, ends), []).append(number)
-        for (_, most, ends), members in groups.items():
+            how = read_generation(options, self.max_length, end)
+            prompt = self.tok_encode(text) or [self.prefix_token_id]
+            prompts.append(prompt[-(self.max_length - how.most) :])
+            groups.setdefault((len(prompts[-1]), how), []).append(number)
+        for (_, how), members in groups.items():
             for first in range(0, len(members), self.batch_size):
                 chosen = members[first : first + self.batch_size]
                 batch = torch.tensor([prompts[i] for i in chosen], device=self._device)
-                texts = self._generate(batch, most, ends)
+                texts = self._generate(batch, how)
                 for number, text in zip(chosen, texts, strict=True):
                     answers[number] = text
         return answers
 
-    def _generation(self, options: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
-        """Read a task's settings: tokens at most, and the texts that end an answer."""
-        if options.get("do_sample") or options.get("temperature"):
-            raise CabError(
-                "The task samples its answers, but `cab lm-eval` only decodes greedily."
-            )
-        most = int(options.get("max_gen_toks", max(1, self.max_length // 2)))
-        if most >= self.max_length:
-            raise CabError(
-                f"The task generates up to {most} tokens, but the model takes at most "
-                f"{self.max_length} with the prompt. Increase it with --max-length."
-            )
-        until = options.get("until") or ()
-        return most, (until,) if isinstance(until, str) else tuple(until)
-
-    def _generate(self, prompts: Tensor, most: int, ends: tuple[str, ...]) -> list[str]:
+    def _generate(self, prompts: Tensor, how: Generation) -> list[str]:
         following = self._stepping(prompts) if self.by_step else self._recomputing(prompts)
         logits = next(following)
         written: list[list[int]] = [[] for _ in prompts]
         done = [False] * len(prompts)
-        for _ in range(most):
+        for _ in range(how.most):
             tokens = logits.argmax(dim=-1)
             for row, token in enumerate(tokens.tolist()):
                 if not done[row]:
                     done[row] = token == self.eot_token_id
                     written[row] += [] if done[row] else [token]
-                    text = self.codec.decode(written[row])
-                    done[row] = done[row] or any(end in text for end in ends)
+                    text = self.codec.decode(written[row], special=True)
+                    done[row] = done[row] or how.ended(text)
             if all(done):
                 break
             logits = following.send(tokens)
-        return [_before(self.codec.decode(tokens), ends) for tokens in written]
+        return [how.cut(self.codec.decode(tokens)) for tokens in written]
 
     def _stepping(self, prompts: Tensor) -> Following:
         state = start(self.model, len(prompts))  # type: ignore[arg-type]
@@ -287,8 +296,3 @@ def _score(logits: Tensor, asked: Tensor) -> tuple[float, bool]:
     """The log-likelihood of tokens under their logits (N, V), and whether each is the greedy."""
     nats = F.cross_entropy(logits.double(), asked, reduction="sum").item()
     return -nats, bool((logits.argmax(dim=-1) == asked).all())
-
-
-def _before(text: str, ends: tuple[str, ...]) -> str:
-    """Cut a text before the first of the texts that end it."""
-    return text[: min((text.find(end) for end in ends if end in text), default=len(text))]
