@@ -30,6 +30,9 @@ RESAMPLES = 1000
 
 ALONE = "DISABLE_MULTIPROC"
 
+FETCHERS = frozenset({"datasets", "huggingface_hub", "httpx", "requests", "urllib3"})
+"""Packages whose errors may come from a lack of network."""
+
 LONGEST = 500
 """Characters of an error of a task's own that are told."""
 
@@ -70,11 +73,11 @@ def evaluate_tasks(
         raise
     except Exception as error:  # a task's files may hold code, which may raise anything
         said = f"{type(error).__name__}: {one_line(text_of(error, LONGEST))}"
-        said += _where(error, include)
-        raise CabError(
-            f"lm-eval failed on {', '.join(tasks)}: {said}. Tasks from the "
-            f"Hugging Face hub need a network; CAB's {', '.join(own_tasks())} do not."
-        ) from error
+        said = f"lm-eval failed on {', '.join(tasks)}: {said}{_where(error, include)}."
+        if any(_of_network(one) for one in _chain(error)):
+            said += " Tasks from the Hugging Face hub need a network; CAB's "
+            said += f"{', '.join(own_tasks())} do not."
+        raise CabError(said) from error
     settings = {
         "max_length": model.max_length,
         "tokenizer": model.tokenizer_name,
@@ -123,14 +126,26 @@ def _where(error: BaseException, include: Sequence[Path]) -> str:
     The libraries wrap what their callers raise, so all errors behind it are searched.
     """
     folders = [folder.resolve() for folder in include]
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _chain(error):
         for frame in reversed(traceback.extract_tb(seen.__traceback__)):
             path = Path(frame.filename).resolve()
             if any(path.is_relative_to(folder) for folder in folders):
                 return f" ({path}, line {frame.lineno}: {type(seen).__name__}: {seen})"
-        seen = seen.__cause__ or seen.__context__
     return ""
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _of_network(error: BaseException) -> bool:
+    """Whether a lack of network, or of data that is fetched, may have raised an error."""
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or package in FETCHERS
 
 
 @contextlib.contextmanager
