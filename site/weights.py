@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup
 
+from cab.records.evaluations import measurements, told
 from cab.records.store import AtLength, Evaluation, Record
 from cab.scores.estimates import Estimated, mean_over_seeds
 from cab.scores.ranges import metric_range
@@ -20,8 +20,8 @@ from cab.site.content import Content, ProfileContent, by_entry
 class Evaluated:
     """A metric of `harness` on `task`, of weights that were trained on `trained`.
 
-    values holds the seeds' means; margin is the half width of 95 % over the examples of a single
-    seed, where the harness gives an error.
+    settings holds what the harness was told; values holds the seeds' means; margin is the half
+    width of 95 % over the examples of a single seed, where the harness gives an error.
     """
 
     entry: str
@@ -29,6 +29,7 @@ class Evaluated:
     harness: str
     task: str
     metric: str
+    settings: str
     arrow: str
     mean: Estimated
     margin: float | None
@@ -38,34 +39,35 @@ class Evaluated:
 
 def evaluated(records: Sequence[Record]) -> list[Evaluated]:
     """What other harnesses measured, over the seeds of equal settings."""
-    found = [(record, one) for record in records for one in record.evaluations]
-    found.sort(key=lambda pair: (_measured(*pair), pair[0].seed))
-    return [
-        _evaluated(names, list(group))
-        for names, group in groupby(found, key=lambda pair: _measured(*pair))
+    entries: dict[tuple[str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        entries.setdefault((entry_label(record), record.task.name), []).append(record)
+    found = [
+        _evaluated(entry, trained, group)
+        for (entry, trained), own in sorted(entries.items())
+        for group in measurements(own)
     ]
+    return sorted(found, key=lambda one: (one.harness, one.task, one.metric))
 
 
-def _measured(record: Record, one: Evaluation) -> tuple[str, ...]:
-    harness = f"{one.harness} {one.harness_version}"
-    task = f"{one.task} {one.task_version}".strip()
-    settings = ", ".join(f"{name} {value}" for name, value in sorted(one.settings.items()))
-    return harness, task, one.metric, entry_label(record), record.task.name, settings
-
-
-def _evaluated(names: tuple[str, ...], group: list[tuple[Record, Evaluation]]) -> Evaluated:
-    harness, task, metric, entry, trained, _ = names
+def _evaluated(entry: str, trained: str, group: Sequence[tuple[Record, Evaluation]]) -> Evaluated:
     ones = [one for _, one in group]
-    alone = ones[0].standard_error if len(ones) == 1 else None
+    first = ones[0]
+    harness = f"{first.harness} {first.harness_version}"
+    task = f"{first.task} {first.task_version}".strip()
+    settings = told(first)
     values = tuple(one.value for one in ones)
+    name = " ".join((harness, task, first.metric, entry, trained, settings))
+    alone = first.standard_error if len(ones) == 1 else None
     return Evaluated(
         entry,
         trained,
         harness,
         task,
-        metric,
-        ones[0].arrow,
-        mean_over_seeds(trained, " ".join(names), values, metric_range(metric)),
+        first.metric,
+        settings,
+        first.arrow,
+        mean_over_seeds(trained, name, values, metric_range(first.metric)),
         None if alone is None else 1.96 * alone,
         values,
         min(one.n for one in ones),

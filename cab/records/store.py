@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cab.errors import CabError
 from cab.records.copies import without_copies
+from cab.records.evaluations import replaced
 from cab.records.fields import Finite, Seed, Text, first_fault
 from cab.records.files import parse_json, read_text, whole
 from cab.records.parts import (
@@ -152,20 +153,15 @@ class RecordStore:
         return path
 
     def add_evaluations(self, key: str, evaluations: Sequence[Evaluation]) -> Record | None:
-        """Add evaluations to the record of a cell; those of the same name there are replaced.
+        """Add evaluations to the record of a cell; those of the same measurement are replaced.
 
         Returns:
             the record, or None where there is none of this cell.
         """
 
-        def name(one: Evaluation) -> tuple[str, str, str, str]:
-            return one.harness, one.task, one.metric, str(one.settings)
-
-        new = {name(one) for one in evaluations}
-
         def add(record: Record) -> Record:
-            kept = [one for one in record.evaluations if name(one) not in new]
-            return record.model_copy(update={"evaluations": (*kept, *evaluations)})
+            found = replaced(record.evaluations, evaluations)
+            return record.model_copy(update={"evaluations": found})
 
         return self.change(key, add)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Literal
 
+from cab.records.evaluations import measurements, title
 from cab.records.rates import recipe_at_any_rate
 from cab.records.store import Record
 from cab.scores.rates import Tried, trial_of, tuned
@@ -36,7 +37,7 @@ class Row:
 
     lengths, for a task with tests at other lengths, holds the mean at each multiple of the
     training length, or, where a seed has none there, how it ended. evaluations holds what the
-    trained weights scored elsewhere, by task and metric.
+    trained weights scored elsewhere, by task, metric and settings.
     """
 
     entry: str
@@ -191,13 +192,18 @@ def _lengths(done: Sequence[Record]) -> dict[float, float | str]:
 
 
 def _evaluations(done: Sequence[Record]) -> dict[str, float]:
-    """Means over the seeds that were evaluated; of several settings the last counts."""
-    values: dict[str, list[float]] = defaultdict(list)
-    for record in done:
-        of_seed = {f"{one.task} {one.metric}": one.value for one in record.evaluations}
-        for name, value in of_seed.items():
-            values[name].append(value)
-    return {name: statistics.fmean(values[name]) for name in sorted(values)}
+    """Means over the seeds that were evaluated alike: the same task, metric and settings."""
+    groups = measurements(done)
+    labels = [title(one) for (_, one), *_ in groups]
+    means = {}
+    for name, group in zip(labels, groups, strict=True):
+        _, one = group[0]
+        if labels.count(name) > 1:  # settings that are written alike, or other versions
+            name += f" [{one.harness} {one.harness_version}, task version {one.task_version}]"
+        while name in means:
+            name += "'"
+        means[name] = statistics.fmean(other.value for _, other in group)
+    return means
 
 
 def student_t95(degrees: float) -> float:

@@ -4,13 +4,15 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from cab.records.evaluations import identity, told
 from cab.records.store import Record
 from cab.records.text import tidy
-from cab.tracking.names import Limits, cut, distinct
+from cab.tracking.names import Limits, cut, distinct, lasting
 
 KEY_TAG, DIGEST_TAG, PARENT_TAG = "cab.key", "cab.record", "mlflow.parentRunId"
 
@@ -156,17 +158,10 @@ def _text(value: Any) -> str:
         return f"a {type(value).__name__} that is too long to write"
 
 
-def _sorted(settings: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(settings, sort_keys=True, default=repr)
-    except ValueError:
-        return ""
-
-
 def metrics(record: Record, limit: int = Limits.name) -> Iterator[tuple[str, float, int]]:
     """Every number of a record that a double can hold, as (name, value, step)."""
     numbers = list(_numbers(record))
-    names = distinct(((thing, "_".join(map(str, thing[:3]))) for thing, _, _ in numbers), limit)
+    names = distinct(((thing, _name(thing)) for thing, _, _ in numbers), limit)
     for thing, value, step in numbers:
         try:
             number = float(value)
@@ -176,8 +171,12 @@ def metrics(record: Record, limit: int = Limits.name) -> Iterator[tuple[str, flo
             yield names[thing], number, max(-_LARGEST, min(step, _LARGEST))
 
 
+def _name(thing: tuple[Hashable, ...]) -> str:
+    return "_".join(part for part in thing if isinstance(part, str))
+
+
 def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]]:
-    """Every number as (thing, value, step): three parts of a thing make its name at most."""
+    """Every number as (thing, value, step): the texts among the parts of a thing make its name."""
     for point in record.curve:
         yield ("train", "loss"), point.loss, point.step
         for name, value in point.valid.items():
@@ -196,7 +195,9 @@ def _numbers(record: Record) -> Iterator[tuple[tuple[Hashable, ...], float, int]
     for name, estimate in record.shortcuts.items():
         yield ("shortcut", name), estimate.value, last
     for found in record.evaluations:
-        made = (found.harness, found.task_version, _sorted(found.settings))
-        yield ("evaluation", found.task, found.metric, *made), found.value, last
+        # The settings are in the name, so that it is the same in all runs, and of these only.
+        words = re.sub(r"[\s,]+", "_", f"evaluation_{found.task}_{found.metric} {told(found)}")
+        parts = (*identity(found), found.task_version)
+        yield (lasting(words.strip("_")), parts), found.value, last
     for name, number in record.cost.model_dump(exclude_none=True).items():
         yield ("cost", name), number, last
