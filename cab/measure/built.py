@@ -131,10 +131,9 @@ class BuiltVariant(Built):
         shapes = {"x": (point.batch, length, self.dim)}
         if point.pattern.cross:
             shapes["context"] = (point.batch, point.keys or point.length, self.dim)
+        device, dtype = torch.device(point.device), getattr(torch, point.dtype)
         return {
-            name: torch.randn(shape, generator=generator("bench", seed, name)).to(
-                point.device, getattr(torch, point.dtype)
-            )
+            name: normal(torch.Size(shape), device, dtype, "bench", seed, name)
             for name, shape in shapes.items()
         }
 
@@ -192,6 +191,21 @@ def build(name: MechanismName, point: Point) -> Built:
         Unsupported: the mechanism does not support the point.
     """
     return BuiltOperator(name, point) if name.operator else BuiltVariant(name, point)
+
+
+def normal(shape: torch.Size, device: torch.device, dtype: torch.dtype, *seed: object) -> Tensor:
+    """Draw normal numbers of a seed; a GPU draws its own, since a CPU would take seconds."""
+    random = generator(*seed)
+    if device.type == "cuda":
+        random = torch.Generator(device).manual_seed(derive_seed(*seed))
+    return torch.randn(shape, generator=random, device=random.device).to(device, dtype)
+
+
+def refill(inputs: Inputs, numbers: Inputs) -> None:
+    """Copy other numbers into the same tensors."""
+    with torch.no_grad():
+        for name, x in inputs.items():
+            x.copy_(numbers[name])
 
 
 def bytes_of(tensors: Any) -> int:

@@ -1,5 +1,6 @@
 """One cell in its own process: check, warm up, take samples, count memory, check again."""
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -69,10 +70,11 @@ def run(cell: Cell) -> list[BenchRow]:
     torch.set_num_threads(cell.threads)
     timer = choose_timer(cell.point.device)
     courses = [Course(name) for name in cell.mechanisms]
+    salt = secrets.randbits(62)  # one for all, so that they have the same numbers
     state = dict(device_state(cell.point.device, "before"))
     ceilings = measure_ceilings(cell.point.device, cell.point.dtype, timer)
     for course in courses:
-        _guard(cell, course, lambda c: _prepare(cell, c, timer))
+        _guard(cell, course, lambda c: _prepare(cell, c, timer, salt))
     before = Waits.now()
     _sample(cell, courses, timer)
     waited = Waits.now().share(before)
@@ -109,10 +111,10 @@ def _failed(cell: Cell, course: Course, error: Exception) -> None:
     course.status = status if status in ("oom", "unsupported") else "error"
 
 
-def _prepare(cell: Cell, course: Course, timer: Timer) -> None:
+def _prepare(cell: Cell, course: Course, timer: Timer, salt: int) -> None:
     """Check a mechanism, build it, warm it up, and test whether its samples fit the time limit."""
     course.checked = check_implementation(course.name, cell.point, (cell.seed, "before"))
-    passage = Passage(build(course.name, cell.point))
+    passage = Passage(build(course.name, cell.point), salt)
     seconds = warm_up(passage, timer, cell.limits.warm_seconds)
     needed = seconds * max(FEWEST, cell.limits.samples) * (2 if cell.point.passage == "bwd" else 1)
     allowed = cell.limits.cell_seconds / len(cell.mechanisms)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cab.errors import CabError
-from cab.measure.built import Built, BuiltOperator, BuiltVariant, build
+from cab.measure.built import Built, BuiltOperator, BuiltVariant, build, refill
 from cab.measure.operators import choose
 from cab.measure.passes import Passage
 from cab.measure.points import MechanismName, Point
@@ -63,7 +63,7 @@ def check_implementation(name: MechanismName, point: Point, seed: object) -> Che
     inputs, worst = mechanism.draw((seed, "first")), Checked(0.0, 1.0)
     for turn in ("first", "second"):
         if turn == "second":
-            _refill(inputs, mechanism.draw((seed, "second")))
+            refill(inputs, mechanism.draw((seed, "second")))
         for what, error, limit in _errors(mechanism, inputs):
             if not error <= limit:
                 raise Wrong(
@@ -75,7 +75,7 @@ def check_implementation(name: MechanismName, point: Point, seed: object) -> Che
     return worst
 
 
-def check_timed(passage: Passage, last_sample: int, last_result: object, seed: object) -> None:
+def check_timed(passage: Passage, last_sample: object, last_result: object, seed: object) -> None:
     """Compare timed outputs with the float64 reference (a variant: with a fresh copy of it).
 
     First the output of the last sample, then outputs for new numbers in the same tensors.
@@ -89,11 +89,11 @@ def check_timed(passage: Passage, last_sample: int, last_result: object, seed: o
         return
     with torch.no_grad():
         if isinstance(last_result, Tensor) and passage.name != "bwd":
-            given = passage.inputs[last_sample % len(passage.inputs)]
-            _compare_timed(mechanism, given, last_result, "the last timed output")
+            given = passage.numbers(last_sample)
+            _compare_timed(mechanism, given, last_result, "the last timed output, after timing,")
         for i, given in enumerate(passage.inputs):
-            _refill(given, mechanism.draw((seed, "after", i)))
-            out = passage.forward(i)
+            refill(given, mechanism.draw((seed, "after", i)))
+            out = mechanism.forward(given)
             _compare_timed(mechanism, given, out, "an output for new inputs after timing")
     _must_be_finite(mechanism, last_result)
 
@@ -104,12 +104,6 @@ def _small(point: Point) -> Point:
         keys = min(point.keys or point.length, LENGTH)
     length = min(point.length, LENGTH)
     return replace(point, length=length, keys=keys, batch=min(point.batch, BATCH))
-
-
-def _refill(inputs: Mapping[str, Tensor], numbers: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, tensor in inputs.items():
-            tensor.copy_(numbers[name])
 
 
 def _errors(

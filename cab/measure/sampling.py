@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from random import Random
 from statistics import median
 
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
 from cab.measure.passes import Passage
 from cab.measure.points import Limits
 from cab.measure.statistics import summarise
@@ -34,14 +38,14 @@ class Taken:
 def warm_up(passage: Passage, timer: Timer, seconds: float) -> float:
     """Call until the running median is steady or the time is up; return the last median."""
     times: list[float] = []
-    started = time.perf_counter()
+    started = _clock([passage])
     while len(times) < MOST_WARM_CALLS:
-        times.append(timer.read(passage.call(len(times))).seconds)
+        times.append(timer.read(passage.call(("warm-up", len(times)))).seconds)
         if len(times) >= 2 * WINDOW:
             before, now = median(times[-2 * WINDOW : -WINDOW]), median(times[-WINDOW:])
             if abs(now / before - 1) < STEADY:
                 break
-        if len(times) >= 2 and time.perf_counter() - started > seconds:
+        if len(times) >= 2 and _clock([passage]) - started > seconds:
             break
     return median(times[-WINDOW:])
 
@@ -61,8 +65,8 @@ def interleave(
     taken = {passage: Taken() for passage in passages}
     order = list(passages)
     draw.shuffle(order)
-    started, rounds = time.perf_counter(), 0
-    while taken and _wants_more(taken, rounds, limits, time.perf_counter() - started):
+    started, rounds = _clock(order), 0
+    while taken and _wants_more(taken, rounds, limits, _clock(order) - started):
         forward = rounds % 2 == 0
         for passage in order if forward else reversed(order):
             if passage not in taken:
@@ -80,21 +84,29 @@ def interleave(
             one.host.append(reading.host_seconds)
             one.last_sample, one.last_result = rounds, reading.result
         rounds += 1
+    for one in taken.values():  # the tensors that it may share with an input are filled again
+        one.last_result = tree_map_only(Tensor, torch.clone, one.last_result)
     for passage, one in taken.items():
         one.warm = _warm_samples(passage, timer, limits.seconds / 2)
     return taken
 
 
 def _warm_samples(passage: Passage, timer: Timer, seconds: float) -> list[float]:
-    """Return times with the same inputs and warm caches."""
+    """Return times with warm caches: just before, the same call ran on other numbers."""
     samples: list[float] = []
-    started = time.perf_counter()
-    timer.read(passage.call(0))
+    started = _clock([passage])
     while len(samples) < WARM_SAMPLES:
-        samples.append(timer.read(passage.call(0)).seconds)
-        if len(samples) >= 3 and time.perf_counter() - started > seconds:
+        timed, other = (passage.call(("warm", len(samples), one)) for one in ("timed", "other"))
+        timer.read(other)
+        samples.append(timer.read(timed).seconds)
+        if len(samples) >= 3 and _clock([passage]) - started > seconds:
             break
     return samples
+
+
+def _clock(passages: Sequence[Passage]) -> float:
+    """Return seconds, without those in which numbers were drawn."""
+    return time.perf_counter() - sum(passage.drawing for passage in passages)
 
 
 def _wants_more(taken: dict[Passage, Taken], rounds: int, limits: Limits, elapsed: float) -> bool:
