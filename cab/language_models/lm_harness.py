@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cab.backbones.stepping import can_step, start, step
 from cab.errors import CabError
 from cab.language_models.generation import Generation, read_generation
+from cab.language_models.special_tokens import special_tokens
 from cab.running.trained import TrainedCell
 from cab.seeding import generator
 
@@ -72,8 +73,6 @@ class HubTokenizer:
         CabError: it cannot be read, or names no token that ends a text.
     """
 
-    ENDS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "[SEP]")
-
     def __init__(self, name: str) -> None:
         from tokenizers import Tokenizer as Fast
 
@@ -83,18 +82,9 @@ class HubTokenizer:
             self._fast = Fast.from_file(str(path)) if path.exists() else Fast.from_pretrained(name)
         except Exception as error:  # the library raises Exception itself
             raise CabError(f"--tokenizer {name} cannot be read: {error}.") from None
-        known = [self._fast.token_to_id(end) for end in self.ENDS]
-        ends = [end for end in known if end is not None]
-        if not ends:
-            raise CabError(
-                f"--tokenizer {name} has no end-of-text token (one of {', '.join(self.ENDS)})."
-            )
         self.name, self.vocabulary = name, self._fast.get_vocab_size()
-        self.prefix = self.end = ends[0]
-        added = self._fast.get_added_tokens_decoder()
-        self.special = frozenset(
-            {self.end, *(number for number, one in added.items() if one.special)}
-        )
+        found = special_tokens(self._fast, name)
+        self.prefix, self.end, self.special = found.prefix, found.end, found.all
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens."""

@@ -277,6 +277,33 @@ def test_an_answer_without_a_token_is_refused_by_both(pair, context, answer):
         ours.loglikelihood([asked("the", "abc"), asked(context, answer)])
 
 
+@pytest.mark.parametrize("names", [{"bos_token": TURN, "eos_token": END}, {"eos_token": TURN}])
+def test_the_configuration_of_a_tokenizer_names_its_special_tokens(tmp_path, names):
+    from lm_eval.models.huggingface import HFLM
+
+    made = byte_level(MERGES, (END, TURN))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made, **names).save_pretrained(tmp_path)
+    tokenizer = HubTokenizer(str(tmp_path))
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours, _ = both(tokenizer, made, names["eos_token"], batch_size=3)
+    theirs = HFLM(ours.model.inner, tokenizer=read, max_length=LENGTH, batch_size=1)
+    assert (ours.prefix_token_id, ours.eot_token_id) == (
+        theirs.prefix_token_id,
+        theirs.eot_token_id,
+    )
+    requests = [asked(*one) for one in (*PAIRS, ("", f"{TURN}the"), ("", f"{END}the"))]
+    expected = [value for value, _ in theirs.loglikelihood(requests, disable_tqdm=True)]
+    assert [value for value, _ in ours.loglikelihood(requests)] == pytest.approx(
+        expected, rel=1e-5
+    )
+    requests = [asked(text) for text in ("the abc", TEXT)]
+    expected = theirs.loglikelihood_rolling(requests, disable_tqdm=True)
+    assert ours.loglikelihood_rolling(requests) == pytest.approx(expected, rel=1e-5)
+    requests = [asked(prompt, OPTIONS["12 tokens"]) for prompt in PROMPTS]
+    answers = ours.generate_until(requests)
+    assert answers == theirs.generate_until(requests, disable_tqdm=True)
+
+
 @pytest.mark.parametrize("variant", ["linear", "window"])
 def test_a_decoder_that_steps_answers_as_one_that_transformers_runs(variant):
     from lm_eval.models.huggingface import HFLM
