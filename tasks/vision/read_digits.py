@@ -86,8 +86,8 @@ class ReadDigits(Task):
 
     The levels are the numbers of digits. The tokens of a window all have the position of the
     target that reads it, so that what is learned at short strips holds at long ones: each digit is
-    to be read from its window, and a summary of fixed size cannot tell which of twelve digits stood
-    where.
+    to be read from its window, and a summary of fixed size cannot tell which of twelve digits
+    stood where.
     """
 
     recipes = {  # noqa: RUF012
