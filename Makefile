@@ -82,5 +82,11 @@ $(VENV)/.developed: $(VENV)/.installed
 	$(PIP) install --no-compile --editable ".[dev]"
 	touch $@
 
+# Modules of other projects, which slow tests hold the laws against.
+$(VENV)/.compared: $(VENV)/.developed
+	@echo "Adding public modules to $(VENV)"
+	$(PIP) install --no-compile --editable ".[public-modules]"
+	touch $@
+
 clean:
 	rm -rf $(VENV) build *.egg-info
