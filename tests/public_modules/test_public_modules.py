@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+import torch
 from cli_support import cab_here
 from support import REPOSITORY
 
@@ -91,7 +92,7 @@ CASES = (
             # earlier ones out, also with centroids that stay as they are.
             ("causality", "cs"): (
                 r"^Changing x after position \d+ of .* changes output \d+",
-                r"^The first 1 outputs change when tokens are appended",
+                r"^The first \d+ outputs change when tokens are appended",
             ),
             ("padding", "ns cs"): (ROW, BEFORE),
             # The first call, in evaluation too, draws centroids from its tokens by chance.
@@ -143,7 +144,7 @@ CASES = (
             # Features of keys are divided by their maximum over all positions, later ones too.
             ("causality", "cs"): (
                 r"^Changing x after position \d+ of .* changes output \d+",
-                r"^The first 1 outputs change when tokens are appended",
+                r"^The first \d+ outputs change when tokens are appended",
             ),
             ("liveness", "cs"): (r"output \d+ depends on position \d+, but the card",),
             # The mask covers values alone: padded keys count in the denominator and the maximum.
@@ -223,7 +224,9 @@ def test_the_laws_name_the_faults_of_a_public_module_and_nothing_else(case: Case
     patterns = [Pattern(one) for one in case.patterns.split()]
     for subject in subjects(variants, name, patterns, options=case.settings):
         for law in LAWS:
-            verdict = hold(subject, law)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # routing-transformer draws from it
+                verdict = hold(subject, law)
             if verdict is None:
                 continue
             expected = case.expected(law.name, subject.pattern)
