@@ -136,7 +136,8 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     asked, planned = work.asked, work.planned.cells
     directory = data_directory(asked.data_dir)
     to_run = {cell.key: cell for cell in planned if asked.force or not is_done(work.records, cell)}
-    if to_run or work.search.open(planned):  # what is done can be shown from a read-only store
+    # What is done can be shown from a store that is read-only.
+    if to_run or work.search.open(planned) or not (asked.store / "records").is_dir():
         check_writable(asked.store, asked.checkpoints)
     _look_for_weights(cell for cell in planned if cell.key not in to_run)
     if to_run and work.context is None:

@@ -11,6 +11,7 @@ from made_records import VARIANTS
 from private_words import PRIVATE
 from support import REPOSITORY
 
+from cab.records.folders import results_folders
 from cab.site.build import build_site
 
 WORDS = re.compile(
@@ -33,6 +34,17 @@ def texts_of_others() -> list[str]:
 
 
 OTHERS = texts_of_others()
+
+
+def names_of_tasks() -> re.Pattern[str]:
+    """What tasks call their levels (by the fields of their data) and guesses without training."""
+    results = results_folders(REPOSITORY / "results").read("quick").records
+    names = {name for record in results for name in record.shortcuts}
+    names |= {at.name for record in results for at in record.metrics.levels}
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})\b")
+
+
+NAMES = names_of_tasks()
 
 
 class Visible(HTMLParser):
@@ -65,8 +77,12 @@ def private_words(page: str) -> list[str]:
     return [
         text
         for text in Visible(page).texts
-        if ROLES.fullmatch(text) or (WORDS.search(text) and not _of_others(text))
+        if _is_private(NAMES.sub("", text)) and not _of_others(text)
     ]
+
+
+def _is_private(text: str) -> bool:
+    return bool(ROLES.fullmatch(text) or WORDS.search(text))
 
 
 def _of_others(text: str) -> bool:
