@@ -24,9 +24,9 @@ from cab.variants.feature_map._maps import to_map, to_tokens
     memory="N d",
     sees="abs(row_t - row_s) <= kernel // 2 and abs(column_t - column_s) <= kernel // 2",
     needs_grid=True,
-    published_defaults="order 1, 2 and 3 side by side, D / 4 features, and kernel 1: a gate "
-    "reads its own place alone; here order 3 and kernel 3, a depthwise convolution ahead of the "
-    "features, since the benchmark takes only modules in which places meet",
+    published_defaults="modules of orders 1 to R side by side, D / 4 features, and kernel 1: a "
+    "gate reads its own place alone; here order 3 and kernel 3, a depthwise convolution ahead of "
+    "the features, since the benchmark takes only modules in which places meet",
 )
 class HighOrderAttention(Attention):
     r"""Gate elements by a polynomial of features.
