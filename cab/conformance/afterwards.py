@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import torch
 
@@ -12,16 +13,16 @@ from cab.conformance.subject import Subject, right_padding
 
 def run(subject: Subject) -> Said:
     """Call a module in evaluation and in training, and look at it and its arguments then."""
-    yield from _evaluated(subject)
-    yield from _trained(subject)
+    for training in (False, True):
+        yield from _given(subject, training)
+    yield from _copied(subject)
     yield from _rows_alone(subject)
 
 
-@torch.no_grad()
-def _evaluated(subject: Subject) -> Said:
-    """Evaluation changes neither the state dict nor the mask."""
+def _given(subject: Subject, training: bool) -> Said:
+    """A call changes neither its inputs nor the mask, and in evaluation not the state dict."""
     shape = subject.typical(70)[-1]
-    module = subject.build(shape)
+    module = subject.build(shape).train(training)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     x, context = subject.draw(3, shape.length, subject.dim, seed="stream"), subject.context(3)
     keys = shape.length if context is None else context.shape[1]
@@ -30,13 +31,15 @@ def _evaluated(subject: Subject) -> Said:
     inputs = [one for one in (x, context) if one is not None]
     inputs[-1][mask] = float("nan")  # the keys
     same = [one.clone() for one in inputs]
-    module(x, context, key_padding_mask=mask)
+    with torch.set_grad_enabled(training):
+        module(x, context, key_padding_mask=mask)
+    said = " in training" if training else ""
     if not mask.equal(kept):
-        yield Finding("forward modifies key_padding_mask in place")
+        yield Finding(f"forward modifies key_padding_mask in place{said}")
     if not all(map(_identical, inputs, same)):
-        yield Finding("forward with a padding mask modifies its inputs in place")
+        yield Finding(f"forward with a padding mask modifies its inputs in place{said}")
     after = module.state_dict()
-    for name, value in before.items():
+    for name, value in {} if training else before.items():
         if name not in after or not _identical(after[name], value):
             yield Finding(f"A call in evaluation changes {name} in the state dict")
             return
@@ -46,22 +49,49 @@ def _identical(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.isnan().equal(other.isnan()) and one.nan_to_num().equal(other.nan_to_num())
 
 
-def _trained(subject: Subject) -> Said:
-    """After a call in either mode the module can be copied and pickled: it holds no graph."""
+def _copied(subject: Subject) -> Said:
+    """After a call of any kind the module can be copied and pickled: it holds no graph."""
     for training in (True, False):
-        for finding in _copied(subject, training):
-            yield finding
-            return
+        for masked in (False, True):
+            said = "a training step" if training else "a call in evaluation"
+            said += " with a padding mask" if masked else ""
+            for finding in _copied_after(subject, said, training, _forward(masked)):
+                yield finding
+                return
+    if subject.build(subject.typical(70)[-1]).decodes:
+        yield from _copied_after(subject, "decoding with gradients", False, _decoding)
 
 
-def _copied(subject: Subject, training: bool) -> Said:
+Call = Callable[[Subject, Attention, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+def _forward(masked: bool) -> Call:
+    def call(
+        subject: Subject, module: Attention, x: torch.Tensor, context: torch.Tensor | None
+    ) -> torch.Tensor:
+        keys = x.shape[1] if context is None else context.shape[1]
+        mask = right_padding([keys, max(1, keys - 3), 1], keys, subject.device)
+        return module(x, context, key_padding_mask=mask if masked else None)
+
+    return call
+
+
+def _decoding(
+    subject: Subject, module: Attention, x: torch.Tensor, context: torch.Tensor | None
+) -> torch.Tensor:
+    state = module.initial_state(len(x), context)
+    first, state = module.prefill(x[:, :3], state)
+    last, state = module.step(x[:, 3], state)
+    return first.sum() + last.sum()
+
+
+def _copied_after(subject: Subject, said: str, training: bool, call: Call) -> Said:
     shape = subject.typical(70)[-1]
     module = subject.build(shape, options=subject.without_dropout).train(training)
     x, context = subject.draw(3, shape.length, subject.dim, seed="stream"), subject.context(3)
-    out = module(x.requires_grad_(), context)
+    out = call(subject, module, x.requires_grad_(), context)
     if training and out.requires_grad:
         out.square().sum().backward()
-    said = "a training step" if training else "a call in evaluation"
     if problem := _copying(module):
         if _copying(subject.build(shape, options=subject.without_dropout)):
             yield Finding(

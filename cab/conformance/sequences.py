@@ -23,8 +23,7 @@ def run(subject: Subject) -> Said:
 
 
 def _long(subject: Subject) -> Said:
-    most = max([MOST // 2, *(2 * size + 1 for size in subject.large_sizes)])
-    shape = Shape(min(max(most, LEAST), MOST))
+    shape = Shape(MOST)
     module = subject.build(shape)
     x = subject.draw(1, shape.length, subject.dim, seed="stream")
     context = subject.context(1)
