@@ -59,10 +59,10 @@ def file_findings(
             yield "error", f"the seeds of {entry} on {task} are of different data on one processor"
         seeds = [one for one in at_best_rate(own) if one.status == "ok"]
         if card is not None and card.role == "entry" and 0 < len(seeds) < SEEDS_FOR_A_RANK:
+            count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
             yield (
                 "look",
-                f"{entry} has {len(seeds)} seeds on {task} that ended well; a rank needs "
-                f"{SEEDS_FOR_A_RANK}",
+                f"{entry} has {count} on {task} that ended well; a rank needs {SEEDS_FOR_A_RANK}",
             )
     if card is not None:
         yield from _left_out(records, card, tasks)
