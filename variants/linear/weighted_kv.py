@@ -128,5 +128,10 @@ def _before(
         there = F.pad(mean[:, :-reach], (0, 0, reach, 0))
         share = (earlier - logit).sigmoid()
         mean = mean + share * (there - mean)
-        logit, reach = torch.logaddexp(logit, earlier), 2 * reach
+        logit, reach = _log_sum(logit, earlier), 2 * reach
     return logit, mean
+
+
+def _log_sum(a: Float[Tensor, "B N D"], b: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+    """Return log(exp(a) + exp(b)); the second derivative of `torch.logaddexp` may be NaN."""
+    return torch.where(a > b, a - F.logsigmoid(a - b), b - F.logsigmoid(b - a))
