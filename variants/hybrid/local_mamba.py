@@ -34,10 +34,10 @@ ROUTES = 4
     memory="N (d state_width + window^2)",
     needs_grid=True,
     published_defaults="scans twice as wide as the model, states of 16, windows of 8 x 8 shifted "
-    "in every other layer; here scans half as wide (5.5 d^2 parameters and the routes' own), "
-    "states of 8, windows of 4 x 4, for images of 8 x 8, shifted in every other layer; steps "
-    "drawn from [0.001, 0.1]; here time constants of 1/64 of the training length (at least 2 "
-    "tokens) to twice that length, evenly spread in their logarithm over the channels",
+    "in every other layer; here scans a quarter as wide and states of 4, which keeps the layer "
+    "near softmax's size, windows of 4 x 4, for images of 8 x 8, shifted in every other layer; "
+    "steps drawn from [0.001, 0.1]; here time constants of 1/64 of the training length (at least "
+    "2 tokens) to twice that length, evenly spread in their logarithm over the channels",
 )
 class LocalMamba(MultiHeadAttention):
     r"""Scan globally, add, normalise, and attend locally.
@@ -62,8 +62,8 @@ class LocalMamba(MultiHeadAttention):
         """window: P. state_width: elements per channel. ratio: width of the scans over d."""
 
         window: int = 4
-        state_width: int = 8
-        ratio: float = 0.5
+        state_width: int = 4
+        ratio: float = 0.25
 
         def __post_init__(self) -> None:
             if self.window < 1 or self.state_width < 1 or self.ratio <= 0:
