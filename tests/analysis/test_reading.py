@@ -12,8 +12,16 @@ GRIDS = {64: (8, 8), 128: (8, 16), 256: (16, 16)}
 DENSE = {
     "maxvit": "its two stages connect all tokens, as those of `axial` do",
     "probsparse": "queries that do not attend take the mean of all values",
+    "token-reorg": "tokens that are not kept are fused into one, which all read",
+    "ulsam": "a softmax over all places of the map normalises its gates",
 }
-"""Sparse variants whose outputs depend on all tokens by design, whatever their settings."""
+"""Variants whose outputs depend on all tokens by design, whatever their settings."""
+
+WIDE = {
+    "modality-mutual": "hides from the first half alone what is ahead of it in that half",
+    "triplet": "a window of 7 rows and of 7 columns, as published, on maps of 8 to 16",
+}
+"""Variants whose mechanism hides something from each token, but less than the limits ask."""
 
 
 def is_local(card):
@@ -22,7 +30,7 @@ def is_local(card):
     Those of the sparse family do, unless `sees` is "all"; of the others those whose `sees` is a
     formula of distances. Controls are not meant.
     """
-    if card.role != "entry" or card.sees == "all" or card.name in DENSE:
+    if card.role != "entry" or card.sees == "all" or card.name in {*DENSE, *WIDE}:
         return False
     return card.family == Family.SPARSE or card.sees != "chosen"
 
@@ -87,6 +95,12 @@ def test_what_is_read_through_a_summary_is_read():
 def test_what_is_left_out_below_is_dense(name):
     card = VARIANTS.card(name)
     assert share(name, card.patterns[0], 64, grid=card.needs_grid) == 1.0
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_what_is_wide_does_not_read_everything(name):
+    card = VARIANTS.card(name)
+    assert 0.5 < share(name, card.patterns[0], 128, grid=card.needs_grid) < 0.9
 
 
 @LENGTHS
