@@ -18,7 +18,7 @@ DENSE = {
 """Variants whose outputs depend on all tokens by design, whatever their settings."""
 
 WIDE = {
-    "modality-mutual": "hides from the first half alone what is ahead of it in that half",
+    "modality-mutual": "hides from each token only what is ahead of it in its own half",
     "triplet": "a window of 7 rows and of 7 columns, as published, on maps of 8 to 16",
 }
 """Variants whose mechanism hides something from each token, but less than the limits ask."""
