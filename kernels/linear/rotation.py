@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def rotated(x: Float[Tensor, "B H N E"], position: Int[Tensor, " N"]) -> Float[Tensor, "B H N E"]:
+def rotated(x: Float[Tensor, "B H N E"], position: Int[Tensor, " P"]) -> Float[Tensor, "B H N E"]:
     """Turn channel pairs (c, c + E // 2) by position 10,000^(-2 c / E); an odd last one stays.
 
-    Angles are taken in float64: at position 65,536 float32 is off by hundredths of a radian.
+    There are P = N positions, or P = 1 for all tokens. Angles are taken in float64: at position
+    65,536 float32 is off by hundredths of a radian.
     """
     half = x.shape[-1] // 2
     pair = torch.arange(half, device=x.device, dtype=torch.float64)
