@@ -19,7 +19,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     family="feature_map",
     patterns="ns",
     summary="channels gated by the map's means and, apart, by those of several layers combined",
-    paper="PKCAM: Previous Knowledge Channel Attention Module (Bakr, El Sallab, Rashwan)",
+    paper="PKCAM: Previous Knowledge Channel Attention Module (Bakr, El-Sallab, Rashwan)",
     year=2022,
     arxiv="2211.07521",
     time="layers N d",
