@@ -19,7 +19,7 @@ def test_the_most_frequent_symbol_scores_its_own_share():
     (score,) = make("transduce").shortcuts(draw("transduce", 300)).values()
     for source, share in zip(draw("transduce", 300)["inputs"].tolist(), score, strict=True):
         assert share == pytest.approx(max(map(source.count, source)) / len(source))
-    assert 0.08 < score.mean() < 0.12
+    assert 0.06 < score.mean() < 0.075  # 8 to 9 of 128 symbols, where 4 are expected of each
 
 
 def test_each_symbol_is_scored_given_the_true_ones_before_it():
