@@ -1,5 +1,6 @@
 """The registry finds every card without running a file, and names what cannot be found."""
 
+import keyword
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,8 @@ def test_a_card_read_from_the_text_is_the_class_s_own(registry, name):
 def test_a_file_stands_in_the_folder_of_its_family_or_domain(registry, name):
     card, path = registry.card(name), registry.entry(name).path
     assert path.parent.name == (card.domain if registry is TASKS else card.family)
-    assert path.stem == name.replace("-", "_")
+    module = name.replace("-", "_")
+    assert path.stem == (f"{module}_" if keyword.iskeyword(module) else module)
 
 
 def test_every_file_of_the_built_in_folders_registers_one_name():
