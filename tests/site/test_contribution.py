@@ -61,17 +61,17 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
     assert follow(whole_row, "--dry-run").code == 0
 
     assert follow(publish).code == 0
-    (record,) = read_file(Path("results/quick/my-attention.jsonl"))
-    assert record.task.name == "mirror"
+    records = read_file(Path("results/quick/my-attention.jsonl"))
+    assert [one.task.name for one in records] == ["mirror"] * 5  # three rates, two more seeds
     said = follow(verify, "--device", "cpu", "--write")
     assert said.code == 0, said.out
     assert "1 cells rerun, 1 agree: reproduced" in said.out
 
     said = follow(leaderboard, "--json")
     (row,) = (row for row in said.document["rows"] if row["entry"] == "my-attention")
-    # It is softmax's function: its score is near 1, and one seed earns no rank.
+    # It is softmax's function: its score is near 1, and one task earns no rank.
     assert row["score"]["value"] == pytest.approx(1, abs=0.25)
-    assert (row["rank"], row["seeds"]) == (None, 1)
+    assert (row["rank"], row["seeds"]) == (None, 3)
     assert follow(site).code == 0
     page = Path("public/index.html").read_text(encoding="utf-8")
     assert [path.name for path in Path("results/quick").iterdir()] == ["my-attention.jsonl"]
