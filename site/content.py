@@ -16,7 +16,7 @@ from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
-from cab.publishing.status import Rerun, Status, compare, status_of
+from cab.publishing.status import Rerun, Status
 from cab.records.certificates import read_certificate
 from cab.records.folders import Published, results_folders
 from cab.records.sources import installed_sources, installed_task_sources, other_source
@@ -27,6 +27,7 @@ from cab.scores.reference import ReferenceTables, read_tables
 from cab.scores.rows import BoardRow
 from cab.scores.summary import entry_label
 from cab.scores.table import current, records_table
+from cab.site.statuses import reruns_of, statuses_of
 from cab.taxonomy import TaskCard, VariantCard
 
 SHORT, LONG = 1024, 4096
@@ -188,23 +189,13 @@ def _profile(
     table = records_table(published.records, installed, task_sources)
     board = make_board(table, profile, tasks, variants)
     cells = current(table, tasks, profile)
-    reruns = {
-        run.key: compare(run, tasks[run.task].metric, board.scales.get(run.task))
-        for run in published.verifications
-        if run.task in tasks
-    }
-    statuses = {}
-    for row in board.rows:
-        own = cells[cells["entry"] == row.entry]
-        keys = {task: own[own["task"] == task]["key"].tolist() for task in row.coverage.tasks}
-        statuses[row.entry] = status_of(keys, reruns)
     return ProfileContent(
         profile=profile,
         board=board,
         cells=cells,
         records={record.key: record for record in published.records},
-        statuses=statuses,
-        reruns=reruns,
+        statuses=statuses_of(board, published, set(cells["key"]), tasks),
+        reruns=reruns_of(published, board, tasks),
         certificates=certificates,
         others={
             row.entry: said

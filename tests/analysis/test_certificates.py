@@ -195,14 +195,15 @@ def test_a_retrained_sample_gives_what_the_certificate_says(name, tmp_path: Path
     )
     assert said.code == 0
     for entry in ("softmax", "mean"):
-        found = {
-            cell["seed"]: cell["test"][content["metric"]]["value"]
+        of_cell = (entry, content["rates"][entry]["chosen"], 0)
+        (found,) = (
+            cell["test"][content["metric"]]["value"]
             for cell in said.document["cells"]
-            if (cell["variant"], cell["rate"]) == (entry, content["rates"][entry]["chosen"])
-        }
-        # Another machine rounds otherwise, and training strays from there.
-        expected = dict(enumerate(content["values"][entry]))
-        assert found == pytest.approx(expected, abs=0.05), entry
+            if (cell["variant"], cell["rate"], cell["seed"]) == of_cell
+        )
+        # Another machine rounds otherwise, and training strays from there as between seeds.
+        values = content["values"][entry]
+        assert found == pytest.approx(values[0], abs=max(0.05, max(values) - min(values))), entry
 
 
 def test_every_published_certificate_is_of_the_version_of_its_task_and_was_asked_for_by_its_card():
