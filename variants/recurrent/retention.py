@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
+from cab.kernels.linear.rotation import back_by_one, places, rotate
 from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
@@ -92,8 +93,7 @@ class Retention(RecurrentAttention):
         log_decay: Float[Tensor, "B H N"],
     ) -> Float[Tensor, "B H N V"]:
         """Rotate queries and keys by their positions; only differences of angles count."""
-        position = torch.arange(v.shape[2], device=v.device, dtype=torch.float64)
-        q, k = rotate(q, position), rotate(k, position)
+        q, k = rotate(q, places(q)), rotate(k, places(k))
         return scalar_decay_attention(q, k, v, log_decay, self.config.chunk).to(v.dtype)
 
     def advance(
@@ -105,9 +105,7 @@ class Retention(RecurrentAttention):
         log_decay: Float[Tensor, "B H 1"],
     ) -> tuple[Float[Tensor, "B H 1 V"], Float[Tensor, "B H E V"]]:
         """Turn what is kept back by one token's angles, then read with q and k as they are."""
-        back = torch.full((1,), -1.0, device=v.device, dtype=torch.float64)
-        memory = rotate(memory.mT, back).mT
-        return scalar_decay_step(memory, q, k, v, log_decay)
+        return scalar_decay_step(back_by_one(memory), q, k, v, log_decay)
 
     def write(
         self, mixed: Float[Tensor, "B H N V"], x: Float[Tensor, "B N D"]
@@ -116,18 +114,3 @@ class Retention(RecurrentAttention):
         merged = merge_heads(mixed)
         normed = self.norm(merged.flatten(0, 1)).view_as(merged)
         return self.output(F.silu(self.gate(x)) * normed)
-
-
-def rotate(x: Float[Tensor, "B H N E"], position: Float[Tensor, " P"]) -> Float[Tensor, "B H N E"]:
-    """Rotate channel pairs (c, c + E // 2) by position 10,000^(-2 c / E); an odd last one stays.
-
-    Angles are taken in float64: at position 65,536 float32 is off by hundredths of a radian.
-    """
-    half = x.shape[-1] // 2
-    pair = torch.arange(half, device=x.device, dtype=torch.float64)
-    angle = position[:, None] * 10_000.0 ** (-pair / max(half, 1))
-    wide = torch.promote_types(x.dtype, torch.float32)
-    cosine, sine = angle.cos().to(wide), angle.sin().to(wide)
-    first, second, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
-    turned = (first * cosine - second * sine, first * sine + second * cosine, rest.to(wide))
-    return torch.cat(turned, dim=-1)
