@@ -16,7 +16,7 @@ from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
-from cab.publishing.status import Rerun, Status
+from cab.publishing.status import Rerun, Status, compare, status_of
 from cab.records.certificates import read_certificate
 from cab.records.folders import Published, results_folders
 from cab.records.sources import installed_sources, installed_task_sources, other_source
@@ -26,8 +26,7 @@ from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_tables
 from cab.scores.rows import BoardRow
 from cab.scores.summary import entry_label
-from cab.scores.table import current, records_table
-from cab.site.statuses import reruns_of, statuses_of
+from cab.scores.table import at_every_rate, current, records_table
 from cab.taxonomy import TaskCard, VariantCard
 
 SHORT, LONG = 1024, 4096
@@ -189,13 +188,24 @@ def _profile(
     table = records_table(published.records, installed, task_sources)
     board = make_board(table, profile, tasks, variants)
     cells = current(table, tasks, profile)
+    reruns = {
+        run.key: compare(run, tasks[run.task].metric, board.scales.get(run.task))
+        for run in published.verifications
+        if run.task in tasks
+    }
+    # A rerun counts at any learning rate: all that an entry was given are published.
+    every, statuses = at_every_rate(table, tasks, profile), {}
+    for row in board.rows:
+        own = every[every["entry"] == row.entry]
+        keys = {task: own[own["task"] == task]["key"].tolist() for task in row.coverage.tasks}
+        statuses[row.entry] = status_of(keys, reruns)
     return ProfileContent(
         profile=profile,
         board=board,
         cells=cells,
         records={record.key: record for record in published.records},
-        statuses=statuses_of(board, published, set(cells["key"]), tasks),
-        reruns=reruns_of(published, board, tasks),
+        statuses=statuses,
+        reruns=reruns,
         certificates=certificates,
         others={
             row.entry: said

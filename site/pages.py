@@ -146,15 +146,16 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
 
 
 def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[str, Any]:
-    """One pattern's entries with each of its tasks: those with all of them first, best first."""
+    """One pattern's entries with each of its tasks: those with most of them first, best first."""
     rows = [row for row in one.board.rows if pattern in row.patterns]
     counting = [card for card in _counting(content, one) if card.pattern == pattern]
     names = {card.name for card in counting}
-
-    def order(row: BoardRow) -> tuple[bool, float, str]:
-        whole = names <= row.results.keys() and not incomplete(row, names)
-        return not whole, -row.patterns[pattern].point, row.entry
-
+    order = lambda row: (  # noqa: E731
+        incomplete(row, names),
+        -len(names & row.results.keys()),
+        -row.patterns[pattern].point,
+        row.entry,
+    )
     rows.sort(key=order)
     every = [card for card in content.tasks.values() if card.pattern == pattern]
     return {

@@ -48,15 +48,14 @@ def publish(
     left_out: Counter[tuple[str, str]] = Counter()
     by_variant: dict[str, list[Record]] = {name: [] for name in wanted}
     for record in records:
-        task = record.task
         if record.variant.name not in wanted:
             continue
         if reason := publishable(record):
             left_out[record.variant.name, reason] += 1
         elif said := other_source(record.variant.name, record.variant.source_hash, installed):
             left_out[record.variant.name, said] += 1
-        elif record.task.version != (now := versions.get(task.name, task.version)):
-            left_out[record.variant.name, f"{task.name} is at version {now} now"] += 1
+        elif record.task.version != (now := versions.get(record.task.name, record.task.version)):
+            left_out[record.variant.name, f"{record.task.name} is at version {now} now"] += 1
         else:
             by_variant[record.variant.name].append(record)
     written: list[tuple[str, Path, int, int]] = []

@@ -124,12 +124,20 @@ _COLUMNS: Mapping[str, str] = {
 
 
 def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) -> "pd.DataFrame":
-    """The rows that a board of a profile is made from.
+    """The rows that a board of a profile is made from: those at the learning rate that counts."""
+    table = at_every_rate(table, tasks, profile)
+    return table[table["counts"]].reset_index(drop=True)
+
+
+def at_every_rate(
+    table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str
+) -> "pd.DataFrame":
+    """The rows of a profile that are of the present code, sorted by key.
 
     Kept are comparable rows of tasks that exist, in their present version; of each task that is
     not CAB's own the source that is here, or else the one that ran last; of each entry the
-    installed source, or, without results of it, the one that ran last (results of different
-    sources never mix); and of each entry on a task the learning rate that counts.
+    installed source, or, without results of it, the one that ran last: results of different
+    sources never mix.
     """
     versions = {name: card.version for name, card in tasks.items()}
     table = table[table["comparable"] & (table["profile"] == profile)]
@@ -143,4 +151,4 @@ def current(table: "pd.DataFrame", tasks: Mapping[str, TaskCard], profile: str) 
     for group, source, order in orders:
         newest = table.sort_values(order).groupby(group)[source].last()
         table = table[table[source] == table[group].map(newest)]
-    return table[table["counts"]].sort_values("key").reset_index(drop=True)
+    return table.sort_values("key").reset_index(drop=True)

@@ -185,8 +185,17 @@ def test_every_scored_task_has_a_certificate_that_holds_and_that_its_card_repeat
     assert len(own.floors) == len(content["levels"]) == levels
 
 
+def is_steady(name):
+    """Whether the seeds of softmax and of mean agree on a task, as then other machines do."""
+    values = read_certificate(certificate_path(FOLDER, name, "quick"))["values"]
+    return all(max(values[one]) - min(values[one]) < 0.02 for one in ("softmax", "mean"))
+
+
+RETRAINED = [n for n in SCORED if not TASKS.card(n).data and is_steady(n)][:2]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in SCORED if not TASKS.card(n).data][:2])
+@pytest.mark.parametrize("name", RETRAINED)
 def test_a_retrained_sample_gives_what_the_certificate_says(name, tmp_path: Path):
     content = read_certificate(certificate_path(FOLDER, name, "quick"))
     said = cab_here(
@@ -201,9 +210,8 @@ def test_a_retrained_sample_gives_what_the_certificate_says(name, tmp_path: Path
             for cell in said.document["cells"]
             if (cell["variant"], cell["rate"], cell["seed"]) == of_cell
         )
-        # Another machine rounds otherwise, and training strays from there as between seeds.
-        values = content["values"][entry]
-        assert found == pytest.approx(values[0], abs=max(0.05, max(values) - min(values))), entry
+        # Another machine rounds otherwise, and training strays from there.
+        assert found == pytest.approx(content["values"][entry][0], abs=0.05), entry
 
 
 def test_every_published_certificate_is_of_the_version_of_its_task_and_was_asked_for_by_its_card():

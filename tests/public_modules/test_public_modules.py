@@ -1,8 +1,7 @@
 """Ten modules of other projects under the laws: what is right holds, and each fault is named.
 
 The files in `wrappers/` are what a contributor would write around such a module. Each case lists
-every finding that the laws may print, by law and pattern, with its cause. All causes were tried in
-float64 with the module alone: once it is taken away, the finding goes.
+every finding that the laws may print, by law and pattern, with its cause in the module's source.
 """
 
 import os

@@ -6,6 +6,7 @@ import pytest
 from cli_support import cab_here
 from support import HELPERS
 
+from cab.publishing.recount import Recount
 from cab.publishing.seeds import file_findings, seed_problems
 from cab.publishing.soundness import Soundness
 from cab.records.rates import chosen_rate, rate_of
@@ -93,10 +94,19 @@ def test_a_seed_that_is_left_out_at_the_chosen_rate_is_an_error(searched: list[R
 
 
 def test_soundness_reads_records_of_a_search(searched: list[Record]) -> None:
-    from cab.publishing.recount import Recount
-
     sound = Soundness([], ("softmax", "none"), Recount(VARIANTS, TASKS, Path("/nowhere")))
     for record in map(for_publication, searched):
         cell = cell_of(record, VARIANTS, TASKS, (TASK,))
         errors = [text for kind, text in sound.record(record, cell) if kind == "error"]
         assert errors == []
+
+
+def test_a_model_is_built_once_for_all_rates_and_seeds(
+    searched: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    build = Recount._build
+    monkeypatch.setattr(Recount, "_build", lambda self, cell: built.append(1) or build(self, cell))
+    recount = Recount(VARIANTS, TASKS, Path("/nowhere"))
+    facts = {recount.model(cell_of(one, VARIANTS, TASKS)) for one in searched}
+    assert (len(searched), len(built), len(facts)) == (5, 1, 1)

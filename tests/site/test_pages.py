@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_records import REGISTERED, VARIANTS, made_board, shuffled
+from made_records import REGISTERED, VARIANTS, made, made_board, shuffled
 from site_support import results_of
 
 from cab.errors import CabError
-from cab.records.results import canonical_line
+from cab.records.results import VERIFIED, Verification, canonical_line
 from cab.scores.board import make_board
 from cab.scores.report import document
 from cab.scores.table import records_table
@@ -175,8 +175,6 @@ def test_a_file_that_cannot_be_read_is_told_and_the_rest_is_shown(tmp_path: Path
 
 
 def test_reruns_decide_the_status(tmp_path: Path) -> None:
-    from cab.records.results import VERIFIED, Verification
-
     records = made_board({"linear": 0.5})
     results = results_of(tmp_path, records)
     mine = [r for r in records if r.variant.name == "linear" and r.seed == 0]
@@ -218,6 +216,29 @@ def test_reruns_decide_the_status(tmp_path: Path) -> None:
     assert ["0.123 was published" in text for text in problems] == [True]
     assert status([again(mine[0], 0.0, key="0" * 32)]) == "self-reported"
     assert ["no published record has this key" in text for text in problems] == [True]
+
+
+def test_a_rerun_at_a_rate_that_was_not_chosen_counts(tmp_path: Path) -> None:
+    rates = (1e-3, 2e-3, 4e-3)
+    tried = [
+        one
+        for rate, value in zip(rates, (0.5, 0.9, 0.6), strict=True)
+        for one in made("linear", "mqar", (value,), rate=rate, rates=rates)
+    ]
+    more = made("linear", "mqar", (0.91, 0.92), rate=rates[1], rates=rates, first=1)
+    records = [*made("softmax", "mqar", (1.0,) * 3), *made("none", "mqar", (0.1,) * 3)]
+    results = results_of(tmp_path, [*records, *tried, *more])
+    path = results / VERIFIED / "quick" / "linear.jsonl"
+    path.parent.mkdir(parents=True)
+    rerun = Verification(
+        key=tried[0].key, task="mqar", seed=0, published=0.5, value=0.5,
+        environment=tried[0].environment, git_revision=None,
+    )  # fmt: skip
+    path.write_text(canonical_line(rerun) + "\n")
+    assert not build_site(results, tmp_path / "site").problems
+    page = (tmp_path / "site/index.html").read_text()
+    row = page[page.index('data-entry="linear"') :]
+    assert re.search(r'data-status="([^"]+)"', row).group(1) == "verified"
 
 
 def test_a_contributed_row_does_not_rewrite_what_a_task_gives_without_training(

@@ -11,6 +11,7 @@ from site_support import results_of
 from support import REPOSITORY
 
 from cab.conformance.budget import RULE
+from cab.registry import discover_tasks
 from cab.running.fitting import refusal_of
 from cab.site.build import build_site, files
 from cab.site.content import gather
@@ -204,3 +205,19 @@ def test_correlations_that_exist_are_shown_beside_the_sentence(tmp_path: Path) -
     refused = re.search(r"other (\d+) pairs? of patterns (has|have) no correlation", shown)
     known = len(re.findall(r"patterns/\w\w\.html", page)) // 2
     assert known + (int(refused.group(1)) if refused else 0) == 6
+
+
+def test_a_pattern_lists_whole_rows_before_those_with_some_of_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cab.site.content.discover_tasks", discover_tasks)  # two scored in cs
+    three = lambda value: (value, value + 0.01, value - 0.01)  # noqa: E731
+    records = [
+        *(one for task in ("mqar", "parity") for one in made("softmax", task, three(0.9))),
+        *(one for task in ("mqar", "parity") for one in made("none", task, three(0.1))),
+        *(one for task in ("mqar", "parity") for one in made("linear", task, three(0.5))),
+        *made("gla", "mqar", three(0.97)),  # better, on one of two tasks
+    ]
+    page = files(gather(results_of(tmp_path, records)))["patterns/cs.html"]
+    rows = re.findall(r">(softmax|linear|gla)</a>", page[page.index("<tbody>") :])
+    assert rows[:3] == ["softmax", "linear", "gla"]
