@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cab.errors import CabError
-from cab.records.rates import SEARCH_SEED, chosen_rate
+from cab.records.rates import SEARCH_SEED, chosen_rate, rate_of
 from cab.records.store import Record, RecordStore
 from cab.running.cells import Cell
 
@@ -61,8 +61,14 @@ class Search:
         return found
 
     def open(self, cells: Sequence[Cell]) -> int:
-        """How many searches among cells are not decided yet."""
-        return len({group_of(cell) for cell in cells if is_search(cell)} - self._decided)
+        """How many searches have all rates among cells or records, and are not decided yet."""
+        missing: dict[str, set[float]] = {}
+        for cell in filter(is_search, cells):
+            group = group_of(cell)
+            tried = self._tried.get(group, {}).values()
+            rates = missing.setdefault(group, {*cell.recipe.rates} - {*map(rate_of, tried)})
+            rates.discard(cell.recipe.train.learning_rate)
+        return sum(not rates for group, rates in missing.items() if group not in self._decided)
 
 
 def is_search(cell: Cell) -> bool:

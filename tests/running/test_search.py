@@ -111,6 +111,14 @@ def test_a_dry_run_says_what_follows(tmp_path: Path, searched: Path) -> None:
     assert len(cab_here(*run, searched, "--json").document["cells"]) == 5
 
 
+def test_nothing_follows_a_rate_that_is_set_by_hand(tmp_path: Path, searched: Path) -> None:
+    one = ("run", *WHAT, *HOW, "--dry-run", "--set", "train.learning_rate=0.05", "--store")
+    for store in (tmp_path, searched):
+        said = cab_here(*one, store)
+        assert said.document["following"] == 0
+        assert "more seeds" not in said.err
+
+
 def test_a_search_is_decided_once_by_its_last_record_in_any_order(searched: Path) -> None:
     records = {one.key: one for one in stored(searched).values()}
     cells = [cell for cell in planned() if cell.variant.name == "mean"]
