@@ -1,8 +1,31 @@
 """Shared parts of grouped-query attention with groups of unequal size."""
 
+from typing import Any, Unpack
+
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+
+from cab.attention import Geometry, MultiHeadAttention
+
+
+class QueryGroups(MultiHeadAttention):
+    """Multi-head attention with G heads of keys and values; its Config has heads_per_group."""
+
+    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        self.groups = -(-self.heads // self.config.heads_per_group)
+        self.key, self.value = (
+            nn.Linear(self.dim, self.groups * self.head_width, bias=False) for _ in range(2)
+        )
+
+    def split_heads(self, x: Float[Tensor, "B N F"]) -> Float[Tensor, "B H N E"]:
+        """Cut into as many heads as there are: H of queries, G of keys or values."""
+        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+
+    def even_groups(self) -> Int[Tensor, " H"]:
+        """Return the group of each head where groups are of one size, or differ by one head."""
+        return torch.arange(self.heads) * self.groups // self.heads
 
 
 def heads_by_share(

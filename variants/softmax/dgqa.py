@@ -5,14 +5,14 @@ from typing import Any, Unpack
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from cab.attention import Geometry
 from cab.decoding import CachedAttention
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
 from cab.variants.softmax._masked import softmax_attention
-from cab.variants.softmax._query_groups import heads_by_share
+from cab.variants.softmax._query_groups import QueryGroups, heads_by_share
 
 
 @register_variant(
@@ -32,7 +32,7 @@ from cab.variants.softmax._query_groups import heads_by_share
     published_defaults="half as many key heads as query heads, resized every 300 steps; here "
     "groups of 2 query heads, resized every 100 steps of shorter trainings",
 )
-class DynamicGroupedQueryAttention(CachedAttention):
+class DynamicGroupedQueryAttention(QueryGroups, CachedAttention):
     r"""Share G key and value heads among H query heads, anew after every w steps of training.
 
     .. math:: c_g \leftarrow \beta \lVert K_g \rVert_F + (1 - \beta) c_g, \quad
@@ -72,18 +72,10 @@ class DynamicGroupedQueryAttention(CachedAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        groups = -(-self.heads // self.config.heads_per_group)
-        self.key, self.value = (
-            nn.Linear(self.dim, groups * self.head_width, bias=False) for _ in range(2)
-        )
-        self.register_buffer("average", torch.ones(groups))
-        self.register_buffer("group_of_head", torch.arange(self.heads) * groups // self.heads)
+        self.register_buffer("average", torch.ones(self.groups))
+        self.register_buffer("group_of_head", self.even_groups())
         self.register_buffer("done", torch.zeros((), dtype=torch.long))
         self._read: tuple[Tensor, int] | None = None
-
-    def split_heads(self, x: Float[Tensor, "B N F"]) -> Float[Tensor, "B H N E"]:
-        """Cut into as many heads as there are: H of queries, G of keys or values."""
-        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
 
     def attend(
         self,

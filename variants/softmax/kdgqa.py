@@ -1,16 +1,14 @@
 """Key-driven grouped-query attention: groups get query heads by the norms of their keys."""
 
 from dataclasses import dataclass
-from typing import Any, Unpack
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from cab.attention import Geometry, MultiHeadAttention
 from cab.registry import register_variant
 from cab.variants.softmax._masked import softmax_attention
-from cab.variants.softmax._query_groups import heads_by_share
+from cab.variants.softmax._query_groups import QueryGroups, heads_by_share
 
 
 @register_variant(
@@ -28,7 +26,7 @@ from cab.variants.softmax._query_groups import heads_by_share
     published_defaults="half as many key heads as query heads, with norms summed over the batch; "
     "here groups of 2 query heads, and norms of each example alone",
 )
-class KeyDrivenGroupedQueryAttention(MultiHeadAttention):
+class KeyDrivenGroupedQueryAttention(QueryGroups):
     r"""Share G key and value heads among H query heads in proportion to the keys' norms.
 
     .. math:: n_g = \lVert K_g \rVert_F, \quad
@@ -57,17 +55,6 @@ class KeyDrivenGroupedQueryAttention(MultiHeadAttention):
                 raise ValueError("heads_per_group must be at least 1")
 
     config: Config
-
-    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
-        super().__init__(config, **geometry)
-        groups = -(-self.heads // self.config.heads_per_group)
-        self.key, self.value = (
-            nn.Linear(self.dim, groups * self.head_width, bias=False) for _ in range(2)
-        )
-
-    def split_heads(self, x: Float[Tensor, "B N F"]) -> Float[Tensor, "B H N E"]:
-        """Cut into as many heads as there are: H of queries, G of keys or values."""
-        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
 
     def attend(
         self,

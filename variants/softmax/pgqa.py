@@ -5,11 +5,12 @@ from typing import Any, Unpack
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from cab.attention import Geometry, MultiHeadAttention
+from cab.attention import Geometry
 from cab.registry import register_variant
 from cab.variants.softmax._masked import softmax_attention
+from cab.variants.softmax._query_groups import QueryGroups
 
 
 @register_variant(
@@ -28,7 +29,7 @@ from cab.variants.softmax._masked import softmax_attention
     published_defaults="half as many key heads as query heads, and noise in evaluation too; here "
     "groups of 2 query heads, and noise in training only",
 )
-class PerturbedGroupedQueryAttention(MultiHeadAttention):
+class PerturbedGroupedQueryAttention(QueryGroups):
     r"""Subtract noise with the statistics of the head's output from grouped-query attention.
 
     .. math:: \tilde o_t^h = o_t^h - \lambda (\mu_h + \sigma_h \epsilon_t^h), \quad
@@ -59,16 +60,7 @@ class PerturbedGroupedQueryAttention(MultiHeadAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        groups = -(-self.heads // self.config.heads_per_group)
-        self.key, self.value = (
-            nn.Linear(self.dim, groups * self.head_width, bias=False) for _ in range(2)
-        )
-        group_of_head = torch.arange(self.heads) * groups // self.heads
-        self.register_buffer("group_of_head", group_of_head, persistent=False)
-
-    def split_heads(self, x: Float[Tensor, "B N F"]) -> Float[Tensor, "B H N E"]:
-        """Cut into as many heads as there are: H of queries, G of keys or values."""
-        return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        self.register_buffer("group_of_head", self.even_groups(), persistent=False)
 
     def attend(
         self,
