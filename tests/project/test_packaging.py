@@ -130,8 +130,8 @@ def test_the_installed_program_shows_the_published_board_in_an_empty_folder(
     there = cab_here("leaderboard", "--results", REPOSITORY / "results", "--json").document
     assert board == there
     scores = {row["entry"]: row["score"] for row in board["rows"]}
-    assert scores["softmax"]["value"] == max(one["value"] for one in scores.values())
-    assert scores["none"]["value"] <= 0  # the floor is the best of what needs no attention
+    # The floor is the best of what needs no attention.
+    assert scores["none"]["value"] <= 0 < scores["softmax"]["value"]
     published = {path.stem for path in (REPOSITORY / "results" / "quick").glob("*.jsonl")}
     assert scores.keys() == published >= {"softmax", "none"}
     done = elsewhere.python("-m", "cab", "report", "--rows", "3")

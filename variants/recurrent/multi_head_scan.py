@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cab.attention import Attention, Geometry, read_source
 from cab.kernels.linear.scan_routes import diagonals, raster, snake, spirals
@@ -125,9 +126,30 @@ class MultiHeadScan(Attention):
         if key_padding_mask is not None:
             hidden = key_padding_mask[:, self.order]  # (B, G, N)
             delta = delta.masked_fill(hidden[..., None], 0.0)
-        z = selective_scan(u, delta, self.log_rate, b, c) + self.skip * u
+        z = self._scan(u, delta, b, c) + self.skip * u
         z = _along(z, self.back).unflatten(1, (self.heads, ROUTES))
         return self.output(self.norm(self._fuse(z).transpose(1, 2).flatten(-2)))
+
+    def _scan(
+        self,
+        u: Float[Tensor, "B G N P"],
+        delta: Float[Tensor, "B G N P"],
+        b: Float[Tensor, "B G N S"],
+        c: Float[Tensor, "B G N S"],
+    ) -> Float[Tensor, "B G N P"]:
+        # One head after the other, and again in the backward pass, so that only the states of one
+        # head are in memory at a time.
+        heads = zip(
+            *(x.split(ROUTES, dim=1) for x in (u, delta)),
+            self.log_rate.split(ROUTES),
+            *(x.split(ROUTES, dim=1) for x in (b, c)),
+            strict=True,
+        )
+        scanned = [
+            checkpoint(selective_scan, *head, use_reentrant=False, preserve_rng_state=False)
+            for head in heads
+        ]
+        return torch.cat(scanned, dim=1)
 
     def _fuse(self, z: Float[Tensor, "B H R N P"]) -> Float[Tensor, "B H N P"]:
         # Equal routes have a deviation of 0, where a root has no derivative.
