@@ -1,8 +1,8 @@
 """Certificates: measurements which show that a task's score depends on attention.
 
 A certificate trains attention (the reference, and the solvers that the task's card names) and the
-controls by the same protocol as every entry: all learning rates with one seed, more seeds at the
-best. A task is not scored if the lead of the best attention over the best control is not above
+controls by the same protocol as every entry: all learning rates with one seed, more seeds at
+the one that validation chooses. A task is not scored if the lead of the best attention over the best control is not above
 the margin of its card by more than its interval. The certificate also holds the floor at each
 level: what needs no attention, which is 0 on the scale.
 """
@@ -31,7 +31,7 @@ CHANCE = "chance"
 
 @dataclass(frozen=True)
 class Measured:
-    """An entry of a certificate: the test means of its seeds at each level, at the best rate.
+    """An entry of a certificate: the test means of its seeds at each level, at the chosen rate.
 
     valid holds what each learning rate gave on validation, with the seed of the search.
     """
@@ -221,7 +221,7 @@ def _measured(entry: str, records: Sequence[Record], task: TaskCard) -> Measured
     """What an entry gave at its rate.
 
     Raises:
-        CabError: none of its rates ended well, or a seed at the best did not.
+        CabError: none of its rates ended well, or a seed at the chosen one did not.
     """
     chosen, _ = at_chosen_rate(records)
     for record in chosen:

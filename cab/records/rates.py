@@ -1,11 +1,16 @@
-"""The learning rate of an entry on a task: the best of the task's rates on validation.
+"""The learning rate of an entry on a task, which validation chooses among the task's rates.
 
-All rates are tried with seed 0, and the other seeds run at the best. The choice depends on records
-alone, so that a resumed sweep, a sweep on many machines and a reader of the published records all
-make the same one. It reads validation only: test results decide nothing.
+All rates are tried with seed 0, and the other seeds run at the chosen one. Of the best result and
+those within one standard error of it, the rate nearest to the middle is chosen: validation cannot
+tell these apart, and the highest of them would often be another one on another machine. This is the
+rule of one standard error for choosing among fits (Breiman, Friedman, Olshen, Stone, 1984,
+"Classification and Regression Trees", section 3.4.3).
+
+The choice depends on records alone, so that a resumed sweep, a sweep on many machines and a reader
+of the published records all make the same one. It reads validation only: test results decide
+nothing.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -54,8 +59,7 @@ def recipe_at_any_rate(record: Record) -> Mapping[str, Any]:
 def chosen_rate(records: Iterable[Record]) -> float | None:
     """The rate that validation chooses among the records of one entry on one task.
 
-    Of equal results, the rate nearest to the middle of the rates counts, then the lower one. A
-    rate whose cell did not end well (out of memory, too long, diverged) is not chosen.
+    A rate whose cell did not end well (out of memory, too long, diverged) is not chosen.
 
     Returns:
         None where a rate has no record with seed 0 yet or none of them ended well.
@@ -66,19 +70,30 @@ def chosen_rate(records: Iterable[Record]) -> float | None:
     rates = rates_of(next(iter(tried.values())))
     if any(rate not in tried or tried[rate].status == "error" for rate in rates):
         return None
-    best = max(rates, key=lambda rate: _preference(tried[rate], rates))
-    return best if tried[best].status == "ok" else None
+    return _preferred(tried, rates)
 
 
-def _preference(record: Record, rates: Sequence[float]) -> tuple[float, float, float]:
-    """What orders the rates: validation, nearness to the middle, and the lower rate."""
-    rate, metric = rate_of(record), record.task.metric
+def _preferred(tried: Mapping[float, Record], rates: Sequence[float]) -> float | None:
+    """The rate that validation prefers: nearest to the middle among those it cannot tell apart.
+
+    Of two that are as near, it is the lower one. None where no cell ended well.
+    """
+    found = {rate: found for rate in rates if (found := _validated(tried[rate])) is not None}
+    if not found:
+        return None
+    best = max(found.values(), key=lambda one: one[0])
+    within = [rate for rate, (value, _) in found.items() if value >= best[0] - best[1]]
     middle = (len(rates) - 1) / 2
-    value = -math.inf
-    if record.status == "ok" and metric in record.metrics.valid:
-        value = record.metrics.valid[metric].value
-        value = value if record.task.higher_is_better else -value
-    return value, -abs(rates.index(rate) - middle), -rate
+    return min(within, key=lambda rate: (abs(rates.index(rate) - middle), rate))
+
+
+def _validated(record: Record) -> tuple[float, float] | None:
+    """The validation result of a cell, greater for the better, and its standard error."""
+    metric = record.task.metric
+    if record.status != "ok" or metric not in record.metrics.valid:
+        return None
+    found = record.metrics.valid[metric]
+    return found.value if record.task.higher_is_better else -found.value, found.standard_error
 
 
 def at_chosen_rate(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
@@ -112,8 +127,7 @@ def _best_so_far(records: Sequence[Record]) -> float:
     tried = {
         rate_of(one): one for one in records if one.seed == SEARCH_SEED and one.status == "ok"
     }
-    if tried:
-        rates = sorted(tried)
-        return max(rates, key=lambda rate: _preference(tried[rate], rates))
+    if (rate := _preferred(tried, sorted(tried))) is not None:
+        return rate
     counts = Counter(map(rate_of, records))
     return max(sorted(counts), key=lambda rate: counts[rate])

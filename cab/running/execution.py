@@ -80,7 +80,7 @@ class Reporter(Protocol):
 class Runner:
     """Runs cells into a store, at some places (by default one process after the other, here).
 
-    search: which cells follow from the records of others, such as more seeds at the best rate.
+    search: which cells follow from the records of others, such as more seeds at the chosen rate.
     code: the revision of the code and whether the tree is dirty, as they are before a cell runs.
     """
 

@@ -1,7 +1,7 @@
 """The learning rates of an entry on a task: which one counts, and what the others gave.
 
 The choice itself is `cab.records.rates`: the task's rates are tried with one seed, validation
-chooses, and the other seeds run at the best. Records at other rates are never seeds of a row.
+chooses, and the other seeds run at its choice. Records at other rates are never seeds of a row.
 """
 
 from collections.abc import Sequence

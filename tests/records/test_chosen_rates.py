@@ -57,6 +57,29 @@ def test_a_rate_that_failed_is_not_chosen(status):
     assert chosen_rate([trial(rate, status=status) for rate in RATES]) is None
 
 
+def test_of_results_within_one_standard_error_of_the_best_the_middle_rate_counts():
+    for values, chosen in (
+        ((0.700, 0.691, 0.6), 0.005),
+        ((0.700, 0.689, 0.6), 0.002),
+        ((0.700, 0.689, 0.691), 0.002),
+        ((0.6, 0.691, 0.700), 0.005),
+        ((0.6, 0.689, 0.700), 0.01),
+    ):
+        found = list(zip(RATES, values, strict=True))
+        assert chosen_rate([trial(rate, value) for rate, value in found]) == chosen
+        losses = [trial(rate, -value, better=False) for rate, value in found]
+        assert chosen_rate(losses) == chosen
+
+
+def test_it_is_the_standard_error_of_the_best_that_counts():
+    wide = trial(0.01, 0.7)
+    found = wide.metrics.valid["accuracy"].model_copy(update={"standard_error": 0.2})
+    metrics = wide.metrics.model_copy(update={"valid": {"accuracy": found}})
+    wide = wide.model_copy(update={"metrics": metrics})
+    assert chosen_rate([trial(0.002, 0.3), trial(0.005, 0.55), wide]) == 0.005
+    assert chosen_rate([trial(0.002, 0.8), trial(0.005, 0.55), wide]) == 0.002
+
+
 def test_of_equal_results_the_middle_counts_and_then_the_lower_rate():
     assert chosen_rate([trial(rate) for rate in RATES]) == 0.005
     ends = [trial(0.002, 0.7), trial(0.005, 0.6), trial(0.01, 0.7)]
