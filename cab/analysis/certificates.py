@@ -1,10 +1,10 @@
 """Certificates: measurements which show that a task's score depends on attention.
 
 A certificate trains attention (the reference, and the solvers that the task's card names) and the
-controls by the same protocol as every entry: all learning rates with one seed, more seeds at
-the one that validation chooses. A task is not scored if the lead of the best attention over the best control is not above
-the margin of its card by more than its interval. The certificate also holds the floor at each
-level: what needs no attention, which is 0 on the scale.
+controls by the same protocol as every entry: all learning rates with one seed, more seeds at the
+one that validation chooses. A task is not scored if the lead of the best attention over the best
+control is not above the margin of its card by more than its interval. The certificate also holds
+the floor at each level: what needs no attention, which is 0 on the scale.
 """
 
 import json

@@ -40,8 +40,8 @@ def certify_tasks(
 ) -> None:
     """Train softmax and every control on tasks, and write certificates that they need attention.
 
-    Each learns at the task's learning rate that validation chooses, as every entry does. Finished cells are
-    skipped. Exit 1 if the margin of a task is too small.
+    Each learns at the task's learning rate that validation chooses, as every entry does. Finished
+    cells are skipped. Exit 1 if the margin of a task is too small.
     """
     size = get_profile(profile)
     files = tuple(include or ())

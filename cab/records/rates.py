@@ -2,8 +2,8 @@
 
 All rates are tried with seed 0, and the other seeds run at the chosen one. Of the best result and
 those within one standard error of it, the rate nearest to the middle is chosen: validation cannot
-tell these apart, and the highest of them would often be another one on another machine. This is the
-rule of one standard error for choosing among fits (Breiman, Friedman, Olshen, Stone, 1984,
+tell these apart, and the highest of them would often be another one on another machine. This is
+the rule of one standard error for choosing among fits (Breiman, Friedman, Olshen, Stone, 1984,
 "Classification and Regression Trees", section 3.4.3).
 
 The choice depends on records alone, so that a resumed sweep, a sweep on many machines and a reader
