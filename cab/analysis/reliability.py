@@ -25,7 +25,7 @@ SCATTER, SCATTER_SHARE = 0.06, 0.9
 RELIABLE = 0.8
 """The reliability that the mean of a pattern's tasks must have."""
 AT_AN_END = 0.25
-"""The share of cells whose chosen learning rate may be the first or the last of its task."""
+"""The share of cells whose chosen learning rate may be the lowest or the highest tried."""
 SAME_ORDER = 0.8
 """Kendall's tau between the order of entries and that after four times the steps."""
 LONGER = 4
@@ -181,7 +181,7 @@ def _rates(scores: Sequence[Score]) -> Finding:
     share = sum(bool(one.at_end) for one in chosen) / max(1, len(chosen))
     by_task = Counter(one.task for one in chosen if one.at_end)
     return Finding(
-        "chosen learning rate at an end of the task's rates",
+        "chosen learning rate at an end of those tried",
         _of(share, chosen),
         f"at most {AT_AN_END:.0%}",
         share <= AT_AN_END if chosen else None,

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cab.records.rates import at_best_rate, rate_of, rates_of
+from cab.records.rates import at_an_end, at_best_rate, rates_of
 from cab.records.store import Record
 from cab.scores.normalise import Scale
 from cab.scores.summary import entry_label
@@ -17,7 +17,7 @@ STEPS = "train.steps"
 class Score:
     """An entry on a task: the score of each seed at its rate, and where this rate stands.
 
-    at_end: the chosen learning rate is the lowest or the highest of the task's; None if there is
+    at_end: the chosen learning rate is the lowest or the highest of those tried; None if there is
     no choice. levels: the metric at each level, averaged over seeds.
     """
 
@@ -77,14 +77,14 @@ def scores_of(
         chosen = [one for one in at_best_rate(own) if one.status == "ok"]
         if not chosen:
             continue
-        rates, metric = rates_of(chosen[0]), chosen[0].task.metric
+        metric = chosen[0].task.metric
         ladders = [[at.test.value for at in one.metrics.levels] for one in chosen]
         found.append(
             Score(
                 entry,
                 task,
                 tuple(scales[task].score(one.metrics.test[metric].value) for one in chosen),
-                rate_of(chosen[0]) in (rates[0], rates[-1]) if len(rates) > 1 else None,
+                at_an_end(own) if len(rates_of(chosen[0])) > 1 else None,
                 tuple(statistics.fmean(level) for level in zip(*ladders, strict=True)),
             )
         )

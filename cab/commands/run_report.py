@@ -96,8 +96,8 @@ def following(cells: Sequence[Cell], search: Search) -> str:
     if not (number and seeds):
         return ""
     return (
-        f"Then {counted(seeds, 'more seed')} at the best learning rate of each of "
-        f"{counted(number, 'entry-task pair')}."
+        f"Then {counted(seeds, 'more seed')} at the chosen learning rate of each of "
+        f"{counted(number, 'entry-task pair')}, and a rate beyond where the best is at an end."
     )
 
 

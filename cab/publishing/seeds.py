@@ -12,6 +12,7 @@ from cab.records.rates import (
     chosen_rate,
     rate_of,
     rates_of,
+    to_try,
 )
 from cab.records.store import Record
 from cab.registry import Registry
@@ -70,9 +71,7 @@ def file_findings(
 
 def _search(entry: str, task: str, records: Sequence[Record]) -> Iterator[Finding]:
     """Yield what is missing of the choice of the learning rate, and seeds beside it."""
-    rates = rates_of(records[0])
-    tried = {rate_of(one) for one in records if one.seed == SEARCH_SEED}
-    if missing := [rate for rate in rates if rate not in tried]:
+    if missing := to_try(records):
         yield (
             "look",
             f"{entry} has no result on {task} at the learning rates "

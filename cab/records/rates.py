@@ -1,10 +1,14 @@
 """The learning rate of an entry on a task, which validation chooses among the task's rates.
 
 All rates are tried with seed 0, and the other seeds run at the chosen one. Of the best result and
-those within one standard error of it, the rate nearest to the middle is chosen: validation cannot
-tell these apart, and the highest of them would often be another one on another machine. This is
-the rule of one standard error for choosing among fits (Breiman, Friedman, Olshen, Stone, 1984,
-"Classification and Regression Trees", section 3.4.3).
+those within one standard error of it, the rate nearest to the middle is preferred: validation
+cannot tell these apart, and the highest of them would often be another one on another machine.
+This is the rule of one standard error for choosing among fits (Breiman, Friedman, Olshen, Stone,
+1984, "Classification and Regression Trees", section 3.4.3).
+
+If the lowest of the rates is preferred, half of it is tried too, and twice the highest if that is,
+up to `FURTHER` times. So a rate is chosen only between two others that are no better, and no
+entry is judged at a rate far from its own because the task's rates suit others.
 
 The choice depends on records alone, so that a resumed sweep, a sweep on many machines and a reader
 of the published records all make the same one. It reads validation only: test results decide
@@ -21,6 +25,9 @@ from cab.records.store import Record
 SEARCH_SEED = 0
 """The seed with which all rates are tried."""
 
+FURTHER = 2
+"""How many rates are tried beyond each end of the task's own, at most."""
+
 
 def rate_of(record: OfCell) -> float:
     """The learning rate with which a cell was trained; 0 where its recipe gives none."""
@@ -32,12 +39,20 @@ def rate_of(record: OfCell) -> float:
 def rates_of(record: Record) -> tuple[float, ...]:
     """The rates of a cell's recipe, in increasing order; its own alone where there is no choice.
 
-    A rate that was set by hand (`--set train.learning_rate`) is no choice either.
+    Any other rate that was set by hand (`--set train.learning_rate`) is no choice either.
     """
     given = record.settings.recipe.get("rates", ())
     listed = given if isinstance(given, list | tuple) else ()
     rates = [float(one) for one in listed if _is_number(one)]
-    return tuple(rates) if rate_of(record) in rates else (rate_of(record),)
+    return tuple(rates) if rate_of(record) in with_further(rates) else (rate_of(record),)
+
+
+def with_further(rates: Sequence[float]) -> tuple[float, ...]:
+    """A task's rates, and those beyond both ends that may be tried, in increasing order."""
+    if not rates:
+        return ()
+    below = [rates[0] / 2**n for n in range(FURTHER, 0, -1)]
+    return (*below, *rates, *(rates[-1] * 2**n for n in range(1, FURTHER + 1)))
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -62,15 +77,38 @@ def chosen_rate(records: Iterable[Record]) -> float | None:
     A rate whose cell did not end well (out of memory, too long, diverged) is not chosen.
 
     Returns:
-        None where a rate has no record with seed 0 yet or none of them ended well.
+        None where a rate is still to be tried (`to_try`) or none of them ended well.
     """
+    return _searched(records)[1]
+
+
+def to_try(records: Iterable[Record]) -> tuple[float, ...]:
+    """The rates that are to be tried next, by the records of one entry on one task.
+
+    These are the task's own first, then the neighbours of the preferred one. A cell that ended in
+    an error is to be tried again.
+    """
+    return _searched(records)[0]
+
+
+def _searched(records: Iterable[Record]) -> tuple[tuple[float, ...], float | None]:
+    """What is to be tried next, or else the rate that is chosen, if any cell ended well."""
     tried = {rate_of(one): one for one in records if one.seed == SEARCH_SEED}
     if not tried:
-        return None
+        return (), None
     rates = rates_of(next(iter(tried.values())))
-    if any(rate not in tried or tried[rate].status == "error" for rate in rates):
-        return None
-    return _preferred(tried, rates)
+    asked = list(rates)  # what the rule asks for; records at further rates change no choice
+    while True:
+        missing = [rate for rate in asked if rate not in tried or tried[rate].status == "error"]
+        if missing:
+            return tuple(missing), None
+        best = _preferred({rate: tried[rate] for rate in asked}, rates)
+        further = with_further(rates) if len(rates) > 1 else rates
+        at = further.index(best) if best is not None else None
+        beside = () if at is None else further[max(0, at - 1) : at + 2]
+        if not (more := [rate for rate in beside if rate not in asked]):
+            return (), best
+        asked += more
 
 
 def _preferred(tried: Mapping[float, Record], rates: Sequence[float]) -> float | None:
@@ -78,13 +116,16 @@ def _preferred(tried: Mapping[float, Record], rates: Sequence[float]) -> float |
 
     Of two that are as near, it is the lower one. None where no cell ended well.
     """
-    found = {rate: found for rate in rates if (found := _validated(tried[rate])) is not None}
+    found = {rate: one for rate in tried if (one := _validated(tried[rate])) is not None}
     if not found:
         return None
-    best = max(found.values(), key=lambda one: one[0])
-    within = [rate for rate, (value, _) in found.items() if value >= best[0] - best[1]]
-    middle = (len(rates) - 1) / 2
-    return min(within, key=lambda rate: (abs(rates.index(rate) - middle), rate))
+    value, error = max(found.values())
+    order = with_further(rates)
+    middle = (len(order) - 1) / 2
+    return min(
+        (rate for rate, one in found.items() if one[0] >= value - error),
+        key=lambda rate: (abs(order.index(rate) - middle), rate),
+    )
 
 
 def _validated(record: Record) -> tuple[float, float] | None:
@@ -123,11 +164,18 @@ def at_best_rate(records: Sequence[Record]) -> list[Record]:
     return [one for one in records if rate_of(one) == rate]
 
 
+def at_an_end(records: Sequence[Record]) -> bool:
+    """Whether the rate of one entry on one task is the lowest or highest of those tried."""
+    tried = {rate_of(one) for one in records if one.seed == SEARCH_SEED}
+    return len(tried) > 1 and rate_of(at_best_rate(records)[0]) in (min(tried), max(tried))
+
+
 def _best_so_far(records: Sequence[Record]) -> float:
     tried = {
         rate_of(one): one for one in records if one.seed == SEARCH_SEED and one.status == "ok"
     }
-    if (rate := _preferred(tried, sorted(tried))) is not None:
+    rates = rates_of(records[0])
+    if (rate := _preferred(tried, rates)) is not None:
         return rate
     counts = Counter(map(rate_of, records))
     return max(sorted(counts), key=lambda rate: counts[rate])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cab.profiles import Profile
+from cab.records.rates import with_further
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
 
@@ -23,7 +24,7 @@ def recipe_of(
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return the task's recipe with training and sizes as asked for, and what that changed.
 
-    One of the task's own rates is no change: each of them belongs to the recipe.
+    One of the task's own rates, or of those that its search may try beyond them, is no change.
 
     Raises:
         CabError: a setting that is not known, or a value that does not fit it.
@@ -36,7 +37,7 @@ def recipe_of(
     width, resized = _replaced(
         recipe.model.width, options, MODEL_PREFIX, f"the backbone of {name} (model.*)"
     )
-    if retrained.get(RATE) in recipe.rates:
+    if retrained.get(RATE) in with_further(recipe.rates):
         del retrained[RATE]
     model = dataclasses.replace(recipe.model, width=width)
     return dataclasses.replace(recipe, train=train, model=model), {**retrained, **resized}

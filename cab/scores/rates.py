@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cab.profiles import SEEDS_FOR_A_RANK
-from cab.records.rates import SEARCH_SEED, at_best_rate, chosen_rate, rate_of, rates_of
+from cab.records.rates import SEARCH_SEED, at_best_rate, rate_of, rates_of, to_try
 from cab.records.store import Record
 
 
@@ -26,8 +26,8 @@ class Tried:
 class Tuning:
     """The learning rates of an entry on a task.
 
-    rate is the one that counts. settled is false as long as one of the task's rates has no
-    result, so that the choice may still change. tried holds what each rate gave, in increasing
+    rate is the one that counts. settled is false as long as a rate is still to be tried, so that
+    the choice may still change. tried holds what each rate gave, in increasing
     order of the rates; it is empty for a task that gives no choice.
     """
 
@@ -52,15 +52,11 @@ def tuned(records: Sequence[Record]) -> tuple[Tuning, list[Record]]:
         records: the records of one entry on one task, at least one.
     """
     own = at_best_rate(records)
-    rates = rates_of(records[0])
-    if len(rates) == 1:
+    if len(rates_of(records[0])) == 1:
         return Tuning(rate_of(own[0]), True), own
     tried = {rate_of(one): one for one in records if one.seed == SEARCH_SEED}
-    failed = [
-        rate for rate in rates if rate in tried and tried[rate].status not in ("ok", "error")
-    ]
-    settled = chosen_rate(records) is not None or len(failed) == len(rates)
-    found = tuple(_tried(tried[rate]) for rate in rates if rate in tried)
+    settled = bool(tried) and not to_try(records)
+    found = tuple(_tried(tried[rate]) for rate in sorted(tried))
     return Tuning(rate_of(own[0]), settled, found), own
 
 

@@ -111,7 +111,7 @@ def test_wide_and_scattered_seeds_are_counted() -> None:
 
 
 def test_rates_at_an_end_are_counted_where_there_is_a_choice() -> None:
-    name = "chosen learning rate at an end of the task's rates"
+    name = "chosen learning rate at an end of those tried"
     scores = [score(str(n), "a", 0.5, at_end=n == 0) for n in range(4)]
     assert judged(scores)[name].found == "25% of 4 cells"
     assert judged(scores)[name].holds is True

@@ -6,7 +6,14 @@ import pytest
 from cli_support import make_record
 
 from cab.records.parts import Estimate, Metrics, Settings
-from cab.records.rates import at_chosen_rate, chosen_rate, rate_of, rates_of
+from cab.records.rates import (
+    at_an_end,
+    at_chosen_rate,
+    chosen_rate,
+    rate_of,
+    rates_of,
+    to_try,
+)
 
 RATES = (0.002, 0.005, 0.01)
 
@@ -38,9 +45,9 @@ def test_the_best_rate_on_validation_is_chosen_whatever_the_test_says():
 
 def test_of_a_metric_that_is_to_be_small_the_smallest_is_chosen():
     records = [
-        trial(rate, value, better=False) for rate, value in zip(RATES, (3, 2, 1), strict=True)
+        trial(rate, value, better=False) for rate, value in zip(RATES, (3, 1, 2), strict=True)
     ]
-    assert chosen_rate(records) == 0.01
+    assert chosen_rate(records) == 0.005
 
 
 def test_nothing_is_chosen_before_all_rates_have_ended():
@@ -53,8 +60,31 @@ def test_nothing_is_chosen_before_all_rates_have_ended():
 @pytest.mark.parametrize("status", ["diverged", "timeout", "oom", "unsupported"])
 def test_a_rate_that_failed_is_not_chosen(status):
     records = [trial(0.002, 0.1), trial(0.005, status=status), trial(0.01, 0.2)]
-    assert chosen_rate(records) == 0.01
-    assert chosen_rate([trial(rate, status=status) for rate in RATES]) is None
+    assert to_try(records) == (0.02,)
+    assert chosen_rate([*records, trial(0.02, status=status)]) == 0.01
+    failed = [trial(rate, status=status) for rate in RATES]
+    assert (to_try(failed), chosen_rate(failed)) == ((), None)
+
+
+def test_beyond_an_end_that_is_best_one_rate_after_the_other_is_tried():
+    records = [trial(0.002, 0.3), trial(0.005, 0.5), trial(0.01, 0.6)]
+    for rate, value, after in ((0.02, 0.7, 0.04), (0.04, 0.8, None)):
+        assert (chosen_rate(records), to_try(records)) == (None, (rate,))
+        assert to_try([*records, trial(rate, status="error")]) == (rate,)
+        assert chosen_rate([*records, trial(rate, 0.1)]) == rate / 2
+        records.append(trial(rate, value))
+        assert to_try(records) == (() if after is None else (after,))
+    assert chosen_rate(records) == 0.04  # no more than two are tried
+    assert at_an_end(records)
+    lower = [trial(0.002, 0.6), trial(0.005, 0.5), trial(0.01, 0.4)]
+    assert to_try(lower) == (0.001,)
+    assert chosen_rate([*lower, trial(0.001, 0.55)]) == 0.002
+    assert not at_an_end([*lower, trial(0.001, 0.55)])
+
+
+def test_a_rate_that_the_rule_does_not_ask_for_changes_no_choice():
+    records = [trial(0.002, 0.3), trial(0.005, 0.6), trial(0.01, 0.5)]
+    assert chosen_rate([*records, trial(0.04, 0.9), trial(0.001, 0.9)]) == 0.005
 
 
 def test_of_results_within_one_standard_error_of_the_best_the_middle_rate_counts():
@@ -65,7 +95,7 @@ def test_of_results_within_one_standard_error_of_the_best_the_middle_rate_counts
         ((0.6, 0.691, 0.700), 0.005),
         ((0.6, 0.689, 0.700), 0.01),
     ):
-        found = list(zip(RATES, values, strict=True))
+        found = [(0.001, 0.1), *zip(RATES, values, strict=True), (0.02, 0.1)]
         assert chosen_rate([trial(rate, value) for rate, value in found]) == chosen
         losses = [trial(rate, -value, better=False) for rate, value in found]
         assert chosen_rate(losses) == chosen
@@ -77,12 +107,13 @@ def test_it_is_the_standard_error_of_the_best_that_counts():
     metrics = wide.metrics.model_copy(update={"valid": {"accuracy": found}})
     wide = wide.model_copy(update={"metrics": metrics})
     assert chosen_rate([trial(0.002, 0.3), trial(0.005, 0.55), wide]) == 0.005
-    assert chosen_rate([trial(0.002, 0.8), trial(0.005, 0.55), wide]) == 0.002
+    narrow = [trial(0.001, 0.3), trial(0.002, 0.8), trial(0.005, 0.55)]
+    assert chosen_rate([*narrow, wide]) == 0.002
 
 
 def test_of_equal_results_the_middle_counts_and_then_the_lower_rate():
     assert chosen_rate([trial(rate) for rate in RATES]) == 0.005
-    ends = [trial(0.002, 0.7), trial(0.005, 0.6), trial(0.01, 0.7)]
+    ends = [trial(0.001, 0.6), trial(0.002, 0.7), trial(0.005, 0.6), trial(0.01, 0.7)]
     assert chosen_rate(ends) == 0.002
 
 
