@@ -82,7 +82,7 @@ def _recipe(
     metric="r2",
     higher_is_better=True,
     chance=0.0,
-    version=2,
+    version=3,
     length="32 queries, 512 samples",
     source="in the manner of What Can Transformers Learn In-Context? (Garg et al., 2022, arXiv "
     "2208.01066), with sums of sinusoids",
@@ -117,7 +117,7 @@ class Regress(Task):
         "quick": _recipe(
             tuple(
                 Waves(samples=samples, queries=32, waves=16, frequency=frequency, noise=0.5)
-                for samples, frequency in ((128, 1), (256, 3), (512, 6), (512, 12))
+                for samples, frequency in ((256, 1), (256, 3), (512, 6), (512, 12))
             ),
             Width(dim=32, heads=2, layers=2),
             Training(1000, 16, 5e-3),

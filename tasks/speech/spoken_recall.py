@@ -48,7 +48,7 @@ def recipe(
     metric="accuracy",
     higher_is_better=True,
     chance=0.1,
-    version=3,
+    version=4,
     length="up to 90 tokens of 100 ms",
     source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
     "of 40 bands every 12.5 ms, eight frames a token",
@@ -85,11 +85,11 @@ class SpokenRecall(SpokenTask):
             20,
         ),
         "quick": recipe(
-            tuple(Sayings(words, Hearing(stack=8, longest=6)) for words in (2, 3, 4, 6, 8)),
+            tuple(Sayings(words, Hearing(stack=8, longest=6)) for words in (2, 3, 4, 8)),
             Width(dim=64, heads=4, layers=2, short_convolution=3),
-            Training(1300, 16, 3e-3),
+            Training(1500, 16, 2e-3),
             150,
-            rates=(1.5e-3, 3e-3, 6e-3),
+            rates=(1e-3, 2e-3, 4e-3),
         ),
     }
 

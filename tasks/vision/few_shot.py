@@ -11,18 +11,22 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
 from cab.tasks._labels import LabelledTask
-from cab.tasks.vision._images import CLASSES, SIDE, images_of
+from cab.tasks.vision._images import CLASSES as DIGITS
+from cab.tasks.vision._images import SIDE, images_of
 
-PIXELS = SIDE * SIDE
+PIXELS, CLASSES = SIDE * SIDE, 2 * DIGITS
 FEATURES = PIXELS + CLASSES
-"""The numbers of a token: the pixels of an image, or which label it is."""
+"""The numbers of a token: the pixels of an image, or which label it is.
+
+A class is a digit, dark on light or light on dark.
+"""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """`classes` of digits, `shots` labelled images of each, then one image of each to name.
+    """`classes` of images, `shots` labelled images of each, then one image of each to name.
 
-    There are as many labels as classes of digits in all.
+    There are as many labels as classes in all.
     """
 
     classes: int
@@ -56,13 +60,13 @@ def _recipe(
     name="few-shot",
     domain="vision",
     pattern="cs",
-    summary="name ten handwritten digits by the labels that the sequence gave to 40 others",
+    summary="name images of 20 classes by the labels that the sequence gave to 60 others",
     backbone="frame reader",
     metric="accuracy",
     higher_is_better=True,
-    chance=0.1,
-    version=2,
-    length="10 to 90 tokens: images and labels",
+    chance=0.05,
+    version=3,
+    length="10 to 140 tokens: images and labels",
     imports=("sklearn.datasets",),
     source="one-shot recognition as in One-shot Learning with Memory-Augmented Neural Networks "
     "(Santoro et al., 2016, arXiv 1605.06065), on scikit-learn's digits: Optical Recognition of "
@@ -85,11 +89,12 @@ def _recipe(
     },
 )
 class FewShot(LabelledTask):
-    """Digits, each followed by its class's label, then other images of these classes to name.
+    """Images, each followed by its class's label, then other images of these classes to name.
 
-    Which label a class has is drawn for each sequence, so a digit's label can only be found at
-    another image of its class before it. A token is an image or a label. The levels are the
-    numbers of classes and of labelled images of each. No image is in two splits.
+    A class is a digit as it is, or with light and dark exchanged. Which label a class has is drawn
+    for each sequence, so it can only be found at another image of the class before. A token is an
+    image or a label. The levels are the numbers of classes and of labelled images of each. No
+    image is in two splits.
     """
 
     recipes = {  # noqa: RUF012
@@ -102,7 +107,7 @@ class FewShot(LabelledTask):
         "quick": _recipe(
             tuple(
                 Episode(classes, shots)
-                for classes, shots in ((2, 2), (3, 2), (5, 3), (7, 3), (10, 4))
+                for classes, shots in ((2, 2), (4, 2), (6, 3), (8, 4), (20, 3))
             ),
             Width(dim=64, heads=4, layers=2, short_convolution=3),
             Training(1300, 24, 4e-3),
@@ -121,7 +126,9 @@ class FewShot(LabelledTask):
         shown = params.classes * params.shots
         order = torch.rand(count, shown, generator=generator).argsort(dim=1) % params.classes
         asked = torch.rand(count, params.classes, generator=generator).argsort(dim=1)
-        images = images_of(classes.gather(1, torch.cat((order, asked), dim=1)), split, generator)
+        kinds = classes.gather(1, torch.cat((order, asked), dim=1))
+        images = images_of(kinds % DIGITS, split, generator)
+        images = torch.where((kinds < DIGITS)[..., None, None], images, 1 - images)
         pixels = F.pad(images.flatten(2), (0, CLASSES))
         named = F.pad(F.one_hot(labels.gather(1, order), CLASSES).float(), (PIXELS, 0))
         support = torch.stack((pixels[:, :shown], named), dim=2).flatten(1, 2)

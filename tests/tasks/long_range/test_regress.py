@@ -29,7 +29,7 @@ def test_samples_and_targets_are_of_one_function_of_the_given_frequency():
 
 def test_levels_grow_in_samples_and_in_frequency():
     settings = [(level.recipe.data.samples, level.recipe.data.frequency) for level in LEVELS]
-    assert settings == [(128, 1), (256, 3), (512, 6), (512, 12)]
+    assert settings == [(256, 1), (256, 3), (512, 6), (512, 12)]
     for level in LEVELS:
         batch = level.draw("test", 3, generator("levels"))
         assert batch["context"].shape == (3, level.recipe.data.samples, 13)

@@ -13,11 +13,12 @@ LEVELS = range(5)
 
 
 def classes_of(split):
-    """The class of every image of a split, by its pixels."""
+    """The class of every image of a split, as it is and inverted, by its pixels."""
     images, targets = digit_images()[split]
     return {
-        image.numpy().tobytes(): target
-        for image, target in zip(images, targets.tolist(), strict=True)
+        shown.numpy().tobytes(): target + 10 * inverted
+        for inverted, kind in enumerate((images, 1 - images))
+        for shown, target in zip(kind, targets.tolist(), strict=True)
     }
 
 
@@ -73,8 +74,8 @@ def test_accuracy_is_the_share_of_images_named():
 
 
 def test_impossible_parameters_are_refused():
-    with pytest.raises(ValueError, match="1 to 10 classes"):
-        Episode(classes=11, shots=1)
+    with pytest.raises(ValueError, match="1 to 20 classes"):
+        Episode(classes=21, shots=1)
     with pytest.raises(ValueError, match="at least one shot"):
         Episode(classes=2, shots=0)
 
