@@ -107,12 +107,12 @@ class FewShot(LabelledTask):
         "quick": _recipe(
             tuple(
                 Episode(classes, shots)
-                for classes, shots in ((2, 2), (4, 2), (6, 3), (8, 4), (20, 3))
+                for classes, shots in ((2, 2), (4, 3), (6, 4), (8, 5), (20, 3))
             ),
             Width(dim=64, heads=4, layers=2, short_convolution=3),
-            Training(1300, 24, 4e-3),
+            Training(1600, 24, 3e-3),
             150,
-            rates=(2e-3, 4e-3, 8e-3),
+            rates=(1.5e-3, 3e-3, 6e-3),
         ),
     }
 
