@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.errors import Unsupported
+from cab.inputs.lengths import refuse_longer
 from cab.inputs.padding import filled, is_empty
 from cab.inputs.padding import zero_padding as zero_padding
 from cab.settings import parse_settings
@@ -54,9 +55,8 @@ class Attention(nn.Module):
     a frozen dataclass of their own hyper-parameters. A constructor of their own takes
     `(self, config=None, **geometry)` and hands both on: the geometry may gain fields.
 
-    The laws build a variant first with 3 heads of width 5. One that does not take every head
-    width raises `cab.errors.UnsupportedWidth` in `__init__`, and the laws go on to the next of
-    `cab.conformance.subject.GEOMETRIES`; any other ValueError in `__init__` does the same.
+    The laws build a variant first with 3 heads of width 5. On `cab.errors.UnsupportedWidth`, or
+    any ValueError in `__init__`, they go on to the next of `cab.conformance.subject.GEOMETRIES`.
 
     Raises:
         Unsupported: the card does not list the pattern, or a grid is missing.
@@ -98,12 +98,13 @@ class Attention(nn.Module):
                 f"{self.max_length}."
             )
         if not 0 <= self.layer < self.layers:
-            raise ValueError(
-                f"layer = {self.layer} is not one of 0 to layers - 1 = {self.layers - 1}."
-            )
+            last = self.layers - 1
+            raise ValueError(f"layer = {self.layer} is not one of 0 to layers - 1 = {last}.")
 
     def __call__(self, x: Tensor, context: Tensor | None = None, **options: Any) -> Any:
         """Call `forward`; an input without rows or tokens is filled up with padding."""
+        if self.card.fixed_length:
+            refuse_longer(self.card.name, self.max_length, x if context is None else context)
         if not is_empty(x, context):
             return super().__call__(x, context, **options)
         _check_context(self.pattern, context)

@@ -22,6 +22,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "min": min,
     "sqrt": math.sqrt,
 }
+SYMBOLS = (
+    *("N", "M", "H", "E", "d", "cross", "causal", "t", "s"),
+    *("row_t", "column_t", "row_s", "column_s", "rows", "columns"),
+)
+"""What formulas call the sizes, the positions and the pattern; no Config field has these names."""
 _WORDS = ("and", "or", "not", "in")
 _ALLOWED = (
     ast.Expression,

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from cab.errors import CabError, UnknownName
+from cab.formula import SYMBOLS
 from cab.taxonomy import Role, TaskCard, VariantCard, kinds_in, read_keywords
 
 INCLUDED = "cab_included_"
@@ -29,8 +30,24 @@ Registered = TypeVar("Registered", bound=type)
 
 
 def register_variant(**keywords: Any) -> Callable[[Registered], Registered]:
-    """Register the decorated `Attention`; the keywords are the fields of `VariantCard`."""
-    return _carry(VariantCard.from_keywords(**keywords))
+    """Register the decorated `Attention`; the keywords are the fields of `VariantCard`.
+
+    Raises:
+        ValueError: a field of its Config has the name of a symbol of the card's formulas.
+    """
+    card = VariantCard.from_keywords(**keywords)
+    carry = _carry(card)
+
+    def decorate(registered: Registered) -> Registered:
+        fields = getattr(getattr(registered, "Config", None), "__dataclass_fields__", {})
+        if taken := [name for name in fields if name in SYMBOLS]:
+            raise ValueError(
+                f"{card.name}: the formulas of cards use {', '.join(taken)} for something else. "
+                f"Rename the field of Config."
+            )
+        return carry(registered)
+
+    return decorate
 
 
 def register_task(**keywords: Any) -> Callable[[Registered], Registered]:

@@ -110,7 +110,7 @@ class VariantCard:
         budget: the Config field whose growth brings an approximation nearer to softmax attention.
         exact: whether the variant computes softmax attention exactly.
         needs_grid: whether the tokens must form an image.
-        fixed_length: whether the module is tied to the length it was built for.
+        fixed_length: whether the module takes at most max_length tokens.
         published_defaults: the settings of the paper, and how the defaults here differ.
     """
 

@@ -97,7 +97,9 @@ def check(
 
 
 def _hold(examined: "Sequence[Subject]", laws: "Sequence[Law]", into: list["Verdict"]) -> None:
-    """Add the verdicts one by one; on a terminal a line on stderr says which law runs.
+    """Add the verdicts one by one, and print each on stderr when its law ends.
+
+    On a terminal a line below them says which law runs.
 
     Raises:
         Interrupted: the message says which law was running.
@@ -115,6 +117,9 @@ def _hold(examined: "Sequence[Subject]", laws: "Sequence[Law]", into: list["Verd
         try:
             for verdict in verdicts(examined, laws, begin):
                 into.append(verdict)
+                result = "holds" if verdict.holds else "FAILS"
+                place = f"{verdict.law}, {verdict.pattern}"
+                output.say(f"{place}: {result} ({verdict.seconds:.1f} s)")
         except Interrupted:
             raise Interrupted(f"Stopped in {running}.") from None
 

@@ -1,4 +1,4 @@
-"""Decoding of long, interleaved and later sequences: no state is kept outside the state."""
+"""Decoding of long, interleaved and later sequences, and of long ones in float16."""
 
 import time
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from cab.conformance.law import Finding, Said, largest, scale_of
 from cab.conformance.subject import CONTEXT, Shape, Subject, name_of, right_padding
 
-LIMIT = 1e-9
+LIMIT, NEAR = 1e-9, 0.05
+"""How far steps in float64, and under autocast to float16, may be from forward (relative)."""
 LEAST, MOST, SECONDS = 701, 2600, 3.0
 """Steps that are always compared, at most, and the time after which no more than LEAST are."""
 
@@ -18,6 +19,8 @@ def run(subject: Subject) -> Said:
     """Decode past usual caches, two sequences at once, and inputs that must stay as they are."""
     if subject.widest in subject.dtypes:
         yield from _long(subject)
+    if torch.float32 in subject.dtypes:
+        yield from _half(subject)
     yield from _interleaved(subject)
     yield from _unchanged(subject)
 
@@ -43,6 +46,34 @@ def _long(subject: Subject) -> Said:
             return
         if t >= LEAST and time.process_time() - started > SECONDS:
             return
+
+
+def _half(subject: Subject) -> Said:
+    """A state that adds up many tokens loses or overflows its sums in float16."""
+    if subject.card.sees == "chosen":  # rounding may choose otherwise
+        return
+    shape, kind = Shape(MOST), torch.device(subject.device).type
+    module = subject.build(shape, dtype=torch.float32)
+    x = subject.draw(1, shape.length, subject.dim, seed="stream", dtype=torch.float32)
+    context = subject.context(1, dtype=torch.float32)
+    expected, started, outputs = module(x, context), time.process_time(), []
+    with torch.autocast(kind, torch.float16):
+        state = module.initial_state(1, context)
+        for t in range(shape.length):
+            y, state = module.step(x[:, t], state)
+            outputs.append(y)
+            if t >= LEAST and time.process_time() - started > SECONDS:
+                break
+    difference = (torch.stack(outputs, dim=1) - expected[:, : len(outputs)]).abs().amax(dim=(0, 2))
+    moved = largest(difference) / scale_of(expected)
+    if not moved <= NEAR:
+        first = int((~(difference <= NEAR * scale_of(expected))).nonzero()[0])
+        yield Finding(
+            f"Decoding by step in float16 (autocast) differs from forward in float32 from "
+            f"position {first} of {shape} on (relative)",
+            moved,
+            NEAR,
+        )
 
 
 def _interleaved(subject: Subject) -> Said:

@@ -1,5 +1,6 @@
 """`cab check`: a crash is told once, and what was checked before an interrupt is printed."""
 
+import re
 import signal
 
 from cli_support import cab_here, finish, start_cab, wait_until, write_variant
@@ -37,6 +38,16 @@ def test_an_interrupted_check_prints_its_verdicts_and_names_the_law_that_ran(tmp
     assert said.code == 130
     assert "budget holds" in " ".join(said.out.split())
     assert "Stopped in law liveness in pattern ns." in said.err
+
+
+def test_each_verdict_is_printed_when_its_law_ends():
+    said = cab_here("check", "mean", "--pattern", "cs", "--law", "liveness", "--law", "budget")
+    lines = said.err.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [
+        "liveness, cs: holds",
+        "budget, cs: holds",
+    ]
+    assert all(re.search(r" \(\d+\.\d s\)$", line) for line in lines)
 
 
 def test_a_module_that_computes_in_float32_is_told_so_once(tmp_path):

@@ -6,6 +6,16 @@ from pathlib import Path
 import pytest
 from cli_support import cab_here
 
+from cab.conformance import (
+    afterwards,
+    curvature,
+    decoding,
+    edges,
+    layouts,
+    removal,
+    sequences,
+    training,
+)
 from cab.conformance.check import LAWS, check, hold, subjects
 from cab.registry import discover_variants
 
@@ -56,6 +66,37 @@ ONLY_CAUGHT_BY = {
     "budget": "oversized",
     "composition": "short-path-in-float32",
 }
+
+
+PARTS = {
+    "step-sums-in-float16": (sequences, "_half"),
+    "cache-of-1500": (sequences, "_long"),
+    "context-kept-in-module": (sequences, "_interleaved"),
+    "long-prefill-forgets": (decoding, "_in_parts"),
+    "step-writes-into-its-state": (decoding, "_pure"),
+    "state-by-number": (decoding, "_elsewhere"),
+    "empty-batch-fails": (edges, "run_empty"),
+    "turns-beyond-max-length": (edges, "run_beyond"),
+    "overflows-beyond-2000": (edges, "run_long"),
+    "padding-fades-between": (removal, "run"),
+    "writes-into-its-mask": (afterwards, "_given"),
+    "keeps-its-last-output": (afterwards, "_copied"),
+    "worn-by-changing-modes": (training, "run_modes"),
+    "takes-inputs-for-contiguous": (layouts, "run"),
+    "moves-twice-under-checkpoint": (training, "run"),
+    "second-derivative-cut-off": (curvature, "run"),
+}
+"""Mutants, and the part of the law without which it would miss them."""
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_without_a_part_of_a_law_a_mutant_gets_through_it(name, monkeypatch):
+    monkeypatch.setattr(*PARTS[name], lambda *arguments: iter(()))
+    variants = discover_variants((MUTANTS[name],))
+    for subject in subjects(variants, name, variants.card(name).patterns, options={}):
+        verdict = hold(subject, BY_NAME[broken_by(MUTANTS[name])])
+        assert verdict is not None
+        assert verdict.holds, verdict.findings
 
 
 @pytest.mark.slow

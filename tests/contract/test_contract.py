@@ -1,6 +1,6 @@
 """What cannot be done is refused in a sentence; nothing falls back silently."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import jaxtyping
 import pytest
@@ -72,6 +72,19 @@ def test_a_grid_is_asked_for_where_the_card_needs_one():
     with pytest.raises(Unsupported, match=r"needs a picture: pass grid=\(height, width\)"):
         build_attention(Pictures, {}, **geometry)
     assert build_attention(Pictures, {}, **geometry, grid=(2, 3)).grid == (2, 3)
+
+
+def test_more_keys_than_a_fixed_length_takes_are_refused():
+    geometry = {"dim": 4, "heads": 2, "max_length": 6}
+    linformer = VARIANTS.load("linformer")
+    own = linformer(**geometry, pattern=Pattern.NS).double()
+    assert own(draw(1, 6, 4)).shape == (1, 6, 4)
+    with pytest.raises(Unsupported, match=r"at most 6 tokens \(max_length\) and got 7\."):
+        own(draw(1, 7, 4))
+    cross = linformer(**geometry, pattern=Pattern.NC).double()
+    assert cross(draw(1, 9, 4), draw(1, 6, 4)).shape == (1, 9, 4)
+    with pytest.raises(Unsupported, match="got 7"):
+        cross(draw(1, 5, 4), draw(1, 7, 4))
 
 
 def test_the_training_length_is_the_longest_one_unless_it_is_said():
@@ -169,3 +182,13 @@ def test_patterns_are_read_in_the_order_of_the_taxonomy(patterns):
     read = parse_patterns(" ".join(patterns))
     assert set(read) == set(patterns)
     assert list(read) == [pattern for pattern in Pattern if pattern in read]
+
+
+@pytest.mark.parametrize("name", ["rows", "N", "t"])
+def test_a_field_of_config_with_the_name_of_a_symbol_is_refused(name):
+    config = make_dataclass("Config", [(name, int, 3)], frozen=True)
+    decorate = register_variant(
+        name="mine", family="linear", patterns="cs", summary="for this test"
+    )
+    with pytest.raises(ValueError, match=f"^mine: the formulas of cards use {name} for something"):
+        decorate(type("Mine", (Attention,), {"Config": config}))

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cab.decoding import DecodingAttention, KeyValueCache
-from cab.kernels.linear.precision import at_least_float32
+from cab.kernels.linear.precision import at_least_float32, in_float32
 from cab.kernels.linear.scan import in_chunks
 from cab.variants.linear._features import hide, normalise, padded_keys, with_ones
 
@@ -107,8 +107,9 @@ class NearAndFarAttention(DecodingAttention):
         else:
             k, v = (torch.cat(pair, dim=2) for pair in ((state.near.k, k), (state.near.v, v)))
             padded = torch.cat((state.near.key_padding_mask, padded), dim=1)
-        leaving = hide(self.key_features(k[:, :, :-window]), padded[:, :-window])
-        far = leaving.mT @ with_ones(v[:, :, :-window])
+        far = in_float32(self._outer_products)(
+            k[:, :, :-window], v[:, :, :-window], padded[:, :-window]
+        )
         has_far = (~padded[:, :-window]).any(dim=1)[:, None, None, None]
         if state is not None:
             far, has_far = state.far + far, state.has_far | has_far
@@ -117,6 +118,17 @@ class NearAndFarAttention(DecodingAttention):
 
     def recall(self, q: Float[Tensor, "B H 1 F"], state: NearAndFar) -> Float[Tensor, "B H 1 E"]:
         """Weigh the window and the far sum for the last query."""
+        return at_least_float32(self._recall)(q, state)
+
+    def _outer_products(
+        self,
+        k: Float[Tensor, "B H M F"],
+        v: Float[Tensor, "B H M E"],
+        padded: Bool[Tensor, "B M"],
+    ) -> Float[Tensor, "B H J G"]:
+        return hide(self.key_features(k), padded).mT @ with_ones(v)
+
+    def _recall(self, q: Float[Tensor, "B H 1 F"], state: NearAndFar) -> Float[Tensor, "B H 1 E"]:
         near = ~state.near.key_padding_mask[:, None, None, :]
         weights, r = self.weigh_near(q @ state.near.k.mT, near, state.has_far)
         near_sum = weights.masked_fill(~near, 0.0) @ with_ones(state.near.v)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.chunked import causal_linear_attention
-from cab.kernels.linear.precision import at_least_float32
+from cab.kernels.linear.precision import at_least_float32, in_float32
 from cab.registry import register_variant
 from cab.variants.linear._features import hide, normalise, taylor_features, with_ones
 
@@ -93,12 +93,25 @@ class ApproximateAttention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> TaylorSum:
         """Add the outer products of the keys' features and the values."""
-        total = hide(self._features(k), key_padding_mask).mT @ with_ones(v)
+        total = in_float32(self._outer_products)(k, v, key_padding_mask)
         return TaylorSum(total if state is None else state.total + total)
 
     def recall(self, q: Float[Tensor, "B H 1 E"], state: TaylorSum) -> Float[Tensor, "B H 1 E"]:
         """Read the sum with one query."""
-        return normalise(self._features(q) @ state.total)
+        return at_least_float32(self._read)(q, state.total)
+
+    def _outer_products(
+        self,
+        k: Float[Tensor, "B H M E"],
+        v: Float[Tensor, "B H M E"],
+        key_padding_mask: Bool[Tensor, "B M"] | None,
+    ) -> Float[Tensor, "B H J F"]:
+        return hide(self._features(k), key_padding_mask).mT @ with_ones(v)
+
+    def _read(
+        self, q: Float[Tensor, "B H 1 E"], total: Float[Tensor, "B H J F"]
+    ) -> Float[Tensor, "B H 1 E"]:
+        return normalise(self._features(q) @ total)
 
     def _features(self, x: Float[Tensor, "B H N E"]) -> Float[Tensor, "B H N J"]:
         return taylor_features(x / self.head_width**0.25)

@@ -34,6 +34,7 @@ class PlacedSum(NamedTuple):
     time="N d^2",
     memory="N d",
     state="2 E (E + 1) + 1/H",
+    fixed_length=True,
     published_defaults="reweighted over the longest sequence of the batch; here over max_length, "
     "which is 4 times the training length on tasks with longer tests",
 )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.chunked import causal_linear_attention
-from cab.kernels.linear.precision import at_least_float32
+from cab.kernels.linear.precision import at_least_float32, in_float32
 from cab.registry import register_variant
 from cab.variants.linear._features import elu_plus_one, hide, normalise, with_ones
 
@@ -94,13 +94,26 @@ class MalaAttention(DecodingAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> AugmentedSum:
         """Add the outer products; the ones give the sums of keys, of values, and their number."""
-        keys = hide(with_ones(elu_plus_one(k)), key_padding_mask)
-        total = keys.mT @ with_ones(v)
+        total = in_float32(_outer_products)(k, v, key_padding_mask)
         return AugmentedSum(total if state is None else state.total + total)
 
     def recall(self, q: Float[Tensor, "B H N E"], state: AugmentedSum) -> Float[Tensor, "B H N E"]:
         """Read the sums with the queries."""
-        return _rectify(elu_plus_one(q) @ state.total[:, :, :-1], state.total[:, :, -1:])
+        return at_least_float32(_read)(q, state.total)
+
+
+def _outer_products(
+    k: Float[Tensor, "B H M E"],
+    v: Float[Tensor, "B H M E"],
+    key_padding_mask: Bool[Tensor, "B M"] | None,
+) -> Float[Tensor, "B H F F"]:
+    return hide(with_ones(elu_plus_one(k)), key_padding_mask).mT @ with_ones(v)
+
+
+def _read(
+    q: Float[Tensor, "B H N E"], total: Float[Tensor, "B H F F"]
+) -> Float[Tensor, "B H N E"]:
+    return _rectify(elu_plus_one(q) @ total[:, :, :-1], total[:, :, -1:])
 
 
 def _rectify(

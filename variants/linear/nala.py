@@ -46,7 +46,9 @@ class NalaAttention(DecodingAttention):
     more its largest components outweigh the rest. As in the authors' code an angle is 0 for a
     positive component and pi / 2 for a negative one: :math:`\cos(\theta_q - \theta_k)` keeps
     products of equal signs and drops the others. The output gate and the layer norm before
-    it, rotary positions and the local convolution of their network are left out.
+    it, rotary positions and the local convolution of their network are left out. The paper's later
+    versions are titled "Norm x Direction: Restoring the Missing Query Norm in Vision Linear
+    Attention".
     """
 
     @dataclass(frozen=True)

@@ -29,7 +29,6 @@ from cab.variants.linear._features import hide, normalise, with_ones
     time="N log(N)^2 features d",
     memory="N features d",
     state="2 M E",
-    fixed_length=True,
     published_defaults="64 features or fewer; here 16, for short lengths",
 )
 class RpeFftAttention(CachedAttention):
@@ -116,6 +115,11 @@ class RpeFftAttention(CachedAttention):
         self, q: Float[Tensor, "B H 1 E"], state: KeyValueCache
     ) -> Float[Tensor, "B H 1 E"]:
         """Weigh the whole cache for the last query."""
+        return at_least_float32(self._recall)(q, state)
+
+    def _recall(
+        self, q: Float[Tensor, "B H 1 E"], state: KeyValueCache
+    ) -> Float[Tensor, "B H 1 E"]:
         backward, _ = self._distance_weights(state.k.shape[2], q.dtype)
         keys = hide(self._features(state.k), state.key_padding_mask)
         weights = self._features(q) @ keys.mT * backward.flip(1)[:, None]

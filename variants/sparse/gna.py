@@ -42,9 +42,9 @@ class GeneralizedNeighborhoodAttention(DecodingAttention):
     stride of g = 1 slides (`neighborhood-1d`), one of k gives blocks that do not overlap. The
     stride is for speed: where a tile of queries shares its window, no key is met that is not
     seen, and the bound on the speed-up over full attention, N / k, is reached. This reference
-    meets up to 3 k keys per tile, whatever the stride. The authors' leader in CS stands at most at
-    the end of the sequence; here it may stand beyond, so that the length does not matter. Padding
-    on the right does not count into N.
+    meets 3 k - 2 keys per tile of k queries, whatever the stride. The authors' leader in CS stands
+    at most at the end of the sequence; here it may stand beyond, so that the length does not
+    matter. Padding on the right does not count into N.
     """
 
     @dataclass(frozen=True)

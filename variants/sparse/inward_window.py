@@ -35,9 +35,10 @@ class InwardWindowAttention(MultiHeadAttention):
 
     and in the same way of columns: what a border takes from one side is added on the other, so
     that every query reads as many tokens as in training. That is `neighborhood-2d` with a
-    window for each axis and no dilation. The paper slides it over a trained video model, in each
-    frame, beside a branch of full attention and with a scale that follows the resolution;
-    here pictures are single and a model is trained with it.
+    window for each axis and no dilation, computed in the same tiles: about nine times the work
+    of the card's formula, which counts the tokens that are read. The paper slides it over a
+    trained video model, in each frame, beside a branch of full attention and with a scale that
+    follows the resolution; here pictures are single and a model is trained with it.
     """
 
     @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from cab.variants.sparse._first import attend_near_and_first
     state="2 M E",
     sees="s < sinks or t - s < base + reach N",
     budget="base",
+    fixed_length=True,
     published_defaults="64 sinks, spans chosen per head with a mean of half of 4,096 to 12,288 "
     "tokens; here 4 sinks and spans of 4 tokens plus up to a quarter of the longest sequence of "
     "training, the same for all inputs",

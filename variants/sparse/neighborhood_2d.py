@@ -39,7 +39,8 @@ class NeighborhoodAttention2d(MultiHeadAttention):
     On one axis of L places the window of place t is the k places from :math:`a = \max(0, \min(t -
     \lfloor k / 2 \rfloor, L - k))` on: centred, pushed inward at the borders, and everything if
     L is below k. With dilation d that holds within each set of places with the same remainder by
-    d. Tiles of k x k queries meet the tokens up to k - 1 beyond them. The paper's bias by
+    d. A tile of k x k queries meets the (3 k - 2)^2 tokens up to k - 1 beyond it and masks those
+    outside its windows: about nine times the work of the formula N k^2 d. The paper's bias by
     relative position is left to the backbone, as all positions are.
     """
 

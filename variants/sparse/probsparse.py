@@ -28,6 +28,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     memory="factor (N + M) log(N)",
     sees="chosen",
     budget="factor",
+    fixed_length=True,
     published_defaults="factor 5 at lengths of 96 to 720; here 5",
 )
 class ProbSparseAttention(MultiHeadAttention):

@@ -23,6 +23,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of
     padding="position",
     time="N block d + N^2 d / block",
     memory="N block + N^2 / block^2",
+    fixed_length=True,
     published_defaults="blocks of 32 or 64 of up to 2,048 tokens, 5 to 20 iterations, temperature "
     "0.75, a sorting network as wide as the model; here blocks of 16, 5 iterations, a sorting "
     "network as wide as a head",

@@ -26,6 +26,7 @@ from cab.variants.sparse._blocks import padding_of, weigh
     time="N^2 d",
     memory="N^2",
     sees="chosen",
+    fixed_length=True,
     published_defaults="a quarter of 197 keys, rank 32, half the head's width; here a quarter of "
     "the keys, rank 8, half the width; the predictor learns with the model, not before it",
 )
