@@ -1,5 +1,6 @@
 """What was measured of trained weights besides their task: other harnesses, loss by position."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from cab.records.evaluations import measurements, told
+from cab.records.rates import at_best_rate, recipe_at_any_rate
 from cab.records.store import AtLength, Evaluation, Record
 from cab.scores.estimates import Estimated, mean_over_seeds
 from cab.scores.ranges import metric_range
@@ -38,14 +40,19 @@ class Evaluated:
 
 
 def evaluated(records: Sequence[Record]) -> list[Evaluated]:
-    """What other harnesses measured, over the seeds of equal settings."""
-    entries: dict[tuple[str, str], list[Record]] = {}
+    """What other harnesses measured, over the seeds of equal settings.
+
+    The seeds are those at the rate that counts, of one recipe of a task in one version.
+    """
+    entries: dict[tuple[str, str, int, str, str], list[Record]] = {}
     for record in sorted(records, key=lambda record: record.seed):
-        entries.setdefault((entry_label(record), record.task.name), []).append(record)
+        task, recipe = record.task, json.dumps(recipe_at_any_rate(record), sort_keys=True)
+        form = task.version, task.source_hash or "", recipe
+        entries.setdefault((entry_label(record), task.name, *form), []).append(record)
     found = [
         _evaluated(entry, trained, group)
-        for (entry, trained), own in sorted(entries.items())
-        for group in measurements(own)
+        for (entry, trained, *_), own in sorted(entries.items())
+        for group in measurements(at_best_rate(own))
     ]
     return sorted(found, key=lambda one: (one.harness, one.task, one.metric))
 

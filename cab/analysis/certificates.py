@@ -7,6 +7,7 @@ control is not above the margin of its card by more than its interval. The certi
 the floor at each level: what needs no attention, which is 0 on the scale.
 """
 
+import dataclasses
 import json
 import math
 import statistics
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cab.analysis.origins import Origin
 from cab.errors import CabError
 from cab.profiles import Profile
 from cab.records.rates import SEARCH_SEED, at_chosen_rate, rate_of
@@ -78,6 +80,7 @@ class CertificateFile:
     margin: float
     interval: float | None
     asked: float
+    origin: Origin
 
     @property
     def holds(self) -> bool:
@@ -115,6 +118,7 @@ class CertificateFile:
             "interval": None if self.interval is None else round(self.interval, 6),
             "asked": self.asked,
             "holds": self.holds,
+            "origin": dataclasses.asdict(self.origin),
         }
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
@@ -214,6 +218,7 @@ def certify(
         margin=statistics.fmean(differences),
         interval=_half_width(differences),
         asked=asked,
+        origin=Origin.of(one for own in by_entry.values() for one in own),
     )
 
 

@@ -24,6 +24,17 @@ class RatesOf(Part):
     valid: Annotated[Mapping[Line, Finite], Field(max_length=100)]
 
 
+class OriginOf(Part):
+    """Where the records behind a certificate come from; see `cab.analysis.origins.Origin`."""
+
+    revisions: Annotated[tuple[Line, ...], Field(max_length=1_000)]
+    local_changes: bool
+    processors: Annotated[tuple[Line, ...], Field(max_length=100)]
+    torch: Annotated[tuple[Line, ...], Field(max_length=100)]
+    first: Line
+    last: Line
+
+
 class PublishedCertificate(Part):
     """What `cab certify` wrote of a task; see `cab.analysis.certificates.CertificateFile`.
 
@@ -52,6 +63,7 @@ class PublishedCertificate(Part):
     interval: Finite | None
     asked: Finite
     holds: bool
+    origin: OriginOf | None = None
 
 
 def read_certificate(path: Path) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Certificates say what attention is worth on a task, seed by seed, and are kept beside it."""
 
+import dataclasses
 import json
 import math
 from dataclasses import replace
@@ -34,8 +35,8 @@ def records(**values):
 
 
 def at_levels(variant, rate, levels, *, seed=0, valid=0.5, shortcut=(0.1, 0.1)):
-    """A record with its metric at each of two levels, of a task with two learning rates."""
-    recipe = {"train": {"learning_rate": rate}, "rates": [0.1, 0.2]}
+    """A record with its metric at each of two levels, of a task with three learning rates."""
+    recipe = {"train": {"learning_rate": rate}, "rates": [0.1, 0.2, 0.4]}
     cut = [Estimate(value=value, standard_error=0.01, n=10) for value in shortcut]
     return make_record(
         f"{abs(hash((variant, rate, seed))):032x}"[:32],
@@ -50,7 +51,7 @@ def at_levels(variant, rate, levels, *, seed=0, valid=0.5, shortcut=(0.1, 0.1)):
 def searched(variant, levels, **options):
     """The records of an entry that is better at the rate 0.2: two seeds there."""
     return [
-        at_levels(variant, 0.1, (0.0, 0.0), valid=0.1, **options),
+        *(at_levels(variant, rate, (0.0, 0.0), valid=0.1, **options) for rate in (0.1, 0.4)),
         *(at_levels(variant, 0.2, one, seed=seed, **options) for seed, one in enumerate(levels)),
     ]
 
@@ -81,7 +82,7 @@ def test_floors_are_the_best_of_what_needs_no_attention_at_each_level():
     assert one.attention["softmax"].by_level == pytest.approx((0.95, 0.85))
     assert one.attention["softmax"].seeds == pytest.approx((0.9, 0.9))
     assert one.attention["softmax"].rate == 0.2
-    assert one.attention["softmax"].valid == {0.1: 0.1, 0.2: 0.5}
+    assert one.attention["softmax"].valid == {0.1: 0.1, 0.2: 0.5, 0.4: 0.1}
     assert one.best_control == "window"  # it reads some tokens, so it is no floor
     assert one.margin == pytest.approx(0.9 - 0.65)
 
@@ -141,8 +142,31 @@ def test_a_certificate_is_read_as_it_was_written(tmp_path):
     content = read_certificate(path)
     assert content["floors"] == one.floors
     assert content["by_level"]["softmax"] == pytest.approx(one.attention["softmax"].by_level)
-    assert content["rates"]["softmax"] == {"chosen": 0.2, "valid": {"0.1": 0.1, "0.2": 0.5}}
+    assert content["rates"]["softmax"] == {
+        "chosen": 0.2,
+        "valid": {"0.1": 0.1, "0.2": 0.5, "0.4": 0.1},
+    }
     assert content["best"] == "softmax"
+    assert content["origin"] == dataclasses.asdict(one.origin)
+
+
+def test_a_certificate_says_what_code_and_machines_its_records_are_of():
+    found = records(softmax=(0.9, 0.8), none=(0.1, 0.2))
+    origin = certify(TASKS.card("mqar"), "quick", VARIANTS, found).origin
+    assert origin.processors == (found[0].environment.cpu,)
+    assert origin.first == origin.last == found[0].provenance.ended.date().isoformat()
+    clean = {"git_revision": "a" * 40, "git_dirty": False}
+    for changed, revisions, local in (
+        (clean, ("a" * 40,), False),
+        ({**clean, "git_dirty": True}, ("a" * 40,), True),
+        ({"git_revision": None, "git_dirty": None}, (), True),
+    ):
+        of_all = [
+            one.model_copy(update={"provenance": one.provenance.model_copy(update=changed)})
+            for one in found
+        ]
+        origin = certify(TASKS.card("mqar"), "quick", VARIANTS, of_all).origin
+        assert (origin.revisions, origin.local_changes) == (revisions, local)
 
 
 @pytest.mark.parametrize("name", SMALL)

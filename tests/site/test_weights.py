@@ -87,6 +87,19 @@ def test_seeds_are_averaged_and_a_single_one_has_the_error_of_its_examples(resul
     assert [row.margin for row in alone] == [None, *[pytest.approx(1.96 * 0.02)] * 2]
 
 
+def test_weights_of_another_recipe_or_version_are_not_averaged_with_those(results: Path):
+    (one,) = gather(results).profiles
+    records = one.records_of("linear")
+    recipe = {**records[0].settings.recipe, "evaluation_batch": 7}
+    changes = (
+        {"settings": records[0].settings.model_copy(update={"recipe": recipe})},
+        {"task": records[0].task.model_copy(update={"version": records[0].task.version + 1})},
+    )
+    for changed in changes:
+        found = evaluated([records[0].model_copy(update=changed), *records[1:]])
+        assert sorted(row.values for row in found) == [(0.5,), (0.6,)]
+
+
 def test_the_loss_by_position_is_of_the_longest_test_beside_the_reference(results: Path):
     content = gather(results)
     (shown,) = along_the_sequence(content, content.profiles[0], "linear")
