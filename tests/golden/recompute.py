@@ -139,7 +139,8 @@ def recompute(results: Path, roles: dict[str, str], profile: str = "quick") -> d
     for path in sorted((results / "certificates" / profile).glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("floors") and content["holds"]:
-            floors[content["task"]] = sum(content["floors"]) / len(content["floors"])
+            levels = [round(one, 4) for one in content["floors"]]  # as the task's card has them
+            floors[content["task"]] = sum(levels) / len(levels)
             versions[content["task"]] = content["version"]
     by_entry: dict[str, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted((results / profile).glob("*.jsonl")):
