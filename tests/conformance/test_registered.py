@@ -1,9 +1,14 @@
 """Every registered variant keeps every law in every pattern that its card declares."""
 
+from dataclasses import replace
+
 import pytest
-from law_checks import broken_laws
+from law_checks import broken_laws, large_tensors
 from law_ledger import CHECKED, Ledger, Present
 from support import VARIANTS
+
+from cab.conformance.check import subjects
+from cab.taxonomy import Pattern
 
 SIMPLE = ("softmax", "sdpa", "chunked", "linear", "window", "none", "mean")
 
@@ -38,3 +43,12 @@ def test_cards_repeat_nothing_and_name_their_source():
             assert card.year, card.name
         summaries.setdefault(card.summary, card.name)
         assert summaries[card.summary] == card.name, card.name
+
+
+def test_a_card_that_claims_less_memory_than_all_pairs_is_found_out(monkeypatch):
+    (subject,) = subjects(VARIANTS, "relational", [Pattern.NS], options={})
+    assert not large_tensors(subject)
+    card = replace(subject.card, memory="N d")
+    monkeypatch.setattr(subject.attention, "card", card)
+    (finding,) = large_tensors(subject)
+    assert "bytes at 8192 tokens, more than 134217728" in finding
