@@ -29,6 +29,7 @@ def publish(
     another source than the installed one, or of another version of their task.
     """
     from cab.records.folders import refuse_package, results_folders
+    from cab.records.rates import without_seeds_beside
     from cab.records.results import publishable, results_file, write_results
     from cab.records.sources import installed_sources, other_source
     from cab.records.store import Record, RecordStore
@@ -65,6 +66,10 @@ def publish(
             if others := sum(one.variant.source_hash != newest for one in own):
                 left_out[name, "results of another source than the newest"] += others
                 own = [one for one in own if one.variant.source_hash == newest]
+            given, own = len(own), without_seeds_beside(own)
+            if given > len(own):
+                reason = "further seeds at a learning rate that validation does not choose"
+                left_out[name, reason] += given - len(own)
             path = results_file(folder, profile, name)
             written.append((name, path, len(own), write_results(path, own)))
     sentences = [

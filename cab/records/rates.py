@@ -15,6 +15,7 @@ of the published records all make the same one. It reads validation only: test r
 nothing.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
@@ -147,6 +148,25 @@ def at_chosen_rate(records: Sequence[Record]) -> tuple[list[Record], list[Record
         return list(records), []
     chosen = [one for one in records if rate_of(one) == rate]
     return chosen, [one for one in records if rate_of(one) != rate]
+
+
+def without_seeds_beside(records: Sequence[Record]) -> list[Record]:
+    """Records of one variant, without further seeds at rates that validation does not choose.
+
+    What the rates gave with the seed of the search stays.
+    """
+    groups: dict[str, list[Record]] = {}
+    for one in records:
+        settings = {**one.variant.options, **one.settings.changed}
+        name = json.dumps((one.task.name, one.task.version, settings), sort_keys=True, default=str)
+        groups.setdefault(name, []).append(one)
+    beside = {
+        one.key
+        for own in groups.values()
+        for one in at_chosen_rate(own)[1]
+        if one.seed != SEARCH_SEED
+    }
+    return [one for one in records if one.key not in beside]
 
 
 def at_best_rate(records: Sequence[Record]) -> list[Record]:

@@ -19,6 +19,7 @@ from cab.records.copies import without_copies
 from cab.records.fields import Finite, Line, Name, Seed, first_fault
 from cab.records.files import alone, parse_json, read_text, whole
 from cab.records.parts import Part
+from cab.records.rates import without_seeds_beside
 from cab.records.store import CurvePoint, Environment, Record
 from cab.taxonomy import NAME
 
@@ -130,7 +131,8 @@ def write_results(path: Path, records: Iterable[Record]) -> int:
 
     Of equal keys the given record replaces the published one. Records of a source other than that
     of the newest given record are dropped, since they are results of another mechanism, and so are
-    those of an older version of their task.
+    those of an older version of their task, and further seeds at a learning rate that validation
+    does not choose (any more).
 
     Raises:
         CabError: the file that is there is not one of results, or cannot be written; or a given
@@ -151,6 +153,7 @@ def write_results(path: Path, records: Iterable[Record]) -> int:
             for one in found
             if one.variant.source_hash == source and one.task.version == versions[one.task.name]
         ]
+        kept = without_seeds_beside(kept)
         _refuse_copies((f"{path} ({one.key})", one) for one in kept)
         write_lines(path, kept)
     return len(kept)

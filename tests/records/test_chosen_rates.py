@@ -13,6 +13,7 @@ from cab.records.rates import (
     rate_of,
     rates_of,
     to_try,
+    without_seeds_beside,
 )
 
 RATES = (0.002, 0.005, 0.01)
@@ -25,7 +26,7 @@ def trial(rate, valid=0.5, *, seed=0, status="ok", test=0.5, rates=RATES, better
         for split, value in (("valid", valid), ("test", test))
     }
     return make_record(
-        f"{round(rate * 1e6):032x}",
+        f"{round(rate * 1e6) + seed * 10**9:032x}",
         seed=seed,
         status=status,
         higher_is_better=better,
@@ -145,3 +146,12 @@ def test_a_task_with_one_rate_has_no_choice():
 def test_a_recipe_that_says_nothing_of_rates_is_read_all_the_same(recipe):
     record = make_record(settings=Settings(recipe=recipe, changed={}))
     assert rates_of(record) == (rate_of(record),) == (0.0,)
+
+
+def test_further_seeds_at_another_rate_are_told_apart():
+    search = [trial(0.002, 0.3), trial(0.005, 0.6), trial(0.01, 0.5)]
+    chosen = trial(0.005, seed=1)
+    beside = [trial(0.002, seed=1), trial(0.01, seed=2)]
+    assert without_seeds_beside([*search, chosen, *beside]) == [*search, chosen]
+    open_ = [*search[:2], *beside, chosen]  # no rate is chosen yet
+    assert without_seeds_beside(open_) == open_
