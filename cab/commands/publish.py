@@ -24,9 +24,10 @@ def publish(
 ) -> None:
     """Write the store's records to results/<profile>/<variant>.jsonl, to be reviewed and merged.
 
-    Records are added to those that are published; the same cell is replaced. Left out, and said:
-    records that ended in error, that were not proved, whose training was changed, that are of
-    another source than the installed one, or of another version of their task.
+    Records are added to those that are published; the same cell is replaced. A note names
+    what is left out: records that ended in error, that ran without a check of the laws, whose
+    training was changed, that are of another source than the installed one, of another version of
+    their task, or further seeds at a learning rate that validation does not choose.
     """
     from cab.records.folders import refuse_package, results_folders
     from cab.records.rates import without_seeds_beside

@@ -57,7 +57,7 @@ def subjects(
     dtypes: tuple[torch.dtype, ...] = DTYPES,
     device: str = "cpu",
 ) -> list[Subject]:
-    """The subjects of a registered variant, one for each pattern.
+    """What is checked of a registered variant, one for each pattern.
 
     Raises:
         UnknownName: the name or a setting is unknown.
@@ -95,7 +95,7 @@ class Verdict:
 
 
 def check(subjects: Iterable[Subject], laws: Sequence[Law] = LAWS) -> list[Verdict]:
-    """Check each subject against each law that applies to it."""
+    """Check each variant against each law that applies to it."""
     return list(verdicts(subjects, laws))
 
 
@@ -114,7 +114,7 @@ def verdicts(
 
 
 def hold(subject: Subject, law: Law) -> Verdict | None:
-    """Check one subject against one law; return None if the law does not apply to it.
+    """Check one variant against one law; return None if the law does not apply to it.
 
     An exception of the variant is a finding. A variant whose outputs depend on its layer is
     checked in the first, the middle and the last layer.
@@ -172,7 +172,7 @@ def _findings(subject: Subject, law: Law) -> list[Finding]:
 
 
 def _forms(subject: Subject, law: Law) -> Iterator[Subject]:
-    """The subject in its layers, and with small sizes in place of large ones."""
+    """The variant in its layers, and with small sizes in place of large ones."""
     yield from subject.placed
     if law.shrinks and subject.shrunk is not None:
         yield subject.shrunk

@@ -40,7 +40,7 @@ Said = Iterator[Finding | Measured]
 class Law:
     """One law: `run` yields findings (none if it holds) and measurements.
 
-    asks says whether it concerns a subject at all. shrinks says whether it is also held with the
+    asks says whether it concerns a variant at all. shrinks says whether it is also held with the
     large sizes of the Config made small. gates says whether `cab run` refuses a variant
     that breaks it; a law that does not gate is shown and marked. rounds says whether it compares
     numbers, so that the precision in which a variant computes matters to it.

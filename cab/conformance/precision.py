@@ -36,7 +36,7 @@ def judge_in_float32(
 ) -> list[Finding]:
     """Return what a law finds of a variant in float32, in which part of it computes.
 
-    `again` holds the law against a subject, in all its layers and sizes.
+    `again` holds the law against a variant, in all its layers and sizes.
 
     What misses a limit of float64 by the rounding of float32 is no finding. If something remains,
     the note comes first.

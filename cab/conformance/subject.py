@@ -29,7 +29,7 @@ GEOMETRIES = ((3, 5), (3, 6), (2, 6), (4, 6), (3, 8), (4, 8), (4, 16))
 A variant refuses a width by `UnsupportedWidth`, or another ValueError, in `__init__`.
 """
 LAYER, LAYERS = 1, 3
-"""The place that a subject is told, unless said otherwise: neither the first nor the last."""
+"""The place that a variant is told, unless said otherwise: neither the first nor the last."""
 TRAINED = ((4, 16), (2, 32), (1, 64))
 """The geometries that `quick` trains at; the first that the variant accepts is used."""
 FAR, FAR_GRID = (331, 1031), (17, 19)
@@ -96,7 +96,7 @@ class Subject:
 
     @property
     def dim(self) -> int:
-        """The model width that subjects are built with."""
+        """The model width that variants are built with."""
         heads, width = self.geometry
         return heads * width
 
@@ -110,12 +110,12 @@ class Subject:
 
     @cached_property
     def trained(self) -> "Subject":
-        """The same subject at the width at which it is trained and tested."""
+        """The same variant at the width at which it is trained and tested."""
         return dataclasses.replace(self, geometries=(*TRAINED, *GEOMETRIES))
 
     @cached_property
     def placed(self) -> tuple["Subject", ...]:
-        """The subject itself, and in the first and last layer if it answers otherwise there."""
+        """The variant itself, and in the first and last layer if it answers otherwise there."""
         try:
             expected, again = self._sample(), self._sample()
             if not again.equal(expected):  # it does not answer twice alike in one layer either
@@ -170,7 +170,7 @@ class Subject:
 
     @cached_property
     def shrunk(self) -> "Subject | None":
-        """The same subject with its large sizes made small, if it has some and takes that."""
+        """The same variant with its large sizes made small, if it has some and takes that."""
         large = [k for k, v in self.config.items() if _is_size(v) and v > SHRUNK]
         if not large or self.card.needs_grid:
             return None

@@ -37,7 +37,7 @@ def title(one: Evaluation) -> str:
 
 
 def replaced(before: Iterable[Evaluation], new: Sequence[Evaluation]) -> tuple[Evaluation, ...]:
-    """Add evaluations to others; of equal identity the new ones are kept."""
+    """Add evaluations to others; of those that measured the same the new ones are kept."""
     names = {identity(one) for one in new}
     return (*(one for one in before if identity(one) not in names), *new)
 

@@ -17,40 +17,9 @@ PROSE = [
     *(REPOSITORY / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-UNREAD = ("publish", "verify")
-"""Commands whose help and modules are not read."""
-FOLDERS = (
-    *(f"cab/{name}" for name in ("measure", "data", "backbones", "commands", "running", "scores")),
-    *(f"cab/{name}" for name in ("analysis", "language_models")),
-    *("kernels", "site", "variants", "tasks"),
-)
-MODULES = (
-    *(
-        f"cab/{name}.py"
-        for name in (
-            "formula",
-            "task",
-            "taxonomy",
-            "attention",
-            "registry",
-            "settings",
-            "profiles",
-            "errors",
-        )
-    ),
-)
-"""Folders and files whose texts are read: docstrings, cards and messages."""
-SOURCES = sorted(
-    {
-        *(
-            path
-            for folder in FOLDERS
-            for path in (REPOSITORY / folder).rglob("*.py")
-            if folder != "cab/commands" or path.stem not in UNREAD
-        ),
-        *(REPOSITORY / name for name in MODULES),
-    }
-)
+FOLDERS = ("cab", "kernels", "site", "variants", "tasks")
+"""Folders whose texts are read: docstrings, cards and messages."""
+SOURCES = sorted(path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py"))
 
 
 def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
@@ -65,7 +34,6 @@ def helps(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
 HELP = [
     one
     for name, command in typer.main.get_command(app).commands.items()
-    if name not in UNREAD
     for one in helps(command, name)
 ]
 
@@ -74,6 +42,8 @@ def texts_of(path: Path) -> Iterator[str]:
     """Yield the string literals of more than one word, without the names of documented fields."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            if re.fullmatch(r"\w+ \| None", node.value):  # a type
+                continue
             yield re.sub(r"^ +\w+(?:, \w+)*: ", "", node.value, flags=re.MULTILINE)
 
 
