@@ -101,7 +101,7 @@ def _recipe(
                 "mean": 0.157,
                 "none": 0.032,
                 "softmax": 1.0,
-                "window": 0.454,
+                "window": 0.455,
                 "most frequent value": 0.177,
                 "same second part": 0.369,
             },
