@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -12,7 +13,7 @@ from cab.errors import UnsupportedWidth
 from cab.kernels.linear.precision import at_least_float32
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
-from cab.variants.softmax._masked import softmax_attention
+from cab.variants.softmax._masked import hidden_pairs, masked_softmax
 
 
 @register_variant(
@@ -37,9 +38,10 @@ class ExclusiveSelfAttention(CachedAttention):
               o_t = \sum_{s \in V_t} \mathrm{softmax}_s(q_t \cdot k_s / \sqrt{E}) v_s
 
     V_t are the unpadded positions; in CS those up to t. What a token says itself is left to the
-    residual stream and the feed-forward part. A token that sees no other, such as the first one in
-    CS, reads 0. The paper trains causal language models. In the cross patterns a token has no
-    value of its own, so that they are left out.
+    residual stream and the feed-forward part. The own value drops out of the sum whatever its
+    weight is; left out from the start, it leaves no rounding error, and a token that sees no
+    other, such as the first one in CS, reads exactly 0. The paper trains causal language models.
+    In the cross patterns a token has no value of its own, so that they are left out.
     """
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
@@ -58,9 +60,12 @@ class ExclusiveSelfAttention(CachedAttention):
         key_padding_mask: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B H N E"]:
         """Return y, or 0 for a query that sees nothing. The queries are the last N of M."""
-        causal = self.pattern == Pattern.CS
-        mixed = softmax_attention(q, k, v, causal=causal, key_padding_mask=key_padding_mask)
-        return _orthogonal(mixed, v[:, :, v.shape[2] - q.shape[2] :])
+        causal, before = self.pattern == Pattern.CS, k.shape[2] - q.shape[2]
+        hidden = hidden_pairs(q, k, causal=causal, key_padding_mask=key_padding_mask)
+        weights = masked_softmax((q / self.head_width**0.5) @ k.mT, hidden)
+        own = torch.ones(weights.shape[-2:], dtype=torch.bool, device=q.device)
+        own = own.tril(before).triu(before)
+        return _orthogonal(weights.masked_fill(own, 0.0) @ v, v[:, :, before:])
 
 
 @at_least_float32
