@@ -80,14 +80,14 @@ class ForgettingAttention(MultiHeadAttention):
         read_decoding_context(self.pattern, context, key_padding_mask)
         return self._empty(self.query.weight.new_empty(batch, 0, self.dim))
 
-    def step(  # type: ignore[override]
+    def step(
         self, x: Float[Tensor, "B D"], state: ForgettingCache
     ) -> tuple[Float[Tensor, "B D"], ForgettingCache]:
         """Append the token and answer it. See `Attention.step`."""
         y, state = self._read(x[:, None], state)
         return y[:, 0], state
 
-    def prefill(  # type: ignore[override]
+    def prefill(
         self, x: Float[Tensor, "B N D"], state: ForgettingCache
     ) -> tuple[Float[Tensor, "B N D"], ForgettingCache]:
         """Append all tokens and answer them at once. See `Attention.prefill`."""

@@ -116,14 +116,14 @@ class MultiHeadLatentAttention(Attention):
             key_padding_mask = context.new_zeros(context.shape[:2], dtype=torch.bool)
         return LatentCache(*self._latents(context, 0), key_padding_mask)
 
-    def step(  # type: ignore[override]
+    def step(
         self, x: Float[Tensor, "B D"], state: LatentCache
     ) -> tuple[Float[Tensor, "B D"], LatentCache]:
         """Append the token (CS only) and answer it. See `Attention.step`."""
         y, state = self.prefill(x[:, None], state)
         return y[:, 0], state
 
-    def prefill(  # type: ignore[override]
+    def prefill(
         self, x: Float[Tensor, "B N D"], state: LatentCache
     ) -> tuple[Float[Tensor, "B N D"], LatentCache]:
         """Answer from the latent vectors, without keys and values of heads.

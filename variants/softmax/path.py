@@ -101,14 +101,14 @@ class PathAttention(MultiHeadAttention):
         read_decoding_context(self.pattern, context, key_padding_mask)
         return self._empty(self.query.weight.new_empty(batch, 0, self.dim))
 
-    def step(  # type: ignore[override]
+    def step(
         self, x: Float[Tensor, "B D"], state: PathCache
     ) -> tuple[Float[Tensor, "B D"], PathCache]:
         """Carry the keys on by one token and answer it. See `Attention.step`."""
         y, state = self._read(x[:, None], state)
         return y[:, 0], state
 
-    def prefill(  # type: ignore[override]
+    def prefill(
         self, x: Float[Tensor, "B N D"], state: PathCache
     ) -> tuple[Float[Tensor, "B N D"], PathCache]:
         """Append all tokens and answer them at once. See `Attention.prefill`."""
