@@ -26,10 +26,9 @@ from cab.variants.softmax._masked import softmax_attention
     time="N M d",
     memory="N M",
     state="2 M min(rank, H) (H + E) / H",
-    published_defaults="ranks 6 for queries and 2 for keys and values, as here, with 12 to 25 "
-    "heads, more than the Transformer's for the same size; here at most as many as there are "
-    "heads, and the task's heads; rotary positions on the factors over channels, here whatever "
-    "positions the backbone gives",
+    published_defaults="ranks 6 for queries and 2 for keys and values, as here, but at most as "
+    "many as there are heads; more heads than a Transformer of the same size, here as many; "
+    "rotary positions on the factors over channels, here whatever positions the backbone gives",
 )
 class TensorProductAttention(CachedAttention):
     r"""Make the heads' queries, keys and values of a token from a few outer products.
