@@ -63,3 +63,11 @@ def householder_paths(
     scores = torch.cat(columns[::-1], dim=-1)[:, :, :length, :length]
     keys_after = torch.cat(keys[::-1], dim=2)[:, :, :length]
     return Paths(scores, queries[:, :, :length], keys_after, total)
+
+
+@in_float32
+def carried(
+    k: Float[Tensor, "B H M E"], total: Float[Tensor, "B H E E"]
+) -> Float[Tensor, "B H M E"]:
+    """Return keys from before a sequence as they are behind it."""
+    return k @ total.mT

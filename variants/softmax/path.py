@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry, MultiHeadAttention, read_decoding_context, read_source
 from cab.registry import register_variant
-from cab.variants.softmax._householder import householder_paths
+from cab.variants.softmax._householder import carried, householder_paths
 from cab.variants.softmax._masked import hidden_pairs, masked_softmax
 
 
@@ -139,7 +139,7 @@ class PathAttention(MultiHeadAttention):
             q / self.head_width**0.5, k, _normalise(w), strength, block=self.config.block
         )
         scores = torch.cat((new.queries @ state.k.to(new.queries).mT, new.scores), dim=-1)
-        k = torch.cat((state.k.to(new.keys) @ new.total.mT, new.keys), dim=2)
+        k = torch.cat((carried(state.k, new.total), new.keys), dim=2)
         v = torch.cat((state.v.to(v), v), dim=2)
         hidden = hidden_pairs(q, k, causal=True, key_padding_mask=key_padding_mask)
         mixed = masked_softmax(scores, hidden).to(v.dtype) @ v
