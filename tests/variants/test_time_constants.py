@@ -23,6 +23,7 @@ MEMORIES: dict[str, Callable[[Any], Tensor]] = {
     "mamba2": PER_HEAD,
     "mega": lambda state: state.averages.abs(),
     "mega-chunk": lambda state: state.averages.abs(),
+    "power-retention": PER_HEAD,
     "retention": PER_HEAD,
     "rwkv7": PER_CHANNEL,
     "s4d": lambda state: state.norm(dim=3),
