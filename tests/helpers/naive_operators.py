@@ -130,6 +130,27 @@ def generalised_delta_rule(
     return call("generalized_delta_rule.dplr.naive", "dplr_recurrence", *tensors)
 
 
+def least_squares(
+    q: Tensor, k: Tensor, v: Tensor, strength: Tensor, log_decay: Tensor, ridge: Tensor
+) -> Tensor:
+    """In-context ridge regression, each system solved exactly (MesaNet)."""
+    q, k, v, log_decay, strength = _turned(q, k, v, log_decay, strength)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # the dtype of its states
+    try:
+        tensors = (q, k, v, log_decay, ridge, strength)
+        return call("mesa_net.naive", "naive_mesa_net_exact", *tensors).transpose(1, 2)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def log_linear(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, log_decay: Tensor) -> Tensor:
+    """A decayed sum for each level of a Fenwick tree, with a weight for each token and level."""
+    q, k = (x.expand(*v.shape[:3], -1) for x in (q, k))
+    tensors = _turned(q, k, v, log_decay, weights)
+    return call("log_linear_attn.naive", "naive_log_linear_attn", *tensors).transpose(1, 2)
+
+
 def retention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The decays of the paper, 1 - 2^(-5 - h); no rotation, and scores divided by sqrt(K)."""
     return call("retention.naive", "naive_retention", q, k, v)

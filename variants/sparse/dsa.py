@@ -32,6 +32,7 @@ from cab.variants.sparse._selected import (
     memory="N^2",
     state="2 M E + index_width M / H",
     sees="chosen",
+    budget="keep",
     published_defaults="2,048 keys of 131,072 tokens, 64 index heads of width 128 at d = 7,168; "
     "here 16 keys, as topk, and 2 index heads of width 8",
 )

@@ -38,6 +38,7 @@ EVERY = 4
     memory="N (N + 4 top_k block)",
     state="2 M E + index_width M / H",
     sees="chosen",
+    budget="top_k",
     published_defaults="16 blocks of 128 tokens, an index query of width 128 for each group of "
     "heads; here 3 blocks of 8, as moba, and one of width 8 for each head",
 )

@@ -90,6 +90,15 @@ def deltaproduct(attention, *tokens):
     return naive.delta_product(*tokens)
 
 
+def mesanet(attention, *tokens):
+    return naive.least_squares(*tokens, F.softplus(attention.ridge) + 0.25)
+
+
+def log_linear(attention, c, b, u, step, weights, log_decay):
+    read = naive.log_linear(c, b, step[..., None] * u, weights, log_decay)
+    return read + attention.skip[:, None, None] * u
+
+
 RECURRENT = {
     "retention": retention,
     "gla": gla,
@@ -102,6 +111,8 @@ RECURRENT = {
     "gdn2": gdn2,
     "comba": comba,
     "deltaproduct": deltaproduct,
+    "mesanet": mesanet,
+    "log-linear": log_linear,
 }
 
 
