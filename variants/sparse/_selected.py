@@ -88,10 +88,14 @@ def of_queries(queries: int, tokens: int, device: torch.device) -> Int[Tensor, "
 def choose_blocks(
     scores: Float[Tensor, "B G N n"], closed: Bool[Tensor, "..."], count: int
 ) -> Int[Tensor, "B G N c"]:
-    """Return the blocks with the highest scores of those not closed; n where there is none."""
-    blocks = scores.shape[-1]
-    best = scores.masked_fill(closed, -torch.inf).topk(min(count, blocks), dim=-1)
-    return best.indices.masked_fill(best.values == -torch.inf, blocks)
+    """Return the blocks with the highest scores of those not closed; n where there is none.
+
+    Of equal scores, such as those of a pooled key that two blocks share, the first block's counts.
+    """
+    open_ = scores.masked_fill(closed, -torch.inf)
+    best = open_.sort(dim=-1, descending=True, stable=True)
+    none = best.values[..., :count] == -torch.inf
+    return best.indices[..., :count].masked_fill(none, scores.shape[-1])
 
 
 def hide_all_but_best(
