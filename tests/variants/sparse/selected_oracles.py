@@ -40,7 +40,7 @@ def holes(length):
     return padding
 
 
-def divergences(attention, x, steps=300, rate=0.03):
+def divergences(attention, x, steps=100, rate=0.05):
     """The indexer's loss before and after training it alone on random tokens."""
     attention.train()
     indexer = [p for name, p in attention.named_parameters() if name.startswith("index")]
