@@ -73,6 +73,10 @@ class CompressedAttention(SelectedAttention):
         self.sink = nn.Parameter(torch.zeros(self.heads, 1, 1, 1))
         self.output = nn.Linear(self.dim, self.dim, bias=False)
 
+    def compressors(self) -> list[Compressor]:
+        """Return what makes entries, each of one part of what is kept after the first."""
+        return [self.compressor]
+
     def keep(self, x: Float[Tensor, "B M D"]) -> Kept:
         """Return the vector of each token, and what its block's entry is made of."""
         return self.entry_norm(self.entry(x))[:, None], self.compressor.keep(x)
@@ -82,8 +86,8 @@ class CompressedAttention(SelectedAttention):
         x: Float[Tensor, "B N D"],
         scores: Float[Tensor, "B H N n"],
         hidden: Bool[Tensor, "B 1 N n"],
-        kept: Kept,
-        absent: Bool[Tensor, "B 1 M"],
+        entries: list[Tensor],
+        absent: Bool[Tensor, "B 1 N"],
     ) -> Bool[Tensor, "B 1 N n"]:
         """Return which entries are hidden; by default those that are incomplete or padding."""
         return hidden
@@ -91,19 +95,82 @@ class CompressedAttention(SelectedAttention):
     def answer(
         self, x: Float[Tensor, "B N D"], kept: Kept, absent: Bool[Tensor, "B 1 M"]
     ) -> Float[Tensor, "B N D"]:
-        """Answer from the window and the entries of complete blocks."""
-        block, queries, tokens = self.config.block, x.shape[1], absent.shape[2]
-        q = self.query_norm(self.split(self.query(x), self.heads)) / self.width**0.5
-        entries, gone = self.compressor(kept[1], absent), cut(absent, 2, block, fill=True)
-        position = of_queries(queries, tokens, x.device)
-        number = torch.arange(entries.shape[2], device=x.device)
-        open_ = (number + 1) * block <= position[:, None] + 1
-        scores = q @ entries.mT
-        hidden = gone.all(dim=-1)[:, :, None] | ~open_
-        hidden = self.select(x, scores, hidden, kept, absent)
+        """Answer a whole sequence from its windows and the entries of complete blocks."""
+        pairs = zip(self.compressors(), kept[1:], strict=True)
+        entries = [compressor(part, absent) for compressor, part in pairs]
+        return self._respond(x, kept[0], absent, entries, absent.shape[2])
 
-        lead = min(tokens - queries, self.config.window - 1)
-        near = kept[0][:, :, -(lead + queries) :].expand(-1, self.heads, -1, -1)
+    def initial_state(
+        self,
+        batch: int,
+        context: Float[Tensor, "B M D"] | None = None,
+        *,
+        key_padding_mask: Bool[Tensor, "B M"] | None = None,
+    ) -> Kept:
+        """Return the state before the first token.
+
+        It holds the vectors of the last window - 1 tokens and, for each compressor, what the next
+        entries are made of (of fewer than `block` tokens, and of the block before where entries
+        overlap) and the entries of the complete blocks.
+        """
+        near, *parts = super().initial_state(batch, context, key_padding_mask=key_padding_mask)
+        state = [near]
+        for part, compressor in zip(parts, self.compressors(), strict=True):
+            width = part.shape[-1] // (2 * compressor.copies)
+            state += [part, part.new_zeros(batch, 1, 0, width)]
+        return tuple(state)
+
+    def prefill(
+        self, x: Float[Tensor, "B N D"], state: Kept
+    ) -> tuple[Float[Tensor, "B N D"], Kept]:
+        """Answer several tokens more; entries are made once, when their block is complete."""
+        if not x.shape[1]:
+            return x, state
+        near, *new = self.keep(x)
+        near = torch.cat((state[0], near), dim=2)
+        after = [near[:, :, max(0, near.shape[2] - self.config.window + 1) :]]
+        read, block = [], self.config.block
+        for compressor, part, raw, made in zip(
+            self.compressors(), new, state[1::2], state[2::2], strict=True
+        ):
+            raw = torch.cat((raw, part), dim=2)
+            known = compressor.copies - 1 if made.shape[2] else 0  # blocks that have an entry
+            entries = compressor(raw, _all_there(raw))[:, :, known:]
+            complete = raw.shape[2] // block
+            read.append(torch.cat((made, entries), dim=2))
+            after.append(raw[:, :, max(0, complete - compressor.copies + 1) * block :])
+            after.append(torch.cat((made, entries[:, :, : complete - known]), dim=2))
+        tokens = state[2].shape[2] * block + state[1].shape[2] + x.shape[1]
+        tokens -= block if self.overlap and state[2].shape[2] else 0
+        return self._respond(x, near, _all_there(near), read, tokens), tuple(after)
+
+    def _respond(
+        self,
+        x: Float[Tensor, "B N D"],
+        near: Float[Tensor, "B 1 T E"],
+        absent: Bool[Tensor, "B 1 T"],
+        entries: list[Tensor],
+        tokens: int,
+    ) -> Float[Tensor, "B N D"]:
+        """Answer the last of so many tokens.
+
+        near are the vectors of at least the last tokens, absent which of them are padding. Only
+        where all tokens are among them can a whole block be padding.
+        """
+        block, queries = self.config.block, x.shape[1]
+        q = self.query_norm(self.split(self.query(x), self.heads)) / self.width**0.5
+        position = of_queries(queries, tokens, x.device)
+        number = torch.arange(entries[0].shape[2], device=x.device)
+        hidden = ((number + 1) * block > position[:, None] + 1)[None, None]
+        if near.shape[2] == tokens:
+            gone = cut(absent, 2, block, fill=True).all(dim=-1)
+            hidden = hidden | gone[:, :, None]
+        scores = q @ entries[0].mT
+        hidden = hidden.expand(len(x), -1, -1, -1)
+        hidden = self.select(x, scores, hidden, entries, absent[:, :, -queries:])
+
+        lead = min(near.shape[2] - queries, self.config.window - 1)
+        near = near[:, :, -(lead + queries) :].expand(-1, self.heads, -1, -1)
         absent = absent[:, :, -(lead + queries) :]
         q = F.pad(q, (0, 0, lead, 0))
         beside = band(q, near, near, absent, self.config.window, causal=True)
@@ -115,5 +182,9 @@ class CompressedAttention(SelectedAttention):
         parts = (beside.scores, beside.hidden), (far, unseen), (sink, shown)
         near_weights, far_weights, _ = weigh(*parts)
         mixed = join(near_weights @ beside.values, 2, lead + queries)
-        mixed = mixed + join(far_weights, 2, lead + queries) @ entries
+        mixed = mixed + join(far_weights, 2, lead + queries) @ entries[0]
         return self.output(mixed[:, :, lead:].transpose(1, 2).flatten(-2))
+
+
+def _all_there(x: Float[Tensor, "B 1 T W"]) -> Bool[Tensor, "B 1 T"]:
+    return torch.zeros(x.shape[:3], dtype=torch.bool, device=x.device)

@@ -25,7 +25,8 @@ from cab.variants.sparse._selected import Kept, divergence, hide_all_but_best
     padding="position",
     time="N (N / block + 2 window + d) d",
     memory="N (N / block + 2 window)",
-    state="(5 E + 4 index_width) M / H",
+    state="((min(M, window - 1) + M // block) E + index_width (M // block) "
+    "+ 4 (E + index_width) (M % block + block (M >= block))) / H",
     sees="chosen",
     published_defaults="entries of 4 tokens, of which 512 to 1,024 are read, a window of 128, 64 "
     "index heads of width 128 at d = 7,168; here 8 entries of 4, a window of 16, 2 index heads of "
@@ -83,6 +84,10 @@ class CompressedSparseAttention(CompressedAttention):
         self.index_weight = nn.Linear(self.dim, heads, bias=False)
         self.index_compressor = Compressor(self.dim, width, self.config.block, overlap=True)
 
+    def compressors(self) -> list[Compressor]:
+        """Return also that of the index keys."""
+        return [self.compressor, self.index_compressor]
+
     def keep(self, x: Float[Tensor, "B M D"]) -> Kept:
         """Return also what the index keys are made of."""
         return *super().keep(x), self.index_compressor.keep(x.detach())
@@ -92,15 +97,14 @@ class CompressedSparseAttention(CompressedAttention):
         x: Float[Tensor, "B N D"],
         scores: Float[Tensor, "B H N n"],
         hidden: Bool[Tensor, "B 1 N n"],
-        kept: Kept,
-        absent: Bool[Tensor, "B 1 M"],
+        entries: list[Tensor],
+        absent: Bool[Tensor, "B 1 N"],
     ) -> Bool[Tensor, "B 1 N n"]:
         """Hide all but the k best; in training keep the indexer's loss."""
-        index = self.index(x, self.index_compressor(kept[2], absent))
+        index = self.index(x, entries[1])
         if self.training:
             (teacher,) = weigh((scores.detach(), hidden))
-            silent = absent[:, :, -x.shape[1] :] | hidden.all(dim=-1)
-            loss = divergence(teacher, index, hidden, silent)
+            loss = divergence(teacher, index, hidden, absent | hidden.all(dim=-1))
             self.keep_auxiliary_loss(self.config.weight * loss)
         return hide_all_but_best(index.detach(), hidden, self.config.top_k)
 

@@ -17,7 +17,7 @@ from cab.variants.sparse._compressed import CompressedAttention
     padding="position",
     time="N (N / block + 2 window + d) d",
     memory="N (N / block + 2 window)",
-    state="3 M E / H",
+    state="(min(M, window - 1) + M // block + 2 (M % block)) E / H",
     sees="all",
     published_defaults="entries of 128 tokens, a window of 128, and heads 1/14 as wide as the "
     "stream at d = 7,168; here entries of 16, a window of 16, heads of width E",
@@ -37,7 +37,8 @@ class HeavilyCompressedAttention(CompressedAttention):
     of W x) and C are key and value at once and shared by all heads; q is normed per head; the sink
     z is learned per head. The paper makes q of low rank, projects groups of heads back on their
     own, and rotates a part of q, c and C by their positions; here the projections are softmax
-    attention's, and positions come from the network. Decoding keeps what the entries are made of.
+    attention's, and positions come from the network. Decoding keeps the entries of complete
+    blocks, the vectors of the window, and what the next entry is made of.
     """
 
     @dataclass(frozen=True)

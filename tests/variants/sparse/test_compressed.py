@@ -120,3 +120,19 @@ def test_the_indexer_learns_and_teaches_nothing_else():
         attention.query_norm.weight.mul_(4)
     before, after = divergences(attention, x.detach())
     assert after < 0.7 * before
+
+
+@pytest.mark.parametrize("name", ["hca", "csa"])
+def test_decoding_keeps_entries_a_window_and_an_unfinished_block(name):
+    attention, x = drawn(name, build, block=4, window=6), draw(BATCH, 30, DIM)
+    expected, state, done = attention(x), attention.initial_state(BATCH), []
+    for part in x.split((1, 1, 5, 4, 8, 1, 10), dim=1):
+        out, state = attention.prefill(part, state)
+        done.append(out)
+        tokens = sum(one.shape[1] for one in done)
+        assert state[0].shape[2] == min(tokens, 5)
+        for raw, entries in zip(state[1::2], state[2::2], strict=True):
+            before = 4 if name == "csa" and tokens >= 4 else 0
+            assert raw.shape[2] == tokens % 4 + before
+            assert entries.shape[2] == tokens // 4
+    assert relative_difference(torch.cat(done, dim=1), expected) <= 1e-12
