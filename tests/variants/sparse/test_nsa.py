@@ -50,8 +50,8 @@ def written_out(attention, x, padding):
             own = t // block
             fixed = {b for b in (0, own - 1) if b < own and b in filled}
             others = [b for b in filled if b < own and b not in fixed]
-            room = attention.config.top_k - 1 - len(fixed)
-            best = sorted(others, key=lambda b: -weight[b])[:room]
+            count = attention.config.top_k - 1 - len(fixed)
+            best = sorted(others, key=lambda b: -weight[b])[:count]
             chosen = {own, *fixed, *best}
             read = [s for b in sorted(chosen) for s in blocks[b] if s <= t and present[s]]
             near = [s for s in range(max(0, t - window + 1), t + 1) if present[s]]
