@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
+from cab.kernels.linear.time_constants import value_heads
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import (
     RecurrentAttention,
@@ -34,11 +35,11 @@ from cab.variants.recurrent._recurrent import (
     padding="distance",
     time="N steps d^2",
     memory="N steps d",
-    state="ceil(key_share E) E + (kernel - 1) ((1 + steps) ceil(key_share E) + steps E)",
+    state="E ceil(value_share E) + (kernel - 1) ((1 + steps) E + steps ceil(value_share E))",
     published_defaults="1 to 4 steps, beta up to 2, short convolutions of 4 tokens, as here (2 "
-    "steps); keys as wide as values and an output gate (7 d^2 parameters at 2 steps), here half "
-    "as wide, and no gate, as deltanet has none (4.5 d^2); rates in [0, 16] and steps in [0.001, "
-    "0.1] drawn; here as in gated-deltanet",
+    "steps); values at least as wide as keys, and an output gate (7 d^2 parameters at 2 steps), "
+    "here half as wide, and no gate, as deltanet has none (4.5 d^2); rates in [0, 16] and steps "
+    "in [0.001, 0.1] drawn; here as in gated-deltanet",
 )
 class DeltaProduct(RecurrentAttention):
     r"""A state whose transition is a product of n generalised Householder matrices and a decay.
@@ -56,12 +57,12 @@ class DeltaProduct(RecurrentAttention):
 
     @dataclass(frozen=True)
     class Config:
-        """steps: n; key_share: width of keys over values; kernel: tokens; chunk: steps (cost
+        """steps: n; value_share: width of values over keys; kernel: tokens; chunk: steps (cost
         only); negative: whether beta reaches 2 instead of 1.
         """
 
         steps: int = 2
-        key_share: float = 0.5
+        value_share: float = 0.5
         kernel: int = 4
         chunk: int = 64
         negative: bool = True
@@ -69,28 +70,29 @@ class DeltaProduct(RecurrentAttention):
         def __post_init__(self) -> None:
             if min(self.steps, self.kernel, self.chunk) < 1:
                 raise ValueError("steps, kernel and chunk must be at least 1")
-            if self.key_share <= 0:
-                raise ValueError("key_share must be positive")
+            if self.value_share <= 0:
+                raise ValueError("value_share must be positive")
 
     config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        self.divide_values()
-        steps, width = self.config.steps, self.dim // self.heads
-        self.state_shape = (ceil(self.config.key_share * (self.dim // self.key_heads)), width)
-        self.keys = self.key_heads * self.state_shape[0]
-        self.query = nn.Linear(self.dim, self.keys, bias=False)
-        self.key = nn.Linear(self.dim, steps * self.keys, bias=False)
-        self.value = nn.Linear(self.dim, steps * self.dim, bias=False)
-        channels = (1 + steps) * self.keys + steps * self.dim
+        steps, keys = self.config.steps, self.dim // self.heads
+        width = ceil(self.config.value_share * keys)
+        self.heads *= value_heads(self.heads, width)
+        width = width * self.key_heads // self.heads
+        self.state_shape, self.inner = (keys, width), self.heads * width
+        self.query = nn.Linear(self.dim, self.dim, bias=False)
+        self.key = nn.Linear(self.dim, steps * self.dim, bias=False)
+        self.value = nn.Linear(self.dim, steps * self.inner, bias=False)
+        channels = (1 + steps) * self.dim + steps * self.inner
         self.convolution = ShortConvolution(channels, self.config.kernel)
         self.strength = nn.Linear(self.dim, steps * self.heads, bias=False)
         self.decay = nn.Linear(self.dim, self.heads)
         self.log_rate = nn.Parameter(torch.empty(self.heads))
         start_steps(self.decay.bias, self.log_rate, self.train_length)
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.output = nn.Linear(self.dim, self.dim, bias=False)
+        self.output = nn.Linear(self.inner, self.dim, bias=False)
 
     def read(
         self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
@@ -99,7 +101,7 @@ class DeltaProduct(RecurrentAttention):
         steps = self.config.steps
         projected = torch.cat((self.query(x), self.key(x), self.value(x)), dim=-1)
         convolved, recent = self.convolution(projected, recent)
-        q, k, v = convolved.split((self.keys, steps * self.keys, steps * self.dim), dim=-1)
+        q, k, v = convolved.split((self.dim, steps * self.dim, steps * self.inner), dim=-1)
         k = self.share_heads(k).unflatten(-1, (steps, -1))
         k = normalise(k.flatten(2, 3)).view_as(k)
         v = self.split_heads(v).unflatten(-1, (steps, -1))
@@ -109,7 +111,7 @@ class DeltaProduct(RecurrentAttention):
 
     def mix(
         self, q: Tensor, k: Tensor, v: Tensor, strength: Tensor, log_decay: Tensor
-    ) -> Float[Tensor, "B H N E"]:
+    ) -> Float[Tensor, "B H N V"]:
         """Read S_t with q_t: each step is a token of the delta rule, the last one is read."""
         queries = F.pad(q[..., None, :], (0, 0, self.config.steps - 1, 0))
         decays = F.pad(log_decay[..., None], (0, self.config.steps - 1))
@@ -118,8 +120,8 @@ class DeltaProduct(RecurrentAttention):
         return read[:, :, self.config.steps - 1 :: self.config.steps]
 
     def advance(
-        self, memory: Float[Tensor, "B H K E"], *tokens: Tensor
-    ) -> tuple[Float[Tensor, "B H 1 E"], Float[Tensor, "B H K E"]]:
+        self, memory: Float[Tensor, "B H K V"], *tokens: Tensor
+    ) -> tuple[Float[Tensor, "B H 1 V"], Float[Tensor, "B H K V"]]:
         """Take the n steps of one token; all but the first without a decay."""
         q, k, v, strength, log_decay = tokens
         read = q
@@ -130,7 +132,7 @@ class DeltaProduct(RecurrentAttention):
         return read, memory
 
     def write(
-        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
+        self, mixed: Float[Tensor, "B H N V"], x: Float[Tensor, "B N D"]
     ) -> Float[Tensor, "B N D"]:
         """Normalise each head, project."""
         return self.output(merge_heads(self.norm(mixed)))

@@ -7,7 +7,12 @@ from long_sequences import assert_survives, both_dtypes
 from support import BATCH, DIM, HEAD_WIDTH, HEADS, build, draw, relative_difference
 
 NAMES = ("kda", "gdn2", "comba", "deltaproduct")
-CHANNELS = {"kda": 3 * 15, "gdn2": 2 * 9 + 15, "comba": 2 * 12 + 15, "deltaproduct": 3 * 9 + 30}
+CHANNELS = {
+    "kda": 3 * 15,
+    "gdn2": 2 * 9 + 15,
+    "comba": 2 * 12 + 15,
+    "deltaproduct": 3 * 15 + 2 * 9,
+}
 
 
 def drawn(name, **options):
@@ -52,7 +57,7 @@ def steps_of(name, attention, x, head):
     narrow, parts = attention.query.out_features, []
     mixed = convolved(attention, x)
     if name == "deltaproduct":
-        q, k, v = mixed.split((narrow, 2 * narrow, 2 * DIM), dim=-1)
+        q, k, v = mixed.split((15, 30, 18), dim=-1)
         k, v = of_head(k, head).chunk(2, dim=-1), of_head(v, head).chunk(2, dim=-1)
         strength = 2 * torch.sigmoid(of_head(x @ attention.strength.weight.T, head))
         parts = [(unit(k[j]), unit(k[j]), v[j], strength[..., j, None]) for j in range(2)]
@@ -82,10 +87,11 @@ def steps_of(name, attention, x, head):
 
 def recurrence(name, attention, x):
     """S = alpha S, then S = S + strength k (v - S^T erased)^T for each step; normed and gated."""
-    out = torch.zeros_like(x)
+    width = 3 if name == "deltaproduct" else HEAD_WIDTH
+    out = x.new_zeros(*x.shape[:2], HEADS * width)
     for head in range(HEADS):
         decay, parts, q = steps_of(name, attention, x, head)
-        state = torch.zeros(x.shape[0], q.shape[-1], HEAD_WIDTH, dtype=x.dtype)
+        state = torch.zeros(x.shape[0], q.shape[-1], width, dtype=x.dtype)
         for t in range(x.shape[1]):
             state = decay[:, t, :, None] * state
             for key, erased, value, strength in parts:
@@ -94,8 +100,7 @@ def recurrence(name, attention, x):
                 state = state + key[:, t, :, None] * error[:, None]
             mixed = (q[:, t, None] @ state)[:, 0]
             mixed = mixed / (mixed.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
-            cut = slice(head * HEAD_WIDTH, (head + 1) * HEAD_WIDTH)
-            out[:, t, cut] = mixed * attention.norm.weight
+            out[:, t, head * width : (head + 1) * width] = mixed * attention.norm.weight
     if name in ("kda", "gdn2"):
         out = out * torch.sigmoid(low_rank(attention.gate, x))
     if name == "comba":
@@ -138,8 +143,8 @@ def test_without_corrections_comba_is_gated_deltanet_up_to_its_gate():
 
 
 def test_with_one_step_deltaproduct_is_gated_deltanet_up_to_its_gate():
-    product = drawn("deltaproduct", steps=1, key_share=0.75)
-    gated = drawn("gated-deltanet", negative=True)
+    product = drawn("deltaproduct", steps=1, value_share=1.0)
+    gated = drawn("gated-deltanet", negative=True, key_share=1.0)
     gated.load_state_dict(product.state_dict(), strict=False)
     x = draw(BATCH, 33, DIM)
     mixed = [one.mix(*one.read(x, one.nothing_recent(BATCH))[0]) for one in (product, gated)]
@@ -152,7 +157,7 @@ def test_fewer_than_four_heads_have_value_heads(name, heads):
     attention, x = build(name, "cs", dim=16, heads=heads), draw(BATCH, 9, 16)
     (q, k, v, _, decay), _ = attention.read(x, attention.nothing_recent(BATCH))
     assert decay.shape == (BATCH, 4, 9)
-    assert v.shape[-1] == 4
+    assert v.shape[-1] == (4 if name == "comba" else 2)
     for shared in (q, k):
         apart = shared.unflatten(1, (heads, -1))
         assert apart.equal(apart[:, :, :1].expand_as(apart))
@@ -160,7 +165,7 @@ def test_fewer_than_four_heads_have_value_heads(name, heads):
 
 def test_two_reflections_rotate_the_state():
     """With beta = 2, no decay and nothing written, a token turns what is stored by a rotation."""
-    attention = build("deltaproduct", "cs").requires_grad_(False)
+    attention = build("deltaproduct", "cs", value_share=1.0).requires_grad_(False)
     keys = attention.state_shape[0]
     k = F.normalize(draw(1, 1, 1, 2, keys), dim=-1)
     nothing, two = torch.zeros(1, 1, 1, 2, HEAD_WIDTH).double(), torch.full((1, 1, 1, 2), 2.0)
