@@ -44,10 +44,10 @@ def log_linear_attention(
 
     states = k.mT @ (v * (total[..., None] - since_start).exp()[..., None])
     lead = torch.zeros_like(total)  # of each chunk: what its block has decayed before it
-    number = torch.arange(total.shape[2], device=q.device)
-    half, level = 1, chunk.bit_length()
-    while half < len(number):
-        later = number[number // half % 2 == 1]
+    chunks, half, level = total.shape[2], 1, chunk.bit_length()
+    while half < chunks:
+        odd = [number for number in range(chunks) if number // half % 2]
+        later = torch.tensor(odd, device=q.device)
         earlier = later // half - 1
         decay = (lead[:, :, later, None] + since_start[:, :, later]).exp()
         decay = decay * weights[:, :, later, :, min(level, levels - 1)]

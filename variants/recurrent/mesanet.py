@@ -1,5 +1,6 @@
 """MesaNet: every token reads the ridge regression of values on keys over the whole past."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -86,7 +87,7 @@ class MesaNet(RecurrentAttention):
         kept = -1 / spread(self.heads, self.train_length)  # log gamma
         with torch.no_grad():  # the logit of gamma
             self.decay.bias.copy_(kept - (-torch.expm1(kept)).log())
-        start = torch.tensor(0.75).expm1().log().item()  # softplus gives 0.75
+        start = math.log(math.expm1(0.75))  # softplus gives 0.75
         self.ridge = nn.Parameter(torch.full((self.heads, keys), start))
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.output = nn.Linear(self.dim, self.dim, bias=False)
