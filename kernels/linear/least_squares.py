@@ -7,7 +7,7 @@ with g <= 0, b >= 0 and a positive ridge (von Oswald et al., 2025, "MesaNet", ar
 The systems of all tokens are solved together by a fixed number of steps of conjugate gradients
 from 0 (Hestenes, Stiefel, 1952). A step needs H_t p_t alone, which is linear attention of the
 query p_t with the keys as values, so no H_t is stored but those before each chunk. Time N steps
-(C + K) K, memory N steps (C + K).
+(C + K) K, memory N (steps K + C).
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from cab.kernels.linear.precision import at_least_float32
 from cab.kernels.linear.scalar_decay import between_tokens
@@ -48,7 +49,10 @@ def least_squares_attention(
     def times_h(p: Tensor) -> Tensor:
         return (left * p) @ of_keys + (weights * (p @ k.mT)) @ k + added * p
 
-    x = _conjugate_gradients(times_h, q, steps)
+    def again(p: Tensor) -> Tensor:  # in the backward pass: kept, its scores would take N C a step
+        return checkpoint(times_h, p, use_reentrant=False, preserve_rng_state=False)
+
+    x = _conjugate_gradients(again, q, steps)
     out = (left * x) @ of_values + (weights * (x @ k.mT)) @ v
     return out.flatten(2, 3)[:, :, :length]
 
