@@ -95,6 +95,32 @@ def kimi_delta_rule(
     return call("kda.naive", "naive_recurrent_kda", *tensors, scale=1.0).transpose(1, 2)
 
 
+def gated_delta_rule_2(
+    q: Tensor, k: Tensor, v: Tensor, erase: Tensor, write: Tensor, log_decay: Tensor
+) -> Tensor:
+    """The delta rule with decays and erase gates per key channel, write gates per value's."""
+    tensors = _turned(q, k, v, log_decay, erase, write)
+    return call("gdn2.naive", "naive_recurrent_gdn2", *tensors, scale=1.0).transpose(1, 2)
+
+
+def comba(
+    q: Tensor, k: Tensor, v: Tensor, erased: Tensor, strength: Tensor, log_decay: Tensor
+) -> Tensor:
+    """The gated delta rule that erases along another key than it writes to."""
+    tensors = _turned(q, k, v, erased, strength, log_decay)
+    return call("comba.naive", "naive_recurrent_comba", *tensors, scale=1.0).transpose(1, 2)
+
+
+def delta_product(q: Tensor, k: Tensor, v: Tensor, strength: Tensor, log_decay: Tensor) -> Tensor:
+    """Several steps of the delta rule per token: k, v, strength (B, H, N, steps, ..)."""
+    steps = k.shape[3]
+    apart = _turned(*(part.flatten(2, 3) for part in (k, v, strength)))
+    q, k, v, log_decay, strength = (*_turned(q), *apart[:2], *_turned(log_decay), apart[2])
+    module, function = "gated_delta_product.naive", "naive_recurrent_gated_delta_product"
+    options = {"scale": 1.0, "num_householder": steps}
+    return call(module, function, q, k, v, log_decay, strength, **options).transpose(1, 2)
+
+
 def generalised_delta_rule(
     q: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, log_decay: Tensor
 ) -> Tensor:
@@ -102,6 +128,27 @@ def generalised_delta_rule(
     unscaled = q * q.shape[-1] ** 0.5
     tensors = (unscaled, k, v, a, b, log_decay)
     return call("generalized_delta_rule.dplr.naive", "dplr_recurrence", *tensors)
+
+
+def least_squares(
+    q: Tensor, k: Tensor, v: Tensor, strength: Tensor, log_decay: Tensor, ridge: Tensor
+) -> Tensor:
+    """In-context ridge regression, each system solved exactly (MesaNet)."""
+    q, k, v, log_decay, strength = _turned(q, k, v, log_decay, strength)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # the dtype of its states
+    try:
+        tensors = (q, k, v, log_decay, ridge, strength)
+        return call("mesa_net.naive", "naive_mesa_net_exact", *tensors).transpose(1, 2)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def log_linear(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, log_decay: Tensor) -> Tensor:
+    """A decayed sum for each level of a Fenwick tree, with a weight for each token and level."""
+    q, k = (x.expand(*v.shape[:3], -1) for x in (q, k))
+    tensors = _turned(q, k, v, log_decay, weights)
+    return call("log_linear_attn.naive", "naive_log_linear_attn", *tensors).transpose(1, 2)
 
 
 def retention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

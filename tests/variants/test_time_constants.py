@@ -16,14 +16,20 @@ from cab.taxonomy import Pattern
 PER_HEAD: Callable[[Any], Tensor] = lambda state: state.memory.norm(dim=(2, 3))  # noqa: E731
 PER_CHANNEL: Callable[[Any], Tensor] = lambda state: state.memory.norm(dim=3)  # noqa: E731
 MEMORIES: dict[str, Callable[[Any], Tensor]] = {
+    "comba": PER_HEAD,
+    "deltaproduct": PER_HEAD,
     "gated-deltanet": PER_HEAD,
+    "gdn2": PER_CHANNEL,
     "gla": PER_CHANNEL,
     "hgrn2": PER_CHANNEL,
+    "kda": PER_CHANNEL,
     "lightning": lambda state: state.total.norm(dim=(2, 3)),
+    "log-linear": lambda state: state.memory.norm(dim=(2, 3, 4)),
     "mamba2": PER_HEAD,
     "mega": lambda state: state.averages.abs(),
     "mega-chunk": lambda state: state.averages.abs(),
     "power-retention": PER_HEAD,
+    "mesanet": PER_HEAD,
     "retention": PER_HEAD,
     "rwkv7": PER_CHANNEL,
     "s4d": lambda state: state.norm(dim=3),
@@ -71,7 +77,10 @@ def test_memories_start_from_a_few_tokens_to_the_training_length(name, dim, head
 
 
 @pytest.mark.parametrize("train_length", [32, 128, 512])
-@pytest.mark.parametrize("name", ["gated-deltanet", "gla", "hgrn2", "mamba2", "rwkv7"])
+@pytest.mark.parametrize(
+    "name",
+    ["comba", "deltaproduct", "gated-deltanet", "gdn2", "gla", "hgrn2", "kda", "mamba2", "rwkv7"],
+)
 def test_random_tokens_leave_the_range_as_it_is(name, train_length):
     attention = built(name, 32, 2, train_length)
     with torch.no_grad():

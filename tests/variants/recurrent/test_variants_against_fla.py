@@ -72,6 +72,33 @@ def rwkv7(attention, r, k, v, a, b, gate, log_decay):
     return gate * (normed + (r * attention.bonus * k).sum(dim=-1, keepdim=True) * v)
 
 
+def kda(attention, q, k, v, erase, write, log_decay):
+    assert erase.equal(write)
+    return naive.kimi_delta_rule(q, k, v, write[..., 0], log_decay)
+
+
+def gdn2(attention, *tokens):
+    return naive.gated_delta_rule_2(*tokens)
+
+
+def comba(attention, q, k, v, strength, log_decay):
+    erased = attention.feedback.sigmoid()[:, None, None] * k
+    return naive.comba(q, k, v, erased, strength, log_decay)
+
+
+def deltaproduct(attention, *tokens):
+    return naive.delta_product(*tokens)
+
+
+def mesanet(attention, *tokens):
+    return naive.least_squares(*tokens, F.softplus(attention.ridge) + 0.25)
+
+
+def log_linear(attention, c, b, u, step, weights, log_decay):
+    read = naive.log_linear(c, b, step[..., None] * u, weights, log_decay)
+    return read + attention.skip[:, None, None] * u
+
+
 RECURRENT = {
     "retention": retention,
     "gla": gla,
@@ -80,6 +107,12 @@ RECURRENT = {
     "gated-deltanet": gated_deltanet,
     "mamba2": mamba2,
     "rwkv7": rwkv7,
+    "kda": kda,
+    "gdn2": gdn2,
+    "comba": comba,
+    "deltaproduct": deltaproduct,
+    "mesanet": mesanet,
+    "log-linear": log_linear,
 }
 
 
