@@ -21,6 +21,7 @@ MEMORIES: dict[str, Callable[[Any], Tensor]] = {
     "hgrn2": PER_CHANNEL,
     "lightning": lambda state: state.total.norm(dim=(2, 3)),
     "mamba2": PER_HEAD,
+    "longvq": lambda state: state.averages.abs(),
     "mega": lambda state: state.averages.abs(),
     "mega-chunk": lambda state: state.averages.abs(),
     "retention": PER_HEAD,
