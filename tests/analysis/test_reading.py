@@ -12,6 +12,7 @@ GRIDS = {64: (8, 8), 128: (8, 16), 256: (16, 16)}
 DENSE = {
     "maxvit": "its two stages connect all tokens, as those of `axial` do",
     "probsparse": "queries that do not attend take the mean of all values",
+    "sea": "a mean of all values is part of each output",
     "token-reorg": "tokens that are not kept are fused into one, which all read",
     "ulsam": "a softmax over all places of the map normalises its gates",
 }
