@@ -41,7 +41,7 @@ class LevelState(NamedTuple):
     memory="N log(N) d",
     state="(1 + ceil(log(max(M, 1)))) E state_width + ((kernel - 1) (d + 2 state_width) + 1) / H",
     published_defaults="expansion 2, state 128 at head width 64, a weight for each level up to "
-    "16,384 tokens; here expansion 1, state 32 at head width 8, weights for 8 levels, the last "
+    "16,384 tokens; here expansion 1, state 24 at head width 8, weights for 8 levels, the last "
     "also for all above; convolution of 4 tokens, as here; A and steps as in mamba2",
 )
 class LogLinearAttention(RecurrentAttention):
@@ -67,7 +67,7 @@ class LogLinearAttention(RecurrentAttention):
         """
 
         levels: int = 8
-        state_width: int = 32
+        state_width: int = 24
         head_width: int = 8
         kernel: int = 4
         chunk: int = 32

@@ -33,7 +33,7 @@ class PathCache(NamedTuple):
     year=2025,
     arxiv="2505.16381",
     padding="distance",
-    time="N^2 d + N^2 d E / block",
+    time="N^2 d + N^2 d E / block + N H block^2",
     memory="N^2",
     state="2 M E + (kernel - 1) E",
     published_defaults="w by a map of rank 32, here 16, which keeps the layer near softmax's "

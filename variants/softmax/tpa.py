@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
-from cab.decoding import CachedAttention
+from cab.decoding import CachedAttention, KeyValueCache
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
 from cab.variants.softmax._masked import softmax_attention
@@ -94,6 +94,12 @@ class TensorProductAttention(CachedAttention):
             causal=self.pattern == Pattern.CS,
             key_padding_mask=key_padding_mask,
         )
+
+    def recall(
+        self, q: Float[Tensor, "B 1 N F"], state: KeyValueCache
+    ) -> Float[Tensor, "B H N E"]:
+        """Attend to the whole cache of factors."""
+        return self.attend(q, state.k, state.v, key_padding_mask=state.key_padding_mask)
 
     def _multiply(self, factors: Float[Tensor, "B 1 N F"], rank: int) -> Float[Tensor, "B H N E"]:
         """Sum the products of the factors over the ranks."""

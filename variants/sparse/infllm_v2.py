@@ -25,7 +25,7 @@ from cab.variants.sparse._selected import attend_to_blocks, choose_blocks, of_qu
     arxiv="2509.24663",
     padding="position",
     time="N (4 N / block + 12 top_k block) d",
-    memory="N (3 N / block + 4 top_k block)",
+    memory="N (24 N / block + 4 top_k block)",
     state="2 M E",
     sees="chosen",
     budget="top_k",

@@ -33,7 +33,7 @@ from cab.variants.sparse._selected import (
     arxiv="2502.11089",
     padding="position",
     time="N (N / block + 2 top_k block + 2 window) d",
-    memory="N (N / block + 4 top_k block)",
+    memory="N (9 N / block + 4 top_k block)",
     state="6 M E / H",
     sees="chosen",
     published_defaults="of 32,768 tokens summaries of 32 every 16, 16 blocks of 64 and a window "

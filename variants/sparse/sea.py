@@ -243,6 +243,11 @@ class SEAAttention(MultiHeadAttention):
             self.split_heads(part(x[:, None])) for part in (self.query, self.key, self.value)
         )
         length = state.k.shape[2] + 1
+        if length > self.max_length:
+            raise ValueError(
+                f"sea was built for at most {self.max_length} tokens (max_length), and its state "
+                f"has read them. Build it with a larger max_length."
+            )
         place = torch.tensor([length - 1], device=x.device)
         values = torch.cat((self._places(place, place.expand(len(x)), v), v), dim=-1)
         sums, context = in_float32(self._add)(q, k, values, state.sums)

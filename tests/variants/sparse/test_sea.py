@@ -118,6 +118,16 @@ def test_decoding_estimates_the_same_rows():
     assert relative_difference(torch.stack(outs, dim=1), attention(x)) <= 1e-11
 
 
+def test_a_step_beyond_the_built_length_is_refused():
+    attention = build("sea", "cs")
+    x = draw(1, attention.max_length + 1, DIM)
+    state = attention.initial_state(1)
+    for t in range(attention.max_length):
+        _, state = attention.step(x[:, t], state)
+    with pytest.raises(ValueError, match="its state has read them"):
+        attention.step(x[:, -1], state)
+
+
 @PATTERNS
 def test_the_auxiliary_loss_brings_the_estimate_to_the_weights(pattern):
     attention = build("sea", pattern, width=6, top_k=6).train()
