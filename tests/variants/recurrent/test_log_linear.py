@@ -65,7 +65,7 @@ def test_decoding_joins_levels_as_the_tree_does():
 
 
 def test_with_equal_weights_it_is_mamba2():
-    attention, plain = drawn("log-linear"), drawn("mamba2")
+    attention, plain = drawn("log-linear", state_width=32), drawn("mamba2")
     attention.load_state_dict(plain.state_dict(), strict=False)
     attention.level_scale.zero_()  # all weights are log 2
     x = draw(BATCH, 70, DIM)
