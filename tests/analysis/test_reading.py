@@ -11,10 +11,12 @@ from cab.taxonomy import Family
 GRIDS = {64: (8, 8), 128: (8, 16), 256: (16, 16)}
 DENSE = {
     "maxvit": "its two stages connect all tokens, as those of `axial` do",
+    "nsa": "summaries of all blocks stand beside the selected ones",
     "probsparse": "queries that do not attend take the mean of all values",
     "sea": "a mean of all values is part of each output",
     "token-reorg": "tokens that are not kept are fused into one, which all read",
     "ulsam": "a softmax over all places of the map normalises its gates",
+    "xsa": "only what lies along a token's own value is taken out of its output",
 }
 """Variants whose outputs depend on all tokens by design, whatever their settings."""
 

@@ -24,7 +24,7 @@ MEMORIES: dict[str, Callable[[Any], Tensor]] = {
     "hgrn2": PER_CHANNEL,
     "kda": PER_CHANNEL,
     "lightning": lambda state: state.total.norm(dim=(2, 3)),
-    "log-linear": lambda state: state.memory.norm(dim=(2, 3, 4)),
+    "log-linear": lambda state: state.memory.flatten(2).norm(dim=2),
     "mamba2": PER_HEAD,
     "longvq": lambda state: state.averages.abs(),
     "mega": lambda state: state.averages.abs(),

@@ -29,7 +29,7 @@ from cab.variants.sparse._selected import Kept, divergence, hide_all_but_best
     "+ 4 (E + index_width) (M % block + block (M >= block))) / H",
     sees="chosen",
     published_defaults="entries of 4 tokens, of which 512 to 1,024 are read, a window of 128, 64 "
-    "index heads of width 128 at d = 7,168; here 8 entries of 4, a window of 16, 2 index heads of "
+    "index heads of width 128 at d = 7,168; here 4 entries of 4, a window of 8, 2 index heads of "
     "width 8",
 )
 class CompressedSparseAttention(CompressedAttention):
@@ -60,8 +60,8 @@ class CompressedSparseAttention(CompressedAttention):
         """
 
         block: int = 4
-        top_k: int = 8
-        window: int = 16
+        top_k: int = 4
+        window: int = 8
         index_heads: int = 2
         index_width: int = 8
         weight: float = 1.0

@@ -30,7 +30,7 @@ from cab.variants.sparse._selected import attend_to_blocks, choose_blocks, of_qu
     sees="chosen",
     budget="top_k",
     published_defaults="96 blocks of 64 tokens, among them 1 at the start and 32 near ones, "
-    "pooled keys of 32 every 16; here 5 blocks of 8, 1 at the start and 2 near ones, pooled keys "
+    "pooled keys of 32 every 16; here 4 blocks of 8, 1 at the start and 2 near ones, pooled keys "
     "of 4 every 2; 16 heads choose together, here all",
 )
 class InfLLMV2Attention(CachedAttention):
@@ -56,7 +56,7 @@ class InfLLMV2Attention(CachedAttention):
         """block: tokens, a multiple of 4; top_k: blocks in all; near: those at the query."""
 
         block: int = 8
-        top_k: int = 5
+        top_k: int = 4
         near: int = 2
 
         def __post_init__(self) -> None:
