@@ -37,8 +37,8 @@ LEAST = 1e-12
     state="((power == 2) E (E + 1) / 2 + (power == 4) E (E + 1) (E + 2) (E + 3) / 24) "
     "(E + 1 + (E % ceil(4 / H) == 0) (ceil(4 / H) - 1))",
     published_defaults="power 2, as here; gates in log space from a projection of the token; here "
-    "the time constants of the gates start from 1/64 of the training length (at least 2 tokens) to "
-    "twice that length, evenly spread in their logarithm over at least 4 value heads; 1e-6 of the "
+    "the time constants of the gates start from 1/64 of the training length (at least 2 tokens) "
+    "to twice that length, evenly spread in their logarithm over at least 4 value heads; 1e-6 of the "
     "largest weight added to a sum of weights, here 1e-12",
 )
 class PowerRetention(RecurrentAttention):
