@@ -38,8 +38,8 @@ LEAST = 1e-12
     "(E + 1 + (E % ceil(4 / H) == 0) (ceil(4 / H) - 1))",
     published_defaults="power 2, as here; gates in log space from a projection of the token; here "
     "the time constants of the gates start from 1/64 of the training length (at least 2 tokens) "
-    "to twice that length, evenly spread in their logarithm over at least 4 value heads; 1e-6 of the "
-    "largest weight added to a sum of weights, here 1e-12",
+    "to twice that length, evenly spread in their logarithm over at least 4 value heads; 1e-6 of "
+    "the largest weight added to a sum of weights, here 1e-12",
 )
 class PowerRetention(RecurrentAttention):
     r"""Weigh by an even power of the score, which is a product of features of query and key.
