@@ -17,7 +17,13 @@ from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.rates import SEARCH_SEED
 from cab.records.sources import source_hash
 from cab.registry import Entry, Registry, import_file
-from cab.running.fitting import other_slot, refusal, refuse_unrecordable, unoffered
+from cab.running.fitting import (
+    other_slot,
+    refusal,
+    refuse_unrecordable,
+    unoffered,
+    width_refusal,
+)
 from cab.running.recipes import HYBRID, RATE, is_of_recipe, recipe_of
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
@@ -217,6 +223,14 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 left_out.append(reason)
                 continue
             recipe, changed = recipe_of(task, request.profile, request.options)
+            width = recipe.model.width
+            if changed and (
+                why := width_refusal(attention, options, card.pattern, width.dim, width.heads)
+            ):
+                if not request.every:
+                    raise CabError(f"{card.name} with these sizes: {why}")
+                left_out.append(why)
+                continue
             if recipe.train.batch_size < request.processes:
                 raise CabError(
                     f"{card.name} has a batch size of {recipe.train.batch_size}, too small for "

@@ -1,11 +1,12 @@
 """Which variant fits which task, which cell can be recorded, and the message if it does not."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from cab.errors import CabError
+from cab.attention import Attention, build_attention
+from cab.errors import CabError, UnsupportedWidth
 from cab.records.fields import first_fault
 from cab.records.parts import Settings, VariantInfo
 from cab.taxonomy import Family, Pattern, TaskCard, VariantCard
@@ -47,6 +48,23 @@ def unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
         f"{variant.name} does not support {patterns}, only {', '.join(variant.patterns)}. "
         f"Skipped: {', '.join(card.name for card in tasks)}."
     )
+
+
+def width_refusal(
+    attention: type[Attention], options: dict[str, Any], pattern: Pattern, dim: int, heads: int
+) -> str:
+    """Say why a variant cannot be built with heads of this width; an empty string if it can."""
+    import torch
+
+    geometry: dict[str, Any] = {"dim": dim, "heads": heads, "max_length": 64, "grid": (8, 8)}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            build_attention(attention, options, pattern=pattern, **geometry)
+    except UnsupportedWidth as error:
+        return str(error)
+    except Exception:  # what else is wrong with it shows in its cell
+        return ""
+    return ""
 
 
 class Recorded(Protocol):

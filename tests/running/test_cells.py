@@ -237,6 +237,17 @@ def test_a_setting_that_is_not_finite_is_refused(name: str, value: str) -> None:
         planned(options={f"train.{name}": value})
 
 
+def test_heads_that_one_variant_alone_does_not_take_are_refused_before_they_run() -> None:
+    sizes = {"model.dim": "20", "model.heads": "4"}
+    assert planned(variants=["softmax"], options=sizes)
+    with pytest.raises(CabError, match=r"^mqar with these sizes: diff .* width 5 is odd\.$"):
+        planned(variants=["softmax", "diff"], options=sizes)
+    every = {"variants": ["softmax", "diff"], "options": sizes, "every": True, "tasks": ["mqar"]}
+    found = plan(Request(profile=get_profile("smoke"), **every), VARIANTS, TASKS)
+    assert {cell.variant.name for cell in found.cells} == {"softmax"}
+    assert any("width 5 is odd" in sentence for sentence in found.left_out)
+
+
 def test_an_empty_selection_is_refused_with_what_there_is() -> None:
     with pytest.raises(CabError, match="mqar is cs, retrieval"):
         planned(patterns=[Pattern.NS])
