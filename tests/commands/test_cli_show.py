@@ -260,7 +260,7 @@ def test_an_entry_of_another_training_is_not_scored(
 
 
 def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Path) -> None:
-    said = cab_here("show", "mamba2", "--store", tmp_path)
+    said = cab_here("show", "deltanet", "--store", tmp_path)
     assert said.code == 2
     assert "Published results are shown by `cab leaderboard`." in " ".join(said.err.split())
     said = cab_here("show", "performer", "--store", tmp_path)
@@ -287,9 +287,10 @@ def test_each_level_of_a_task_has_a_column_with_the_mean_over_seeds(tmp_path: Pa
 
 def test_the_learning_rates_of_an_entry_are_named_and_one_counts(tmp_path: Path) -> None:
     store = RecordStore(tmp_path)
-    rates = (1e-3, 2e-3)
+    rates = (1e-3, 2e-3, 4e-3)
     for record in (
         *made("window", "mqar", (0.4,), rate=1e-3, rates=rates, valid=0.41),
+        *made("window", "mqar", (0.5,), rate=4e-3, rates=rates, valid=0.52),
         *made("window", "mqar", (0.6, 0.61, 0.62), rate=2e-3, rates=rates, valid=0.6),
         *made("linear", "mqar", (0.3,), rate=1e-3, rates=rates),
     ):
@@ -297,8 +298,8 @@ def test_the_learning_rates_of_an_entry_are_named_and_one_counts(tmp_path: Path)
     said = cab_here("show", "--store", tmp_path)
     assert (
         "mqar, window, learning rate 0.002 of: 0.001 validation 0.410 test 0.400; 0.002 "
-        "validation 0.600 test 0.600 (sensitivity 0.200)" in said.out
-    )
+        "validation 0.600 test 0.600; 0.004 validation 0.520 test 0.500 (sensitivity 0.200)"
+    ) in said.out
     assert "1, trial" in said.out
     rows = rows_by_entry(cab_here("show", "--store", tmp_path, "--json"))
     assert rows["window"]["mean"] == pytest.approx(0.61)

@@ -66,9 +66,10 @@ def test_pages_are_built_where_no_task_is_certified(
 
 
 def test_learning_rates_stand_on_the_page_of_a_variant(tmp_path: Path) -> None:
-    rates = (1e-3, 2e-3)
+    rates = (1e-3, 2e-3, 4e-3)
     records = [
         *made("linear", "mqar", (0.41,), rate=1e-3, rates=rates),
+        *made("linear", "mqar", (0.5,), rate=4e-3, rates=rates),
         *made("linear", "mqar", (0.62, 0.63, 0.64), rate=2e-3, rates=rates),
     ]
     build_site(results_of(tmp_path, records), tmp_path / "site")

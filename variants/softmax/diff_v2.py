@@ -18,7 +18,7 @@ from cab.variants.softmax._masked import softmax_attention
     patterns="ns cs nc cc",
     extended="ns nc cc",
     summary="difference of two query heads on the same keys and values, by a factor of the token",
-    paper="Differential Transformer V2 (Ye, Dong, Sun, Wei), unilm/Diff-Transformer-V2",
+    paper="Differential Transformer V2 (Ye, Dong, Sun, Wei)",
     year=2026,
     time="N M d",
     memory="N M",

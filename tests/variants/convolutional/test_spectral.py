@@ -6,6 +6,7 @@ from convolution_oracles import build_on_grid
 from support import DIM, build, draw, relative_difference
 
 from cab.attention import build_attention
+from cab.errors import Unsupported
 
 
 def on_a_line(length):
@@ -44,7 +45,7 @@ def test_gating_is_a_circular_convolution_of_pictures(grid):
 
 
 def test_more_tokens_than_frequencies_are_refused():
-    with pytest.raises(ValueError, match="up to 7"):
+    with pytest.raises(Unsupported, match="at most 7 tokens"):
         on_a_line(7)(draw(1, 8, DIM))
 
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 from support import DIM, build, draw, relative_difference, right_padding
 
+from cab.errors import Unsupported
+
 
 @pytest.mark.parametrize("pattern", ["ns", "cs"])
 @pytest.mark.parametrize(("length", "rank"), [(1, 128), (9, 128), (256, 128), (9, 32), (256, 5)])
@@ -41,5 +43,5 @@ def test_it_is_affine_in_its_input():
 
 @pytest.mark.parametrize("pattern", ["ns", "cs"])
 def test_more_tokens_than_positions_are_refused(pattern):
-    with pytest.raises(ValueError, match="built for 8 positions, but the sequence has 9"):
+    with pytest.raises(Unsupported, match=r"at most 8 tokens \(max_length\) and got 9"):
         build("masked-mixer", pattern, max_length=8)(draw(1, 9, DIM))

@@ -10,6 +10,8 @@ from sparse_oracles import (
 )
 from support import DIM, draw
 
+from cab.errors import Unsupported
+
 patterns = pytest.mark.parametrize("pattern", ["ns", "cs"])
 
 
@@ -68,5 +70,5 @@ def test_random_blocks_differ_in_each_row_and_are_none_that_is_seen_already(patt
 
 def test_a_longer_sequence_than_blocks_were_drawn_for_is_refused():
     attention = build_sparse("bigbird", max_length=10)
-    with pytest.raises(ValueError, match=r"for 10 tokens and met 13"):
+    with pytest.raises(Unsupported, match=r"at most 10 tokens \(max_length\) and got 13"):
         attention(draw(1, 13, DIM))
