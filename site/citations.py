@@ -43,7 +43,8 @@ def bibtex(card: VariantCard) -> str:
     title, authors = _parts(card.paper)
     fields = {
         "title": tex(title),
-        "author": tex(" and ".join(authors)),
+        # A name of several words is that of a group, which braces keep together.
+        "author": " and ".join(f"{{{tex(one)}}}" if " " in one else tex(one) for one in authors),
         "year": "" if card.year is None else str(card.year),
         "eprint": card.arxiv,
     }
