@@ -150,13 +150,14 @@ def of_pattern(content: Content, one: ProfileContent, pattern: Pattern) -> dict[
     rows = [row for row in one.board.rows if pattern in row.patterns]
     counting = [card for card in _counting(content, one) if card.pattern == pattern]
     names = {card.name for card in counting}
-    order = lambda row: (  # noqa: E731
-        incomplete(row, names),
-        -len(names & row.results.keys()),
-        -row.patterns[pattern].point,
-        row.entry,
+    rows.sort(
+        key=lambda row: (
+            incomplete(row, names),
+            -len(names & row.results.keys()),
+            -row.patterns[pattern].point,
+            row.entry,
+        )
     )
-    rows.sort(key=order)
     every = [card for card in content.tasks.values() if card.pattern == pattern]
     return {
         "pattern": pattern,

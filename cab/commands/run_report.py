@@ -97,7 +97,8 @@ def following(cells: Sequence[Cell], search: Search) -> str:
         return ""
     return (
         f"Then {counted(seeds, 'more seed')} at the chosen learning rate of each of "
-        f"{counted(number, 'entry-task pair')}, and a rate beyond where the best is at an end."
+        f"{counted(number, 'entry-task pair')}. If the best rate is the lowest or the highest, "
+        f"rates beyond it are tried first."
     )
 
 

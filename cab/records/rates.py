@@ -6,9 +6,9 @@ cannot tell these apart, and the highest of them would often be another one on a
 This is the rule of one standard error for choosing among fits (Breiman, Friedman, Olshen, Stone,
 1984, "Classification and Regression Trees", section 3.4.3).
 
-If the lowest of the rates is preferred, half of it is tried too, and twice the highest if that is,
-up to `FURTHER` times. So a rate is chosen only between two others that are no better, and no
-entry is judged at a rate far from its own because the task's rates suit others.
+If the lowest of the rates is preferred, half of it is tried too; if the highest is, twice of it;
+and so on, up to `FURTHER` times. So a chosen rate has a neighbour on both sides that is no better,
+unless the search ended at its limit.
 
 The choice depends on records alone, so that a resumed sweep, a sweep on many machines and a reader
 of the published records all make the same one. It reads validation only: test results decide
@@ -40,7 +40,8 @@ def rate_of(record: OfCell) -> float:
 def rates_of(record: Record) -> tuple[float, ...]:
     """The rates of a cell's recipe, in increasing order; its own alone where there is no choice.
 
-    Any other rate that was set by hand (`--set train.learning_rate`) is no choice either.
+    A rate that the search never tries, set by hand (`--set train.learning_rate`), is no choice
+    either.
     """
     given = record.settings.recipe.get("rates", ())
     listed = given if isinstance(given, list | tuple) else ()
@@ -98,15 +99,17 @@ def _searched(records: Iterable[Record]) -> tuple[tuple[float, ...], float | Non
     if not tried:
         return (), None
     rates = rates_of(next(iter(tried.values())))
+    further = with_further(rates) if len(rates) > 1 else rates
     asked = list(rates)  # what the rule asks for; records at further rates change no choice
     while True:
         missing = [rate for rate in asked if rate not in tried or tried[rate].status == "error"]
         if missing:
             return tuple(missing), None
         best = _preferred({rate: tried[rate] for rate in asked}, rates)
-        further = with_further(rates) if len(rates) > 1 else rates
-        at = further.index(best) if best is not None else None
-        beside = () if at is None else further[max(0, at - 1) : at + 2]
+        if best is None:
+            return (), None
+        at = further.index(best)
+        beside = further[max(0, at - 1) : at + 2]
         if not (more := [rate for rate in beside if rate not in asked]):
             return (), best
         asked += more
