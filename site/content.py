@@ -26,7 +26,7 @@ from cab.scores.board import Board, make_board
 from cab.scores.reference import ReferenceTables, read_tables
 from cab.scores.rows import BoardRow
 from cab.scores.summary import entry_label
-from cab.scores.table import at_every_rate, current, records_table
+from cab.scores.table import at_every_rate, records_table
 from cab.taxonomy import TaskCard, VariantCard
 
 SHORT, LONG = 1024, 4096
@@ -187,22 +187,22 @@ def _profile(
 ) -> ProfileContent:
     table = records_table(published.records, installed, task_sources)
     board = make_board(table, profile, tasks, variants)
-    cells = current(table, tasks, profile)
     reruns = {
         run.key: compare(run, tasks[run.task].metric, board.scales.get(run.task))
         for run in published.verifications
         if run.task in tasks
     }
     # A rerun counts at any learning rate: all that an entry was given are published.
-    every, statuses = at_every_rate(table, tasks, profile), {}
-    for row in board.rows:
-        own = every[every["entry"] == row.entry]
-        keys = {task: own[own["task"] == task]["key"].tolist() for task in row.coverage.tasks}
-        statuses[row.entry] = status_of(keys, reruns)
+    every = at_every_rate(table, tasks, profile)
+    keys = every.groupby(["entry", "task"])["key"].agg(list).to_dict()
+    statuses = {
+        row.entry: status_of({task: keys[row.entry, task] for task in row.coverage.tasks}, reruns)
+        for row in board.rows
+    }
     return ProfileContent(
         profile=profile,
         board=board,
-        cells=cells,
+        cells=every[every["counts"]].reset_index(drop=True),
         records={record.key: record for record in published.records},
         statuses=statuses,
         reruns=reruns,

@@ -7,7 +7,6 @@ control is not above the margin of its card by more than its interval. The certi
 the floor at each level: what needs no attention, which is 0 on the scale.
 """
 
-import dataclasses
 import json
 import math
 import statistics
@@ -15,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cab.analysis.origins import Origin
 from cab.errors import CabError
 from cab.profiles import Profile
+from cab.records.certificates import Origin
 from cab.records.rates import SEARCH_SEED, at_chosen_rate, rate_of
 from cab.records.store import Record
 from cab.registry import Registry, name_of_role
@@ -118,7 +117,7 @@ class CertificateFile:
             "interval": None if self.interval is None else round(self.interval, 6),
             "asked": self.asked,
             "holds": self.holds,
-            "origin": dataclasses.asdict(self.origin),
+            "origin": self.origin.model_dump(),
         }
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 

@@ -1,6 +1,6 @@
 """Certificates as they are published: results/certificates/<profile>/<task>.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from cab.errors import CabError
 from cab.records.fields import Count, Finite, Line, Name, Version, first_fault
 from cab.records.files import parse_json, read_text
 from cab.records.parts import MOST_LEVELS, Part
+from cab.records.store import Record
 
 LARGEST_FILE = 1_000_000
 
@@ -24,8 +25,13 @@ class RatesOf(Part):
     valid: Annotated[Mapping[Line, Finite], Field(max_length=100)]
 
 
-class OriginOf(Part):
-    """Where the records behind a certificate come from; see `cab.analysis.origins.Origin`."""
+class Origin(Part):
+    """Where the records behind a certificate come from: code, machines and days.
+
+    revisions are those of CAB's repository; local_changes says whether any record was made with
+    changes that are in no commit, or with a revision that is not known. first and last are the
+    days, in UTC, on which the first and the last record ended.
+    """
 
     revisions: Annotated[tuple[Line, ...], Field(max_length=1_000)]
     local_changes: bool
@@ -33,6 +39,21 @@ class OriginOf(Part):
     torch: Annotated[tuple[Line, ...], Field(max_length=100)]
     first: Line
     last: Line
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> "Origin":
+        """The origin of records, at least one."""
+        own = list(records)
+        made = [one.provenance for one in own]
+        days = sorted(one.ended.date().isoformat() for one in made)
+        return cls(
+            revisions=tuple(sorted({one.git_revision for one in made if one.git_revision})),
+            local_changes=any(one.git_dirty is not False for one in made),
+            processors=tuple(sorted({one.environment.cpu for one in own})),
+            torch=tuple(sorted({one.environment.torch for one in own})),
+            first=days[0],
+            last=days[-1],
+        )
 
 
 class PublishedCertificate(Part):
@@ -63,7 +84,7 @@ class PublishedCertificate(Part):
     interval: Finite | None
     asked: Finite
     holds: bool
-    origin: OriginOf | None = None
+    origin: Origin | None = None
 
 
 def read_certificate(path: Path) -> Mapping[str, Any]:

@@ -224,12 +224,12 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 continue
             recipe, changed = recipe_of(task, request.profile, request.options)
             width = recipe.model.width
-            if changed and (
-                why := width_refusal(attention, options, card.pattern, width.dim, width.heads)
+            if width != task.recipes[request.profile.name].model.width and (
+                reason := width_refusal(attention, config, card.pattern, width)
             ):
                 if not request.every:
-                    raise CabError(f"{card.name} with these sizes: {why}")
-                left_out.append(why)
+                    raise CabError(f"{card.name} with these sizes: {reason}")
+                left_out.append(reason)
                 continue
             if recipe.train.batch_size < request.processes:
                 raise CabError(

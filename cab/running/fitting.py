@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from pydantic import ValidationError
 
-from cab.attention import Attention, build_attention
+from cab.attention import Attention
+from cab.backbones.slots import Width
 from cab.errors import CabError, UnsupportedWidth
 from cab.records.fields import first_fault
 from cab.records.parts import Settings, VariantInfo
@@ -50,16 +52,12 @@ def unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
     )
 
 
-def width_refusal(
-    attention: type[Attention], options: dict[str, Any], pattern: Pattern, dim: int, heads: int
-) -> str:
+def width_refusal(attention: type[Attention], config: Any, pattern: Pattern, width: Width) -> str:
     """Say why a variant cannot be built with heads of this width; an empty string if it can."""
-    import torch
-
-    geometry: dict[str, Any] = {"dim": dim, "heads": heads, "max_length": 64, "grid": (8, 8)}
+    geometry: dict[str, Any] = {"dim": width.dim, "heads": width.heads, "pattern": pattern}
     try:
         with torch.random.fork_rng(devices=[]):
-            build_attention(attention, options, pattern=pattern, **geometry)
+            attention(config, max_length=64, grid=(8, 8), **geometry)
     except UnsupportedWidth as error:
         return str(error)
     except Exception:  # what else is wrong with it shows in its cell

@@ -1,6 +1,5 @@
 """Certificates say what attention is worth on a task, seed by seed, and are kept beside it."""
 
-import dataclasses
 import json
 import math
 from dataclasses import replace
@@ -147,7 +146,7 @@ def test_a_certificate_is_read_as_it_was_written(tmp_path):
         "valid": {"0.1": 0.1, "0.2": 0.5, "0.4": 0.1},
     }
     assert content["best"] == "softmax"
-    assert content["origin"] == dataclasses.asdict(one.origin)
+    assert content["origin"] == one.origin.model_dump()
 
 
 def test_a_certificate_says_what_code_and_machines_its_records_are_of():

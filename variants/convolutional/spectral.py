@@ -48,9 +48,15 @@ class SpectralGating(Attention):
         *,
         key_padding_mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Transform, weigh, transform back. See `Attention.forward`."""
+        """Transform, weigh, transform back. See `Attention.forward`.
+
+        Raises:
+            ValueError: x is longer than the length that the weights are for.
+        """
         x, _ = read_source(self.pattern, x, context, key_padding_mask)
         length = x.shape[1]
+        if length > self.max_length:
+            raise ValueError(f"{length} tokens; the weights are for up to {self.max_length}.")
         # In 32 bits at least: no transform takes fewer on a CPU.
         wide = torch.promote_types(x.dtype, torch.float32)
         weight = torch.view_as_complex(self.weight.to(wide))
