@@ -1,11 +1,9 @@
 """Comba: the gated delta rule with feedback of a strength of its own, and a corrected query."""
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Unpack
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,14 +13,8 @@ from cab.kernels.linear.generalised_delta import (
     generalised_delta_step,
 )
 from cab.registry import register_variant
-from cab.variants.recurrent._recurrent import (
-    RecurrentAttention,
-    ShortConvolution,
-    Tokens,
-    merge_heads,
-    normalise,
-    start_steps,
-)
+from cab.variants.recurrent._gated_delta import GatedDelta
+from cab.variants.recurrent._recurrent import Tokens, merge_heads
 
 
 @register_variant(
@@ -43,7 +35,7 @@ from cab.variants.recurrent._recurrent import (
     "starts at 1, or at 0.02 in small models, here at 0.02; rates in [0, 16] and steps in [0.001, "
     "0.1] drawn; here rates of 1, and steps as in gated-deltanet",
 )
-class Comba(RecurrentAttention):
+class Comba(GatedDelta):
     r"""Gated DeltaNet with two corrections: of the state by c, of the output by d.
 
     .. math:: S_t = \alpha_t (I - c \beta_t k_t k_t^\top) S_{t-1} + \beta_t k_t v_t^\top, \quad
@@ -81,36 +73,15 @@ class Comba(RecurrentAttention):
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
         super().__init__(config, **geometry)
-        self.divide_values()
-        width = self.dim // self.heads
-        self.state_shape = (ceil(self.config.key_share * (self.dim // self.key_heads)), width)
-        self.keys = self.key_heads * self.state_shape[0]
-        self.query = nn.Linear(self.dim, self.keys, bias=False)
-        self.key = nn.Linear(self.dim, self.keys, bias=False)
-        self.value = nn.Linear(self.dim, self.dim, bias=False)
-        self.convolution = ShortConvolution(2 * self.keys + self.dim, self.config.kernel)
-        self.strength = nn.Linear(self.dim, self.heads, bias=False)
         self.feedback = nn.Parameter(torch.ones(self.heads))  # c = sigmoid(feedback)
         self.correction = nn.Parameter(torch.full((self.heads,), self.config.correction))  # d
-        self.decay = nn.Linear(self.dim, self.heads)
-        self.log_rate = nn.Parameter(torch.empty(self.heads))
-        start_steps(self.decay.bias, self.log_rate, self.train_length)
-        self.gate = nn.Linear(self.dim, self.dim, bias=False)
-        self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.output = nn.Linear(self.dim, self.dim, bias=False)
 
     def read(
         self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
     ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
         """Return q - d k, k, v, beta, log alpha."""
-        projected = torch.cat((self.query(x), self.key(x), self.value(x)), dim=-1)
-        convolved, recent = self.convolution(projected, recent)
-        q, k, v = convolved.split((self.keys, self.keys, self.dim), dim=-1)
-        q, k = normalise(self.share_heads(q)), normalise(self.share_heads(k))
-        q = q - self.correction[:, None, None] * k
-        strength = self.strength(x).sigmoid().mT
-        log_decay = (-self.log_rate.exp() * F.softplus(self.decay(x))).mT
-        return (q, k, self.split_heads(v), strength, log_decay), recent
+        (q, k, *rest), recent = super().read(x, recent)
+        return (q - self.correction[:, None, None] * k, k, *rest), recent
 
     def mix(self, *tokens: Tensor) -> Float[Tensor, "B H N E"]:
         """Read S_t with q_t - d k_t, in chunks."""

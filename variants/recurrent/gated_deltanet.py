@@ -1,25 +1,15 @@
 """Gated DeltaNet: the delta rule with Mamba-2's decay, so that the state can also be cleared."""
 
 from dataclasses import dataclass
-from math import ceil
-from typing import Any, Unpack
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from cab.attention import Geometry
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
 from cab.registry import register_variant
-from cab.variants.recurrent._recurrent import (
-    RecurrentAttention,
-    ShortConvolution,
-    Tokens,
-    merge_heads,
-    normalise,
-    start_steps,
-)
+from cab.variants.recurrent._gated_delta import GatedDelta
+from cab.variants.recurrent._recurrent import Tokens, merge_heads
 
 
 @register_variant(
@@ -39,7 +29,7 @@ from cab.variants.recurrent._recurrent import (
     "here A = 1, and the steps give time constants of 1/64 of the training length (at least 2 "
     "tokens) to twice that length, evenly spread in their logarithm over at least 4 value heads",
 )
-class GatedDeltaNet(RecurrentAttention):
+class GatedDeltaNet(GatedDelta):
     r"""DeltaNet whose state first decays by :math:`\alpha_t`; alpha = 1 gives DeltaNet.
 
     .. math:: S_t = \alpha_t (I - \beta_t k_t k_t^\top) S_{t-1} + \beta_t k_t v_t^\top, \quad
@@ -73,35 +63,12 @@ class GatedDeltaNet(RecurrentAttention):
 
     config: Config
 
-    def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
-        super().__init__(config, **geometry)
-        self.divide_values()
-        width = self.dim // self.heads
-        self.state_shape = (ceil(self.config.key_share * (self.dim // self.key_heads)), width)
-        self.keys = self.key_heads * self.state_shape[0]
-        self.query = nn.Linear(self.dim, self.keys, bias=False)
-        self.key = nn.Linear(self.dim, self.keys, bias=False)
-        self.value = nn.Linear(self.dim, self.dim, bias=False)
-        self.convolution = ShortConvolution(2 * self.keys + self.dim, self.config.kernel)
-        self.strength = nn.Linear(self.dim, self.heads, bias=False)
-        self.decay = nn.Linear(self.dim, self.heads)
-        self.log_rate = nn.Parameter(torch.empty(self.heads))
-        start_steps(self.decay.bias, self.log_rate, self.train_length)
-        self.gate = nn.Linear(self.dim, self.dim, bias=False)
-        self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.output = nn.Linear(self.dim, self.dim, bias=False)
-
     def read(
         self, x: Float[Tensor, "B N D"], recent: Float[Tensor, "B R C"]
     ) -> tuple[Tokens, Float[Tensor, "B R C"]]:
         """Return q, k, v, beta, log alpha."""
-        projected = torch.cat((self.query(x), self.key(x), self.value(x)), dim=-1)
-        convolved, recent = self.convolution(projected, recent)
-        q, k, v = convolved.split((self.keys, self.keys, self.dim), dim=-1)
-        q, k, v = self.share_heads(q), self.share_heads(k), self.split_heads(v)
-        strength = (1 + self.config.negative) * self.strength(x).sigmoid().mT
-        log_decay = (-self.log_rate.exp() * F.softplus(self.decay(x))).mT
-        return (normalise(q), normalise(k), v, strength, log_decay), recent
+        (q, k, v, strength, log_decay), recent = super().read(x, recent)
+        return (q, k, v, (1 + self.config.negative) * strength, log_decay), recent
 
     def mix(self, *tokens: Tensor) -> Float[Tensor, "B H N E"]:
         """Read S_t with q_t, in chunks."""

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.attention import Geometry, MultiHeadAttention, read_decoding_context, read_source
+from cab.attention import Geometry
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.softmax._masked import hidden_pairs, masked_softmax
+from cab.variants.softmax._reading import ReadingAttention
 
 
 class ForgettingCache(NamedTuple):
@@ -39,7 +40,7 @@ class ForgettingCache(NamedTuple):
     "Pro block's output gate, norms of queries, keys and outputs, and shifts of keys and values "
     "are left out, as in the paper's plain form",
 )
-class ForgettingAttention(MultiHeadAttention):
+class ForgettingAttention(ReadingAttention):
     r"""Add to each score the log forget gates between the key and the query.
 
     .. math:: o_t = \sum_{s \in V_t} \mathrm{softmax}_s
@@ -58,47 +59,13 @@ class ForgettingAttention(MultiHeadAttention):
         with torch.no_grad():  # the logit of exp(-1 / tau)
             self.forget.bias.copy_(-strength - (-torch.expm1(-strength)).log())
 
-    def forward(
-        self,
-        x: Float[Tensor, "B N D"],
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        """Answer a whole sequence. See `Attention.forward`."""
-        x, _ = read_source(self.pattern, x, context, key_padding_mask)
-        return self._read(x, self._empty(x), key_padding_mask)[0]
-
-    def initial_state(
-        self,
-        batch: int,
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> ForgettingCache:
-        """Return an empty cache. See `Attention.initial_state`."""
-        read_decoding_context(self.pattern, context, key_padding_mask)
-        return self._empty(self.query.weight.new_empty(batch, 0, self.dim))
-
-    def step(
-        self, x: Float[Tensor, "B D"], state: ForgettingCache
-    ) -> tuple[Float[Tensor, "B D"], ForgettingCache]:
-        """Append the token and answer it. See `Attention.step`."""
-        y, state = self._read(x[:, None], state)
-        return y[:, 0], state
-
-    def prefill(
-        self, x: Float[Tensor, "B N D"], state: ForgettingCache
-    ) -> tuple[Float[Tensor, "B N D"], ForgettingCache]:
-        """Append all tokens and answer them at once. See `Attention.prefill`."""
-        return self._read(x, state) if x.shape[1] else (x, state)
-
-    def _empty(self, x: Float[Tensor, "B N D"]) -> ForgettingCache:
+    def empty(self, x: Float[Tensor, "B N D"]) -> ForgettingCache:
+        """Return an empty cache; sums of log gates want float32 at least."""
         nothing = x.new_zeros(x.shape[0], self.heads, 0, self.head_width)
         wide = torch.promote_types(x.dtype, torch.float32)
         return ForgettingCache(nothing, nothing, nothing.new_zeros(nothing.shape[:3], dtype=wide))
 
-    def _read(
+    def read(
         self,
         x: Float[Tensor, "B N D"],
         state: ForgettingCache,

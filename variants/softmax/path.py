@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.attention import Geometry, MultiHeadAttention, read_decoding_context, read_source
+from cab.attention import Geometry
 from cab.registry import register_variant
 from cab.variants.softmax._householder import carried, householder_paths
 from cab.variants.softmax._masked import hidden_pairs, masked_softmax
+from cab.variants.softmax._reading import ReadingAttention
 
 
 class PathCache(NamedTuple):
@@ -40,7 +41,7 @@ class PathCache(NamedTuple):
     "size; convolutions of 3 tokens and blocks of 64, as here; no other positions, here whatever "
     "positions the backbone gives; with and without the forget gates of `fox`, here without",
 )
-class PathAttention(MultiHeadAttention):
+class PathAttention(ReadingAttention):
     r"""Let each token between a key and a query change the space in which they meet.
 
     .. math:: o_t = \sum_{s \in V_t} \mathrm{softmax}_s
@@ -79,48 +80,13 @@ class PathAttention(MultiHeadAttention):
         )
         self.strength = nn.Linear(self.dim, self.heads)
 
-    def forward(
-        self,
-        x: Float[Tensor, "B N D"],
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B N"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        """Answer a whole sequence. See `Attention.forward`."""
-        x, _ = read_source(self.pattern, x, context, key_padding_mask)
-        return self._read(x, self._empty(x), key_padding_mask)[0]
-
-    def initial_state(
-        self,
-        batch: int,
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B M"] | None = None,
-    ) -> PathCache:
-        """Return an empty cache. See `Attention.initial_state`."""
-        read_decoding_context(self.pattern, context, key_padding_mask)
-        return self._empty(self.query.weight.new_empty(batch, 0, self.dim))
-
-    def step(
-        self, x: Float[Tensor, "B D"], state: PathCache
-    ) -> tuple[Float[Tensor, "B D"], PathCache]:
-        """Carry the keys on by one token and answer it. See `Attention.step`."""
-        y, state = self._read(x[:, None], state)
-        return y[:, 0], state
-
-    def prefill(
-        self, x: Float[Tensor, "B N D"], state: PathCache
-    ) -> tuple[Float[Tensor, "B N D"], PathCache]:
-        """Append all tokens and answer them at once. See `Attention.prefill`."""
-        return self._read(x, state) if x.shape[1] else (x, state)
-
-    def _empty(self, x: Float[Tensor, "B N D"]) -> PathCache:
+    def empty(self, x: Float[Tensor, "B N D"]) -> PathCache:
         """Return an empty cache; keys that are carried on want float32 at least."""
         nothing = x.new_zeros(x.shape[0], self.heads, 0, self.head_width)
         recent = x.new_zeros(x.shape[0], self.config.kernel - 1, self.dim)
         return PathCache(nothing.to(torch.promote_types(x.dtype, torch.float32)), nothing, recent)
 
-    def _read(
+    def read(
         self,
         x: Float[Tensor, "B N D"],
         state: PathCache,

@@ -4,12 +4,14 @@ Dimensions: B batch, H heads, G heads of keys, N queries (the last of M tokens),
 blocks of b tokens, c blocks or tokens that a query selects, D model width.
 """
 
+from typing import Any, Unpack
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from cab.attention import Attention, read_decoding_context, read_source
+from cab.attention import Attention, Geometry, read_decoding_context, read_source
 from cab.variants.sparse._blocks import cut, join
 from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part, join_parts
 
@@ -76,6 +78,28 @@ class SelectedAttention(Attention):
         return x.unflatten(-1, (heads, x.shape[-1] // heads)).transpose(1, 2)
 
 
+class IndexedAttention(SelectedAttention):
+    """Softmax attention's projections, and those of an indexer that reads the stream detached.
+
+    The Config of a subclass has `index_width`.
+    """
+
+    def __init__(self, config: Any, index_heads: int, **geometry: Unpack[Geometry]) -> None:
+        super().__init__(config, **geometry)
+        width = self.config.index_width
+        self.query = nn.Linear(self.dim, self.dim, bias=False)
+        self.key = nn.Linear(self.dim, self.dim, bias=False)
+        self.value = nn.Linear(self.dim, self.dim, bias=False)
+        self.output = nn.Linear(self.dim, self.dim, bias=False)
+        self.index_query = nn.Linear(self.dim, index_heads * width, bias=False)
+        self.index_key = nn.Linear(self.dim, width, bias=False)
+
+    def keep(self, x: Float[Tensor, "B M D"]) -> Kept:
+        """Return keys, values and index keys."""
+        k, v = self.split(self.key(x), self.heads), self.split(self.value(x), self.heads)
+        return k, v, self.index_key(x.detach())[:, None]
+
+
 def _none_absent(x: Tensor, tokens: int) -> Bool[Tensor, "B 1 M"]:
     return torch.zeros(x.shape[0], 1, tokens, dtype=torch.bool, device=x.device)
 
@@ -109,6 +133,16 @@ def hide_all_but_best(
     order = backwards.sort(dim=-1, descending=True, stable=True).indices[..., :count]
     chosen = torch.zeros_like(backwards, dtype=torch.bool).scatter(-1, order, True)
     return hidden | ~chosen.flip(-1)
+
+
+def index_scores(
+    queries: Float[Tensor, "B J N W"],
+    weights: Float[Tensor, "B N J"],
+    keys: Float[Tensor, "B 1 m W"],
+) -> Float[Tensor, "B 1 N m"]:
+    """Return the sum over index heads j of w_tj ReLU(q_tj . k_s), over the root of J W."""
+    scale = (queries.shape[1] * queries.shape[-1]) ** 0.5
+    return (weights.mT[..., None] / scale * (queries @ keys.mT).relu()).sum(dim=1, keepdim=True)
 
 
 def attend_to_blocks(

@@ -10,7 +10,7 @@ from cab.attention import Geometry
 from cab.registry import register_variant
 from cab.variants.sparse._blocks import weigh
 from cab.variants.sparse._compressed import CompressedAttention, Compressor
-from cab.variants.sparse._selected import Kept, divergence, hide_all_but_best
+from cab.variants.sparse._selected import Kept, divergence, hide_all_but_best, index_scores
 
 
 @register_variant(
@@ -112,7 +112,6 @@ class CompressedSparseAttention(CompressedAttention):
         self, x: Float[Tensor, "B N D"], index_key: Float[Tensor, "B 1 n I"]
     ) -> Float[Tensor, "B 1 N n"]:
         """Return I for the tokens of x."""
-        x, heads = x.detach(), self.config.index_heads
-        queries = self.split(self.index_query(x), heads)
-        weights = self.index_weight(x).mT[..., None] / (heads * queries.shape[-1]) ** 0.5
-        return (weights * (queries @ index_key.mT).relu()).sum(dim=1, keepdim=True)
+        x = x.detach()
+        queries = self.split(self.index_query(x), self.config.index_heads)
+        return index_scores(queries, self.index_weight(x), index_key)

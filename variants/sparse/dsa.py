@@ -11,10 +11,11 @@ from cab.attention import Geometry
 from cab.registry import register_variant
 from cab.variants.sparse._blocks import weigh
 from cab.variants.sparse._selected import (
+    IndexedAttention,
     Kept,
-    SelectedAttention,
     divergence,
     hide_all_but_best,
+    index_scores,
     of_queries,
 )
 
@@ -36,7 +37,7 @@ from cab.variants.sparse._selected import (
     published_defaults="2,048 keys of 131,072 tokens, 64 index heads of width 128 at d = 7,168; "
     "here 16 keys, as topk, and 2 index heads of width 8",
 )
-class DeepSeekSparseAttention(SelectedAttention):
+class DeepSeekSparseAttention(IndexedAttention):
     r"""Softmax over :math:`T_t`, the k tokens up to t with the highest index scores.
 
     .. math:: I_{ts} = \sum_{j} w_{tj}\, \mathrm{ReLU}(q^I_{tj} \cdot k^I_s), \quad
@@ -75,20 +76,9 @@ class DeepSeekSparseAttention(SelectedAttention):
     config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
-        super().__init__(config, **geometry)
-        self.query = nn.Linear(self.dim, self.dim, bias=False)
-        self.key = nn.Linear(self.dim, self.dim, bias=False)
-        self.value = nn.Linear(self.dim, self.dim, bias=False)
-        self.output = nn.Linear(self.dim, self.dim, bias=False)
-        heads, width = self.config.index_heads, self.config.index_width
-        self.index_query = nn.Linear(self.dim, heads * width, bias=False)
-        self.index_key = nn.Linear(self.dim, width, bias=False)
-        self.index_weight = nn.Linear(self.dim, heads, bias=False)
-
-    def keep(self, x: Float[Tensor, "B M D"]) -> Kept:
-        """Return keys, values and index keys."""
-        k, v = self.split(self.key(x), self.heads), self.split(self.value(x), self.heads)
-        return k, v, self.index_key(x.detach())[:, None]
+        config = self.Config() if config is None else config
+        super().__init__(config, config.index_heads, **geometry)
+        self.index_weight = nn.Linear(self.dim, config.index_heads, bias=False)
 
     def answer(
         self, x: Float[Tensor, "B N D"], kept: Kept, absent: Bool[Tensor, "B 1 M"]
@@ -113,7 +103,6 @@ class DeepSeekSparseAttention(SelectedAttention):
         self, x: Float[Tensor, "B N D"], index_key: Float[Tensor, "B 1 M I"]
     ) -> Float[Tensor, "B 1 N M"]:
         """Return I for the tokens of x."""
-        x, heads = x.detach(), self.config.index_heads
-        queries = self.split(self.index_query(x), heads)
-        weights = self.index_weight(x).mT[..., None] / (heads * queries.shape[-1]) ** 0.5
-        return (weights * (queries @ index_key.mT).relu()).sum(dim=1, keepdim=True)
+        x = x.detach()
+        queries = self.split(self.index_query(x), self.config.index_heads)
+        return index_scores(queries, self.index_weight(x), index_key)

@@ -6,14 +6,14 @@ from typing import Any, Unpack
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from cab.attention import Geometry
 from cab.registry import register_variant
 from cab.variants.sparse._blocks import weigh
 from cab.variants.sparse._selected import (
+    IndexedAttention,
     Kept,
-    SelectedAttention,
     attend_to_blocks,
     choose_blocks,
     divergence,
@@ -42,7 +42,7 @@ EVERY = 4
     published_defaults="16 blocks of 128 tokens, an index query of width 128 for each group of "
     "heads; here 3 blocks of 8, as moba, and one of width 8 for each head",
 )
-class MiniMaxSparseAttention(SelectedAttention):
+class MiniMaxSparseAttention(IndexedAttention):
     r"""Softmax over the tokens of up to k blocks :math:`I_b`, always including the query's own.
 
     .. math:: s^h_{ti} = q^{I,h}_t \cdot k^I_i / \sqrt{W}, \quad
@@ -81,18 +81,7 @@ class MiniMaxSparseAttention(SelectedAttention):
     config: Config
 
     def __init__(self, config: Any = None, **geometry: Unpack[Geometry]) -> None:
-        super().__init__(config, **geometry)
-        self.query = nn.Linear(self.dim, self.dim, bias=False)
-        self.key = nn.Linear(self.dim, self.dim, bias=False)
-        self.value = nn.Linear(self.dim, self.dim, bias=False)
-        self.output = nn.Linear(self.dim, self.dim, bias=False)
-        self.index_query = nn.Linear(self.dim, self.heads * self.config.index_width, bias=False)
-        self.index_key = nn.Linear(self.dim, self.config.index_width, bias=False)
-
-    def keep(self, x: Float[Tensor, "B M D"]) -> Kept:
-        """Return keys, values and index keys."""
-        k, v = self.split(self.key(x), self.heads), self.split(self.value(x), self.heads)
-        return k, v, self.index_key(x.detach())[:, None]
+        super().__init__(config, geometry["heads"], **geometry)
 
     def answer(
         self, x: Float[Tensor, "B N D"], kept: Kept, absent: Bool[Tensor, "B 1 M"]
