@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cab.attention import Geometry, MultiHeadAttention, read_source, zero_padding
 from cab.kernels.linear.scan_routes import snake
 from cab.kernels.linear.selective_scan import selective_scan
+from cab.kernels.linear.starting_gates import softplus_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.hybrid._masked import masked_softmax
@@ -89,7 +90,7 @@ class LocalMamba(MultiHeadAttention):
             torch.empty(ROUTES, self.rank, self.inner).uniform_(-bound, bound)
         )
         start = 1 / spread(self.inner, self.train_length)
-        start = start + (-torch.expm1(-start)).log()  # the inverse of softplus
+        start = softplus_start(start)
         self.step_bias = nn.Parameter(start.float().repeat(ROUTES, 1, 1))
         rates = torch.arange(1, state + 1, dtype=torch.float32).log()
         self.log_rate = nn.Parameter(rates.repeat(ROUTES, self.inner, 1))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cab.attention import Geometry, MultiHeadAttention, read_decoding_context, read_source
 from cab.errors import UnsupportedWidth
 from cab.kernels.linear.delta_rule import delta_rule_attention, delta_rule_step
+from cab.kernels.linear.starting_gates import softplus_start
 from cab.kernels.linear.time_constants import spread, value_heads
 from cab.kernels.window.chunked import window_attention
 from cab.registry import register_variant
@@ -98,7 +99,7 @@ class WindowDeltaNet(MultiHeadAttention):
         self.decay = nn.Linear(self.dim, self.far * self.parts)
         step = 1 / spread(self.far * self.parts, self.train_length)
         with torch.no_grad():  # the inverse of softplus
-            self.decay.bias.copy_(step + (-torch.expm1(-step)).log())
+            self.decay.bias.copy_(softplus_start(step))
         self.gate = nn.Linear(self.dim, self.channels, bias=False)
         self.norm = nn.RMSNorm(self.head_width // self.parts, eps=1e-5)
 

@@ -16,6 +16,7 @@ from cab.kernels.linear.generalised_delta import (
     generalised_delta_attention,
     generalised_delta_step,
 )
+from cab.kernels.linear.starting_gates import softplus_start
 from cab.kernels.linear.time_constants import over_channels
 from cab.variants.recurrent._recurrent import (
     RecurrentAttention,
@@ -46,7 +47,7 @@ class ChannelDelta(RecurrentAttention):
         self.log_rate = nn.Parameter(torch.zeros(self.heads, 1, 1))
         step = 1 / over_channels(self.heads, self.state_shape[0], self.train_length)
         with torch.no_grad():
-            self.decay[1].bias.copy_(step + (-torch.expm1(-step)).log())  # softplus gives step
+            self.decay[1].bias.copy_(softplus_start(step))
         self.gate = _low_rank(self.dim, rank, self.dim)
         self.norm = nn.RMSNorm(width, eps=1e-5)
         self.output = nn.Linear(self.dim, self.dim, bias=False)

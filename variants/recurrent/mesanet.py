@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cab.attention import Geometry
 from cab.kernels.linear.least_squares import least_squares_attention, least_squares_step
+from cab.kernels.linear.starting_gates import sigmoid_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import (
@@ -84,9 +85,8 @@ class MesaNet(RecurrentAttention):
         self.convolution = ShortConvolution(2 * self.dim, self.config.kernel)
         self.strength = nn.Linear(self.dim, self.heads)
         self.decay = nn.Linear(self.dim, self.heads)
-        kept = -1 / spread(self.heads, self.train_length)  # log gamma
-        with torch.no_grad():  # the logit of gamma
-            self.decay.bias.copy_(kept - (-torch.expm1(kept)).log())
+        with torch.no_grad():
+            self.decay.bias.copy_(sigmoid_start(1 / spread(self.heads, self.train_length)))
         start = math.log(math.expm1(0.75))  # softplus gives 0.75
         self.ridge = nn.Parameter(torch.full((self.heads, keys), start))
         self.norm = nn.RMSNorm(width, eps=1e-5)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cab.attention import Geometry, read_decoding_context
 from cab.kernels.linear.precision import at_least_float32, in_float32
 from cab.kernels.linear.scalar_decay import scalar_decay_attention, scalar_decay_step
+from cab.kernels.linear.starting_gates import sigmoid_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
@@ -85,7 +86,7 @@ class MatrixLSTM(RecurrentAttention):
         self.write_gate = nn.Linear(self.dim, self.heads)
         self.forget_gate = nn.Linear(self.dim, self.heads)
         strength = 1 / spread(self.heads, self.train_length)
-        logit = -strength - (-torch.expm1(-strength)).log()
+        logit = sigmoid_start(strength)
         with torch.no_grad():
             self.write_gate.bias.zero_()
             highest = 0.999 * self.config.cap

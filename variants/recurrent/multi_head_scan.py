@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from cab.attention import Attention, Geometry, read_source
 from cab.kernels.linear.scan_routes import diagonals, raster, snake, spirals
 from cab.kernels.linear.selective_scan import selective_scan
+from cab.kernels.linear.starting_gates import softplus_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 
@@ -86,7 +87,7 @@ class MultiHeadScan(Attention):
         bound = self.rank**-0.5
         self.widen = nn.Parameter(torch.empty(groups, self.rank, width).uniform_(-bound, bound))
         start = 1 / spread(width, self.train_length)
-        start = start + (-torch.expm1(-start)).log()  # the inverse of softplus
+        start = softplus_start(start)
         self.step_bias = nn.Parameter(start.float().repeat(groups, 1, 1))
         rates = torch.arange(1, state + 1, dtype=torch.float32).log()
         self.log_rate = nn.Parameter(rates.repeat(groups, width, 1))

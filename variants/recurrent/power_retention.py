@@ -15,6 +15,7 @@ from cab.attention import Geometry
 from cab.kernels.linear.precision import at_least_float32, in_float32
 from cab.kernels.linear.scalar_decay import between_tokens, scalar_decay_step
 from cab.kernels.linear.scan import in_chunks, states_before
+from cab.kernels.linear.starting_gates import sigmoid_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_heads
@@ -89,8 +90,8 @@ class PowerRetention(RecurrentAttention):
         )
         self.gate = nn.Linear(self.dim, self.heads)
         strength = 1 / spread(self.heads, self.train_length)
-        with torch.no_grad():  # the logit of exp(-1 / tau)
-            self.gate.bias.copy_(-strength - (-torch.expm1(-strength)).log())
+        with torch.no_grad():
+            self.gate.bias.copy_(sigmoid_start(strength))
         self.output = nn.Linear(self.dim, self.dim, bias=False)
 
     def read(

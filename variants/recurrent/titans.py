@@ -12,6 +12,7 @@ from cab.attention import Geometry, read_decoding_context
 from cab.kernels.linear.precision import at_least_float32, in_float32
 from cab.kernels.linear.scalar_decay import between_tokens
 from cab.kernels.linear.scan import in_chunks, states_before
+from cab.kernels.linear.starting_gates import sigmoid_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.recurrent._recurrent import (
@@ -99,7 +100,7 @@ class NeuralMemory(RecurrentAttention):
         self.keep = nn.Linear(self.dim, self.heads)
         strength = 1 / spread(self.heads, self.train_length)
         with torch.no_grad():  # the logit of exp(-1 / tau)
-            self.keep.bias.copy_(-strength - (-torch.expm1(-strength)).log())
+            self.keep.bias.copy_(sigmoid_start(strength))
         self.gate = nn.Sequential(
             nn.Linear(self.dim, self.config.gate_rank, bias=False),
             nn.Linear(self.config.gate_rank, self.dim, bias=False),

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
+from cab.kernels.linear.starting_gates import sigmoid_start
 from cab.kernels.linear.time_constants import spread
 from cab.registry import register_variant
 from cab.variants.softmax._masked import hidden_pairs, masked_softmax
@@ -56,8 +57,8 @@ class ForgettingAttention(ReadingAttention):
         super().__init__(config, **geometry)
         self.forget = nn.Linear(self.dim, self.heads)
         strength = 1 / spread(self.heads, self.train_length)
-        with torch.no_grad():  # the logit of exp(-1 / tau)
-            self.forget.bias.copy_(-strength - (-torch.expm1(-strength)).log())
+        with torch.no_grad():
+            self.forget.bias.copy_(sigmoid_start(strength))
 
     def empty(self, x: Float[Tensor, "B N D"]) -> ForgettingCache:
         """Return an empty cache; sums of log gates want float32 at least."""
