@@ -18,6 +18,8 @@ from cab.errors import Unsupported
 from cab.inputs.lengths import refuse_longer
 from cab.inputs.padding import filled, is_empty
 from cab.inputs.padding import zero_padding as zero_padding
+from cab.inputs.sources import check_context, read_source
+from cab.inputs.sources import read_decoding_context as read_decoding_context
 from cab.settings import parse_settings
 from cab.taxonomy import Pattern, VariantCard
 
@@ -107,7 +109,7 @@ class Attention(nn.Module):
             refuse_longer(self.card.name, self.max_length, x if context is None else context)
         if not is_empty(x, context):
             return super().__call__(x, context, **options)
-        _check_context(self.pattern, context)
+        check_context(self.pattern, context)
         tokens = 1 if self.grid is None else self.grid[0] * self.grid[1]
         more, context, mask = filled(x, context, options.get("key_padding_mask"), tokens)
         out = super().__call__(more, context, **{**options, "key_padding_mask": mask})
@@ -211,47 +213,6 @@ def build_attention(
     return attention(config, **geometry)
 
 
-def read_source(
-    pattern: Pattern,
-    x: Float[Tensor, "B N D"],
-    context: Float[Tensor, "B M D"] | None,
-    key_padding_mask: Bool[Tensor, "B K"] | None,
-) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B K D"]]:
-    """Return (queries, source of keys and values) with padding zeroed.
-
-    Raises:
-        ValueError: a cross pattern without a context, or a self pattern with one.
-    """
-    _check_context(pattern, context)
-    if context is not None:
-        return x, zero_padding(context, key_padding_mask)
-    x = zero_padding(x, key_padding_mask)
-    return x, x
-
-
-def read_decoding_context(
-    pattern: Pattern,
-    context: Float[Tensor, "B M D"] | None,
-    key_padding_mask: Bool[Tensor, "B M"] | None,
-) -> Float[Tensor, "B M D"] | None:
-    """Return what a decoder reads before its first token: the context in CC, None in CS.
-
-    Raises:
-        Unsupported: the pattern is not causal.
-        ValueError: CC without a context, or CS with one.
-    """
-    if not pattern.causal:
-        raise Unsupported(f"Pattern {pattern} ({pattern.words}) is not causal; it cannot decode.")
-    _check_context(pattern, context)
-    return None if context is None else zero_padding(context, key_padding_mask)
-
-
-def _check_context(pattern: Pattern, context: Tensor | None) -> None:
-    if pattern.cross != (context is not None):
-        wanted = "needs a context" if pattern.cross else "takes no context"
-        raise ValueError(f"Pattern {pattern} ({pattern.words}) {wanted}.")
-
-
 class MultiHeadAttention(Attention):
     """Attention with shared projections to heads and back; subclasses implement `attend`."""
 
@@ -274,6 +235,12 @@ class MultiHeadAttention(Attention):
         """Mix the values of each head. q is not scaled; `self.pattern` says what is causal."""
         raise NotImplementedError
 
+    def answer(
+        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
+    ) -> Float[Tensor, "B N D"]:
+        """Project back what `attend` has mixed for the tokens of x, the queries."""
+        return self.output(self.merge_heads(mixed))
+
     def forward(
         self,
         x: Float[Tensor, "B N D"],
@@ -281,7 +248,7 @@ class MultiHeadAttention(Attention):
         *,
         key_padding_mask: Bool[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Project to heads, attend, project back. See `Attention.forward`."""
+        """Project to heads, attend, answer. See `Attention.forward`."""
         x, source = read_source(self.pattern, x, context, key_padding_mask)
         mixed = self.attend(
             self.split_heads(self.query(x)),
@@ -289,7 +256,7 @@ class MultiHeadAttention(Attention):
             self.split_heads(self.value(source)),
             key_padding_mask=key_padding_mask,
         )
-        return self.output(self.merge_heads(mixed))
+        return self.answer(mixed, x)
 
     def split_heads(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N E"]:
         """Cut the model width into heads."""

@@ -50,7 +50,7 @@ class DecodingAttention(MultiHeadAttention):
             k, v = self.split_heads(self.key(token)), self.split_heads(self.value(token))
             state = self.absorb(state, k, v)
         mixed = self.recall(self.split_heads(self.query(token)), state)
-        return self.output(self.merge_heads(mixed))[:, 0], state
+        return self.answer(mixed, token)[:, 0], state
 
 
 class KeyValueCache(NamedTuple):
@@ -107,4 +107,4 @@ class CachedAttention(DecodingAttention):
         if not x.shape[1]:
             return x, state
         mixed = self.recall(self.split_heads(self.query(x)), state)
-        return self.output(self.merge_heads(mixed)), state
+        return self.answer(mixed, x), state

@@ -16,11 +16,10 @@ def run(subject: Subject) -> Said:
     """Differentiate the gradient of a residual layer along one direction of all leaves at once.
 
     In a residual layer the input is reached on two paths, so that a gradient that lacks one of
-    them still exists. One draw may fail, since it may lie at the edge of a rectifier, and two
-    where content chooses, since a choice may flip.
+    them still exists. Where content chooses, two of three draws may fail: a choice may flip.
     """
     problem = ""
-    for draw in range(3 if subject.card.sees == "chosen" else 2):
+    for draw in range(3 if subject.card.sees == "chosen" else 1):
         problem = _once(subject, draw)
         if not problem:
             return

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.attention import Geometry, State, read_source
+from cab.attention import Geometry
 from cab.decoding import DecodingAttention
 from cab.kernels.linear.precision import at_least_float32
 from cab.kernels.linear.vector_decay import vector_decay_attention
@@ -49,31 +49,11 @@ class LightnetAttention(DecodingAttention):
             nn.Sigmoid(),
         )
 
-    def forward(
-        self,
-        x: Float[Tensor, "B N D"],
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B K"] | None = None,
+    def answer(
+        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
     ) -> Float[Tensor, "B N D"]:
-        """Mix, normalise, gate, project. See `Attention.forward`."""
-        x, source = read_source(self.pattern, x, context, key_padding_mask)
-        mixed = self.attend(
-            self.split_heads(self.query(x)),
-            self.split_heads(self.key(source)),
-            self.split_heads(self.value(source)),
-            key_padding_mask=key_padding_mask,
-        )
+        """Normalise, gate, project."""
         return self.output(_normalise(self.merge_heads(mixed)) * self.gate(x))
-
-    def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
-        """Read the token into the state, then answer it. See `Attention.step`."""
-        q, k, v = (
-            self.split_heads(read(x[:, None])) for read in (self.query, self.key, self.value)
-        )
-        state = self.absorb(state, k, v)
-        mixed = _normalise(self.merge_heads(self.recall(q, state)))[:, 0]
-        return self.output(mixed * self.gate(x)), state
 
     def attend(
         self,

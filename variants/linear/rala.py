@@ -5,7 +5,7 @@ from typing import Any, Unpack
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.attention import Geometry, MultiHeadAttention, read_source
+from cab.attention import Geometry, MultiHeadAttention
 from cab.kernels.linear.precision import at_least_float32
 from cab.registry import register_variant
 from cab.variants.linear._features import (
@@ -48,21 +48,10 @@ class RalaAttention(MultiHeadAttention):
         super().__init__(config, **geometry)
         self.gate = nn.Linear(self.dim, self.dim)
 
-    def forward(
-        self,
-        x: Float[Tensor, "B N D"],
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B K"] | None = None,
+    def answer(
+        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
     ) -> Float[Tensor, "B N D"]:
-        """Mix, gate, project. See `Attention.forward`."""
-        x, source = read_source(self.pattern, x, context, key_padding_mask)
-        mixed = self.attend(
-            self.split_heads(self.query(x)),
-            self.split_heads(self.key(source)),
-            self.split_heads(self.value(source)),
-            key_padding_mask=key_padding_mask,
-        )
+        """Gate and project."""
         return self.output(self.gate(x) * self.merge_heads(mixed))
 
     def attend(

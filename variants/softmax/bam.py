@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cab.attention import Geometry, State, read_source
+from cab.attention import Geometry
 from cab.decoding import CachedAttention
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
@@ -77,33 +77,6 @@ class BranchAttendMix(CachedAttention):
         """Cut into as many heads as there are, of queries, or of keys or values."""
         return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
 
-    def forward(
-        self,
-        x: Float[Tensor, "B N D"],
-        context: Float[Tensor, "B M D"] | None = None,
-        *,
-        key_padding_mask: Bool[Tensor, "B K"] | None = None,
-    ) -> Float[Tensor, "B N D"]:
-        """Attend with every expert, weigh them, project. See `Attention.forward`."""
-        x, source = read_source(self.pattern, x, context, key_padding_mask)
-        heads = self.attend(
-            self.split_heads(self.query(x)),
-            self.split_heads(self.key(source)),
-            self.split_heads(self.value(source)),
-            key_padding_mask=key_padding_mask,
-        )
-        return self._mix(heads, x)
-
-    def step(self, x: Float[Tensor, "B D"], state: State) -> tuple[Float[Tensor, "B D"], State]:
-        """Read the token into the state (CS only), then answer it. See `Attention.step`."""
-        token = x[:, None]
-        if self.pattern == Pattern.CS:
-            k, v = self.split_heads(self.key(token)), self.split_heads(self.value(token))
-            state = self.absorb(state, k, v)
-        return self._mix(self.recall(self.split_heads(self.query(token)), state), token)[
-            :, 0
-        ], state
-
     def attend(
         self,
         q: Float[Tensor, "B H N E"],
@@ -118,10 +91,11 @@ class BranchAttendMix(CachedAttention):
             q, k, v, causal=self.pattern == Pattern.CS, key_padding_mask=key_padding_mask
         )
 
-    def _mix(
-        self, heads: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
+    def answer(
+        self, mixed: Float[Tensor, "B H N E"], x: Float[Tensor, "B N D"]
     ) -> Float[Tensor, "B N D"]:
+        """Weigh the experts and project."""
         if self.router is not None:
             weights = self.router(x).softmax(dim=-1)[..., self.expert_of_head]
-            heads = heads * weights.mT[..., None]
-        return self.output(self.merge_heads(heads))
+            mixed = mixed * weights.mT[..., None]
+        return self.output(self.merge_heads(mixed))

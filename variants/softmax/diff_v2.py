@@ -6,9 +6,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
+from cab.decoding import CachedAttention
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
-from cab.variants.softmax._answering import AnsweringAttention
 from cab.variants.softmax._masked import softmax_attention
 
 
@@ -27,7 +27,7 @@ from cab.variants.softmax._masked import softmax_attention
     "there shared by groups of heads, here one for each pair; rotary positions, here whatever "
     "positions the backbone gives",
 )
-class DifferentialAttentionV2(AnsweringAttention):
+class DifferentialAttentionV2(CachedAttention):
     r"""Subtract from what one query reads what a second one reads from the same keys and values.
 
     .. math:: o_t = \sum_{s \in V_t} \Big(\mathrm{softmax}_s \frac{q_t^1 \cdot k_s}{\sqrt{E}} -

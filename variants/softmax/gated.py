@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cab.attention import Geometry
+from cab.decoding import CachedAttention
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
-from cab.variants.softmax._answering import AnsweringAttention
 from cab.variants.softmax._masked import softmax_attention
 
 
@@ -29,7 +29,7 @@ from cab.variants.softmax._masked import softmax_attention
     published_defaults="one gate per channel of every head, as here, or one per head; rotary "
     "positions, here whatever positions the backbone gives",
 )
-class GatedAttention(AnsweringAttention):
+class GatedAttention(CachedAttention):
     r"""Multiply what the heads have read by a gate, before the output projection.
 
     .. math:: y_t = W_o (o_t \odot \sigma(W_g x_t)), \quad

@@ -40,6 +40,13 @@ def holes(length):
     return padding
 
 
+def answered(attention, x, padded):
+    """What attention answers to tokens x, some of them padding that is NaN, and which are."""
+    padding = holes(x.shape[1]) if padded else torch.zeros(x.shape[:2], dtype=torch.bool)
+    hollow = x.masked_fill(padding[..., None], float("nan"))
+    return attention(hollow, key_padding_mask=padding if padded else None), padding
+
+
 def divergences(attention, x, steps=100, rate=0.05):
     """The indexer's loss before and after training it alone on random tokens."""
     attention.train()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from selected_oracles import WIDTH, attend, divergences, drawn, heads_of, holes
+from selected_oracles import WIDTH, answered, attend, divergences, drawn, heads_of
 from support import BATCH, DIM, HEADS, build, draw, relative_difference
 
 
@@ -81,9 +81,7 @@ def written_out(name, attention, x, padding):
 )
 def test_each_is_softmax_over_the_blocks_of_its_rule(name, length, options, padded):
     attention, x = drawn(name, build, **options), draw(BATCH, length, DIM)
-    padding = holes(length) if padded else torch.zeros(BATCH, length, dtype=torch.bool)
-    hollow = x.masked_fill(padding[..., None], float("nan"))
-    out = attention(hollow, key_padding_mask=padding if padded else None)
+    out, padding = answered(attention, x, padded)
     expected = written_out(name, attention, x, padding)
     out, expected = (one.masked_fill(padding[..., None], 0.0) for one in (out, expected))
     assert relative_difference(out, expected) <= 1e-10

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from selected_oracles import WIDTH, attend, divergences, drawn, heads_of, holes, rms
+from selected_oracles import WIDTH, answered, attend, divergences, drawn, heads_of, rms
 from support import BATCH, DIM, HEADS, build, draw, relative_difference
 
 
@@ -85,9 +85,7 @@ def written_out(attention, x, padding):
 )
 def test_each_is_its_equation(name, length, options, padded):
     attention, x = drawn(name, build, **options), draw(BATCH, length, DIM)
-    padding = holes(length) if padded else torch.zeros(BATCH, length, dtype=torch.bool)
-    hollow = x.masked_fill(padding[..., None], float("nan"))
-    out = attention(hollow, key_padding_mask=padding if padded else None)
+    out, padding = answered(attention, x, padded)
     assert relative_difference(out, written_out(attention, x, padding)) <= 1e-10
 
 

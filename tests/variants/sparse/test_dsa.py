@@ -3,7 +3,7 @@
 import naive_operators as naive
 import pytest
 import torch
-from selected_oracles import WIDTH, attend, divergences, drawn, heads_of, holes
+from selected_oracles import WIDTH, answered, attend, divergences, drawn, heads_of, holes
 from sparse_oracles import build_sparse
 from support import BATCH, DIM, HEADS, build, draw, relative_difference
 
@@ -39,9 +39,7 @@ def written_out(attention, x, padding):
 @pytest.mark.parametrize(("length", "keep"), [(1, 16), (37, 5)])
 def test_dsa_is_softmax_over_the_best_of_its_indexer(length, keep, padded):
     attention, x = drawn("dsa", build, keep=keep), draw(BATCH, length, DIM)
-    padding = holes(length) if padded else torch.zeros(BATCH, length, dtype=torch.bool)
-    hollow = x.masked_fill(padding[..., None], float("nan"))
-    out = attention(hollow, key_padding_mask=padding if padded else None)
+    out, padding = answered(attention, x, padded)
     assert relative_difference(out, written_out(attention, x, padding)) <= 1e-10
 
 

@@ -4,7 +4,7 @@ import naive_operators as naive
 import pytest
 import torch
 import torch.nn.functional as F
-from selected_oracles import WIDTH, attend, drawn, heads_of, holes
+from selected_oracles import WIDTH, answered, attend, drawn, heads_of
 from support import BATCH, DIM, HEADS, build, draw, relative_difference
 
 
@@ -75,9 +75,7 @@ def written_out(attention, x, padding):
 )
 def test_nsa_is_its_three_attentions(length, options, padded):
     attention, x = drawn("nsa", build, **options), draw(BATCH, length, DIM)
-    padding = holes(length) if padded else torch.zeros(BATCH, length, dtype=torch.bool)
-    hollow = x.masked_fill(padding[..., None], float("nan"))
-    out = attention(hollow, key_padding_mask=padding if padded else None)
+    out, padding = answered(attention, x, padded)
     expected = written_out(attention, x, padding)
     # To a padded query, a vector of zeros, all summaries weigh the same.
     out, expected = (one.masked_fill(padding[..., None], 0.0) for one in (out, expected))
