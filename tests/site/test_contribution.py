@@ -9,6 +9,7 @@ import pytest
 from cli_support import DATA, Said, cab_here
 from support import REPOSITORY
 
+from cab.records.rates import chosen_rate, rate_of, to_try
 from cab.records.results import read_file
 
 WHOLE_ROW = "--seeds 3"
@@ -62,7 +63,12 @@ def test_a_new_variant_reaches_a_row_of_a_local_board(
 
     assert follow(publish).code == 0
     records = read_file(Path("results/quick/my-attention.jsonl"))
-    assert [one.task.name for one in records] == ["mirror"] * 5  # three rates, two more seeds
+    assert {one.task.name for one in records} == {"mirror"}
+    # Three rates, and those beyond an end that was best; two more seeds at the chosen one.
+    assert to_try(records) == ()
+    chosen = chosen_rate(records)
+    assert [rate_of(one) for one in records if one.seed] == [chosen, chosen]
+    assert 5 <= len(records) <= 7
     said = follow(verify, "--device", "cpu", "--write")
     assert said.code == 0, said.out
     assert "1 cells rerun, 1 agree: reproduced" in said.out
