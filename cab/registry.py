@@ -20,7 +20,8 @@ from typing import Any, Generic, TypeVar
 
 from cab.errors import CabError, UnknownName
 from cab.formula import SYMBOLS
-from cab.taxonomy import Role, TaskCard, VariantCard, kinds_in, read_keywords
+from cab.settings import kinds_in, read_keywords
+from cab.taxonomy import Role, TaskCard, VariantCard
 
 INCLUDED = "cab_included_"
 """How the names of the user's own files' modules begin; a file's name and path make the rest."""

@@ -1,10 +1,16 @@
-"""Read `--set key=value` into a frozen dataclass, strictly: unknown keys and wrong types raise."""
+"""Read settings and cards, strictly: unknown keys and wrong types raise.
 
+Settings are `--set key=value`; cards are the literal keywords of a decorator in a file.
+"""
+
+import ast
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cab.errors import CabError, UnknownName
+from cab.taxonomy import TaskCard, VariantCard
 
 Settings = TypeVar("Settings")
 
@@ -55,3 +61,75 @@ def split_assignments(assignments: list[str], option: str = "--set") -> dict[str
             raise CabError(f"{option} {assignment!r} is not of the form KEY=VALUE.")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}
+"""The decorators of `cab.registry`, with their cards."""
+
+
+def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
+    """Read the keywords of the one `@decorator(...)` in a file, without running the file.
+
+    Raises:
+        CabError: the file is not Python, does not register one class, or has other than literals.
+    """
+    calls = list(_decorator_calls(_parse(path), decorator))
+    if (n := len(calls)) != 1:
+        count = f"{n} classes" if n else "nothing"
+        raise CabError(f"{path} registers {count}. Decorate one class with @{decorator}(...).")
+    keywords: dict[str, Any] = {}
+    for keyword in calls[0].keywords:
+        if keyword.arg is None:
+            raise CabError(f"{path}, line {keyword.lineno}: @{decorator} takes no **.")
+        try:
+            keywords[keyword.arg] = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError):
+            where = f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator}"
+            raise CabError(
+                f"{where} must be a literal, because the card is read without running the file."
+            ) from None
+    _check_keywords(path, decorator, keywords)
+    return keywords
+
+
+def kinds_in(path: Path) -> list[str]:
+    """What a file of the user's registers, `variant` or `task` or both, without running it.
+
+    Raises:
+        CabError: there is no such file, or it is not Python.
+    """
+    if not path.is_file():
+        raise CabError(f"--include {path}: there is no such file.")
+    tree = _parse(path)
+    found = (name for name in DECORATORS if any(_decorator_calls(tree, name)))
+    return [name.removeprefix("register_") for name in found]
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise CabError(f"{path}{line} is not valid Python: {error}.") from None
+
+
+def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> None:
+    card_class = DECORATORS[decorator]
+    fields = card_class.__dataclass_fields__
+    for key in (key for key in keywords if key not in fields):
+        raise UnknownName(f"card field (in {path})", key, fields)
+    try:
+        card_class.from_keywords(**keywords)
+    except (TypeError, KeyError) as error:
+        raise CabError(f"{path}: the card in @{decorator} is not complete: {error}.") from None
+    except (ValueError, AssertionError) as error:
+        raise CabError(f"{path}: the card in @{decorator} is not valid: {error}.") from None
+
+
+def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if isinstance(call, ast.Call):
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
+                if (name.id if isinstance(name, ast.Name) else name) == decorator:
+                    yield call

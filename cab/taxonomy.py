@@ -3,15 +3,12 @@
 The taxonomy {noncausal, causal} x {self, cross} is CAB's (Zhang et al., 2023, arXiv 2210.07661).
 """
 
-import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Literal, get_args
-
-from cab.errors import CabError, UnknownName
+from typing import Literal, get_args
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -93,6 +90,40 @@ def parse_patterns(text: str) -> tuple[Pattern, ...]:
 
 
 @dataclass(frozen=True)
+class Use:
+    """A named production model that contains a mechanism, and the address that says so."""
+
+    model: str
+    source: str
+
+
+def _parse_date(text: object) -> date:
+    try:
+        found = date.fromisoformat(str(text))
+    except ValueError:
+        found = None
+    if found is None or found.isoformat() != text:
+        raise ValueError(f"added must be a date such as '2026-11-30', not {text!r}")
+    return found
+
+
+def _parse_uses(pairs: object) -> tuple[Use, ...]:
+    given = pairs if isinstance(pairs, tuple | list) else (pairs,)
+    for pair in given:
+        if not (
+            isinstance(pair, tuple | list)
+            and [type(text) for text in pair] == [str, str]
+            and pair[0].strip()
+            and re.fullmatch(r"https://[^\s/]+\.\S+", pair[1])
+        ):
+            raise ValueError(
+                f"used_by must hold pairs of the name of a model and the address of a source, "
+                f"which begins with https://, but one is {pair!r}"
+            )
+    return tuple(Use(*pair) for pair in given)
+
+
+@dataclass(frozen=True)
 class VariantCard:
     """What a variant declares about itself; `cab check` tests every claim.
 
@@ -112,6 +143,9 @@ class VariantCard:
         needs_grid: whether the tokens must form an image.
         fixed_length: whether the module takes at most max_length tokens.
         published_defaults: the settings of the paper, and how the defaults here differ.
+        added: the day on which the variant's file was first committed; None of a variant that is
+            not CAB's own and does not say.
+        used_by: production models that contain the mechanism, each with a source.
     """
 
     name: str
@@ -134,13 +168,23 @@ class VariantCard:
     needs_grid: bool = False
     fixed_length: bool = False
     published_defaults: str = ""
+    added: date | None = None
+    used_by: tuple[Use, ...] = ()
 
     @classmethod
     def from_keywords(cls, **keywords: object) -> "VariantCard":
-        """Build a card from the decorator's keywords (patterns as text such as "ns cs")."""
+        """Build a card from the decorator's keywords, all of them literals.
+
+        patterns and extended are texts such as "ns cs", added is one such as "2026-11-30", and
+        used_by holds pairs of a model and an address.
+        """
         for key in ("patterns", "extended"):
             if key in keywords:
                 keywords[key] = parse_patterns(str(keywords[key]))
+        if "added" in keywords:
+            keywords["added"] = _parse_date(keywords["added"])
+        if "used_by" in keywords:
+            keywords["used_by"] = _parse_uses(keywords["used_by"])
         card = cls(**{**keywords, "family": Family(str(keywords["family"]))})  # type: ignore[arg-type]
         _check_name(card.name)
         if not card.patterns:
@@ -226,75 +270,3 @@ class TaskCard:
     def scored_in(self, profile: str) -> bool:
         """Whether results of this profile are scored."""
         return self.in_row(profile) and bool(self.certificate[profile].measured)
-
-
-DECORATORS: Mapping[str, Any] = {"register_variant": VariantCard, "register_task": TaskCard}
-"""The decorators of `cab.registry`, with their cards."""
-
-
-def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
-    """Read the keywords of the one `@decorator(...)` in a file, without running the file.
-
-    Raises:
-        CabError: the file is not Python, does not register one class, or has other than literals.
-    """
-    calls = list(_decorator_calls(_parse(path), decorator))
-    if (n := len(calls)) != 1:
-        count = f"{n} classes" if n else "nothing"
-        raise CabError(f"{path} registers {count}. Decorate one class with @{decorator}(...).")
-    keywords: dict[str, Any] = {}
-    for keyword in calls[0].keywords:
-        if keyword.arg is None:
-            raise CabError(f"{path}, line {keyword.lineno}: @{decorator} takes no **.")
-        try:
-            keywords[keyword.arg] = ast.literal_eval(keyword.value)
-        except (ValueError, TypeError):
-            where = f"{path}, line {keyword.lineno}: {keyword.arg} in @{decorator}"
-            raise CabError(
-                f"{where} must be a literal, because the card is read without running the file."
-            ) from None
-    _check_keywords(path, decorator, keywords)
-    return keywords
-
-
-def kinds_in(path: Path) -> list[str]:
-    """What a file of the user's registers, `variant` or `task` or both, without running it.
-
-    Raises:
-        CabError: there is no such file, or it is not Python.
-    """
-    if not path.is_file():
-        raise CabError(f"--include {path}: there is no such file.")
-    tree = _parse(path)
-    found = (name for name in DECORATORS if any(_decorator_calls(tree, name)))
-    return [name.removeprefix("register_") for name in found]
-
-
-def _parse(path: Path) -> ast.Module:
-    try:
-        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise CabError(f"{path}{line} is not valid Python: {error}.") from None
-
-
-def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> None:
-    card_class = DECORATORS[decorator]
-    fields = card_class.__dataclass_fields__
-    for key in (key for key in keywords if key not in fields):
-        raise UnknownName(f"card field (in {path})", key, fields)
-    try:
-        card_class.from_keywords(**keywords)
-    except (TypeError, KeyError) as error:
-        raise CabError(f"{path}: the card in @{decorator} is not complete: {error}.") from None
-    except (ValueError, AssertionError) as error:
-        raise CabError(f"{path}: the card in @{decorator} is not valid: {error}.") from None
-
-
-def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
-            if isinstance(call, ast.Call):
-                name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
-                if (name.id if isinstance(name, ast.Name) else name) == decorator:
-                    yield call

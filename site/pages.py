@@ -26,6 +26,7 @@ from cab.site import costs, kernels
 from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
+from cab.site.news import NEW_FOR, new_variants, newest_record
 from cab.site.not_run import not_run
 from cab.site.strips import Axis, score_axis, spark
 from cab.site.unscored import without_score
@@ -47,8 +48,9 @@ def all_pages(content: Content) -> Iterator[Page]:
     """Every page; those of the first profile stand at the root, the others in its folder."""
     for place, one in enumerate(content.profiles):
         prefix = "" if place == 0 else f"{one.profile}/"
+        new = new_variants(content, one)
+        shared = {"prefix": prefix, "data": one, "board": one.board, "new": new}
         for path, template, values in profile_pages(content, one):
-            shared = {"prefix": prefix, "data": one, "board": one.board}
             yield Page(prefix + path, template, {**shared, **values}, one.profile)
     first = content.profiles[0]
     shared = {"prefix": "", "data": first, "board": first.board}
@@ -138,7 +140,8 @@ def board(content: Content, one: ProfileContent) -> dict[str, Any]:
         "axis": _axis(rows, 170),
         "counting": counting,
         "domains": [domain for domain in Domain if any(c.domain == domain for c in counting)],
-        "newest": max((r.provenance.ended for r in one.records.values()), default=None),
+        "newest": newest_record(one),
+        "new_for": NEW_FOR.days,
         "hosts": sorted({host_class(r.environment) for r in one.records.values()}),
         "ranked": sum(row.ranks is not None for row in rows),
         "seeds_for_a_rank": SEEDS_FOR_A_RANK,

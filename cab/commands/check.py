@@ -12,8 +12,8 @@ from cab.commands.options import Device, Include, Patterns, choose_device, read_
 from cab.errors import CabError, Interrupted, UnknownName, Unsupported, counted
 from cab.records.files import try_writing, write_file
 from cab.registry import Registry, discover_variants
-from cab.settings import split_assignments
-from cab.taxonomy import VariantCard, kinds_in
+from cab.settings import kinds_in, split_assignments
+from cab.taxonomy import VariantCard
 
 if TYPE_CHECKING:
     from cab.conformance.check import Verdict

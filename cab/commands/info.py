@@ -47,9 +47,14 @@ def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows.extend(_rows(value, f"{prefix}{key}."))
         elif value not in (None, "", [], ()):
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = ", ".join(map(_said, value)) if isinstance(value, list) else str(value)
             rows.append((prefix + key, text))
     return rows
+
+
+def _said(value: Any) -> str:
+    """One of a list as text; of fields, such as a model and its source, the values."""
+    return ": ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
 def _card(registry: Registry[Any], name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from cab.publishing.changes import Change, Git, shown
 from cab.records.files import parse_json, write_file
 from cab.records.results import LARGEST_FILE, VERIFIED
 from cab.records.sources import imported_modules
-from cab.taxonomy import read_keywords
+from cab.settings import read_keywords
 
 RESULTS, CHANGELOG = "results", "CHANGELOG.md"
 CODE = ("variants", "kernels", "tasks")

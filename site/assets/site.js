@@ -134,7 +134,7 @@
         const find = (asked.find ?? "").toLowerCase();
         const keep = row.dataset.entry.toLowerCase().includes(find)
           && has(row.dataset.patterns, asked.pattern) && has(row.dataset.domains, asked.domain)
-          && ["family", "time", "status"].every((name) => !asked[name] || row.dataset[name] === asked[name]);
+          && ["family", "time", "status", "new", "used"].every((name) => !asked[name] || row.dataset[name] === asked[name]);
         row.hidden = !keep;
         shown += keep; all += 1;
       }

@@ -5,7 +5,8 @@ from support import VARIANTS
 
 from cab.errors import CabError, UnknownName
 from cab.registry import discover_tasks, discover_variants
-from cab.taxonomy import TaskCard, read_keywords
+from cab.settings import read_keywords
+from cab.taxonomy import TaskCard
 
 CARD = 'name="mine", family="linear", patterns="cs ns", summary="for this test"'
 

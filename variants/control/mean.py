@@ -26,6 +26,7 @@ class RunningMean(NamedTuple):
     time="N d",
     memory="N d",
     state="E + 1/H",
+    added="2026-11-21",
 )
 class MeanAttention(Attention):
     r"""Average the visible values: :math:`y_t = W_o \frac{1}{|V_t|} \sum_{s \in V_t} W_v z_s`.

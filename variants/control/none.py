@@ -17,6 +17,7 @@ from cab.registry import register_variant
     memory="N d",
     state="0",
     sees="not cross and t == s",
+    added="2026-11-21",
 )
 class NoAttention(Attention):
     r"""Return the input unchanged: :math:`y_t = x_t`; the context is ignored."""

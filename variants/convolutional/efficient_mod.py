@@ -34,6 +34,7 @@ from cab.variants.convolutional._convolution import Convolution
     sees="abs(t - s) <= reach",
     published_defaults="kernel 7 x 7 (reach 3), expansion 1 (4 d^2 parameters), as here; the "
     "paper alternates with blocks of expansion 4 or 6 that replace the feed-forward part",
+    added="2026-11-21",
 )
 class EfficientModulation(Attention):
     r"""Multiply features by context, which one small convolution computes.

@@ -19,6 +19,7 @@ from cab.registry import register_variant
     time="N d log(N d)",
     memory="N d",
     published_defaults="no hyper-parameters; transforms without normalisation, here orthonormal",
+    added="2026-11-21",
 )
 class FourierMixer(Attention):
     r"""Transform channels, then tokens: :math:`y = \mathrm{Re}(F_N \, x \, F_d)`.

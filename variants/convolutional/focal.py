@@ -41,6 +41,7 @@ class FocalState(NamedTuple):
     memory="N d levels",
     state="(d levels (levels + 1) / 2 + d + 1) / H",
     published_defaults="2 levels with kernels of 3 and 5 (small receptive field), as here",
+    added="2026-11-21",
 )
 class FocalModulation(Attention):
     r"""Gated sum of contexts :math:`z^\ell` of growing width, of which the last is the mean.

@@ -36,6 +36,7 @@ from cab.variants.convolutional._convolution import Convolution
     sees="abs(t - s) <= reach",
     published_defaults="kernel 7 x 7 (reach 3) on d channels, as here; width 8/3 d without a "
     "feed-forward part (8 d^2 parameters), here 4/3 d with one (4 d^2)",
+    added="2026-11-21",
 )
 class GatedConvolution(Attention):
     r"""Multiply a depthwise convolution by a gate of the token itself.

@@ -37,6 +37,7 @@ from cab.variants.convolutional._convolution import Convolution
     published_defaults="kernel 21 at dilation 3 (5 x 5, then 7 x 7 dilated) on images of 56 x 56 "
     "places; here 6 at dilation 2 (3 x 3, then 3 x 3 dilated) on pictures of 8 x 8 to 16 x 16, "
     "and 21 at dilation 3 along sequences",
+    added="2026-11-21",
 )
 class LargeKernelAttention(Attention):
     r"""Multiply features by their convolution with a large kernel.

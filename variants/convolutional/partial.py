@@ -27,6 +27,7 @@ from cab.variants.convolutional._convolution import Convolution
     time="N d^2",
     memory="N d",
     published_defaults="a quarter of the channels, kernels of 3 x 3, as here",
+    added="2026-11-21",
 )
 class PartialConvolution(Attention):
     r"""Split the channels (the paper's block PAT_ch) and give each part its own context.

@@ -37,6 +37,7 @@ class Rows(NamedTuple):
     published_defaults="a DenseNet of 24 layers with growth 32 that is the whole network, with "
     "batch normalisation; here 2 layers of growth d/8 in each attention layer, no larger than "
     "softmax's layer, with layer normalisation",
+    added="2026-11-30",
 )
 class PervasiveAttention(Attention):
     r"""Convolve the grid of all pairs (stream token t, context token s), then pool over s.

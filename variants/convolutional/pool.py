@@ -25,6 +25,7 @@ from cab.registry import register_variant
     memory="N d",
     sees="abs(t - s) <= reach and N > 1",
     published_defaults="pools of 3 x 3 (reach 1), as here",
+    added="2026-11-21",
 )
 class Pooling(Attention):
     r"""Average the neighbours: :math:`y_t = \frac{1}{|V_t|} \sum_{s \in V_t} x_s - x_t`.

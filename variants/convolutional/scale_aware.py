@@ -29,6 +29,7 @@ from cab.variants.convolutional._convolution import Convolution
     published_defaults="4 heads with kernels of 3 x 3 to 9 x 9, expansion 2 (6 d^2 parameters), "
     "batch normalisation; here a kernel of 2 h + 1 for head h, expansion 1 (4 d^2) and layer "
     "normalisation",
+    added="2026-11-30",
 )
 class ScaleAwareModulation(Attention):
     r"""Convolve each head at its own scale, mix the scales, and multiply the values.

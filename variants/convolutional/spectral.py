@@ -25,6 +25,7 @@ from cab.registry import register_variant
     fixed_length=True,
     published_defaults="no hyper-parameters; weights for the 14 x 14 patches of an image, here "
     "for the grid or the longest sequence",
+    added="2026-11-21",
 )
 class SpectralGating(Attention):
     r"""Multiply spectra: :math:`y = F^{-1}(\omega \odot F(x))`, a circular convolution.

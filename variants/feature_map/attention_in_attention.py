@@ -30,6 +30,7 @@ SLOPE = 0.2
     published_defaults="reduction 4 and temperature 30, as here, and 3 x 3 convolutions between "
     "all channels; here they are depthwise, since a layer would have four times the parameters "
     "of softmax",
+    added="2026-11-30",
 )
 class AttentionInAttention(Attention):
     r"""Weigh an attention branch against a branch without attention.

@@ -26,6 +26,7 @@ from cab.variants.feature_map._pooling import pooled_maximum, pooled_mean
     needs_grid=True,
     published_defaults="reduction 16, kernel 7, and a batch norm behind it; here reduction 4, for "
     "maps of 16 channels, and a bias in place of the batch norm",
+    added="2026-11-21",
 )
 class ConvolutionalBlockAttention(Attention):
     r"""Gate channels, then positions.

@@ -25,6 +25,7 @@ from cab.variants.feature_map._maps import to_map, to_tokens
     sees="abs(row_t - row_s) <= 1 and abs(column_t - column_s) <= 1",
     needs_grid=True,
     published_defaults="a kernel of 3 x 3 x 3, and beta 0 at the start, as here",
+    added="2026-11-30",
 )
 class ChannelSpatialAttention(Attention):
     r"""Gate elements.

@@ -29,6 +29,7 @@ from cab.registry import register_variant
     published_defaults="complex spectra of several microphones, 20 inner features, and the "
     "output beside the map before a dense block; here pairs of real channels, 8 inner features, "
     "and a linear layer for the dense block",
+    added="2026-11-30",
 )
 class ComplexChannelAttention(Attention):
     r"""Mix complex channels with weights of each row, as a beamformer of each frequency does.

@@ -25,6 +25,7 @@ from cab.variants.feature_map._maps import over_places
     memory="N d",
     needs_grid=True,
     published_defaults="reduction 8, on maps of 1,280 channels; here 4, for maps of 16",
+    added="2026-11-30",
 )
 class GuidedContextGating(Attention):
     r"""Gate places by local features guided by the map's context.

@@ -29,6 +29,7 @@ from cab.variants.feature_map._maps import over_places, to_map, to_tokens
     published_defaults="a transformer block with norms and a feed-forward part behind each "
     "attention, on tokens of 64 to 512 channels; here both attentions with their shortcuts, on D "
     "/ 2 inner channels, so that both have no more parameters than softmax, at reduction 2",
+    added="2026-11-30",
 )
 class DualAxisAttention(Attention):
     r"""Attend along channels, then along places.

@@ -26,6 +26,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     needs_grid=True,
     published_defaults="gamma 2, b 1, which give the kernel's width for a number of channels; "
     "the same here",
+    added="2026-11-21",
 )
 class EfficientChannelAttention(Attention):
     r"""Scale channels: :math:`y = x \odot \sigma(\mathrm{conv}_k(\bar x))`.

@@ -24,6 +24,7 @@ from cab.variants.feature_map._maps import to_map, to_tokens
     needs_grid=True,
     published_defaults="ELA-B: kernel 7, depthwise, 16 groups of the norm, for maps of 256 "
     "channels and more; here as many groups as heads",
+    added="2026-11-30",
 )
 class EfficientLocalAttention(Attention):
     r"""Gate rows and columns, with the channels apart.

@@ -32,6 +32,7 @@ SIDE = 7
     needs_grid=True,
     published_defaults="the 16 best frequencies and reduction 16, for maps of 256 channels and "
     "more; here the 4 best and reduction 4, for maps of 16 channels",
+    added="2026-11-30",
 )
 class FrequencyChannelAttention(Attention):
     r"""Scale channels: :math:`y = x \odot \sigma(W_2\,\mathrm{relu}(W_1 f))`.

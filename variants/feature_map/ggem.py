@@ -30,6 +30,7 @@ LEAST = 1e-6
     published_defaults="the pooling ahead of the classifier of a vision transformer, with as "
     "many groups as heads; a module here returns a map, so the pooled channels gate it by the "
     "layers of squeeze-and-excitation (reduction 4), and the power starts at 3",
+    added="2026-11-30",
 )
 class GroupGeneralizedMeanGate(Attention):
     r"""Scale channels: :math:`y = x \odot \sigma(W_2\,\mathrm{relu}(W_1 f))`.

@@ -27,6 +27,7 @@ from cab.variants.feature_map._maps import to_map, to_tokens
     published_defaults="modules of orders 1 to R side by side, D / 4 features, and kernel 1: a "
     "gate reads its own place alone; here order 3 and kernel 3, a depthwise convolution ahead of "
     "the features, since the benchmark takes only modules in which places meet",
+    added="2026-11-30",
 )
 class HighOrderAttention(Attention):
     r"""Gate elements by a polynomial of features.

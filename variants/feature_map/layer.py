@@ -27,6 +27,7 @@ from cab.variants.feature_map._maps import to_map, to_tokens, zero_places
     published_defaults="10 layers, the residual groups of the network, and a 3 x 3 convolution "
     "that joins them; a module here is shown one map, derives 2 layers from it by depthwise "
     "convolutions and joins them by a linear layer",
+    added="2026-11-30",
 )
 class LayerAttention(Attention):
     r"""Mix layers by their correlations.

@@ -31,6 +31,7 @@ POOL = 2
     needs_grid=True,
     published_defaults="16 x 4, 8 x 2 and 4 x 1 regions on three scales, each four times as wide "
     "as high on a square map, and D / 2 inner channels; here regions of 4 x 16 places",
+    added="2026-11-30",
 )
 class WideRegionalNonLocal(Attention):
     r"""Attend inside regions.

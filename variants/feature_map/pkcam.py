@@ -27,6 +27,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     needs_grid=True,
     published_defaults="the layers are the last blocks of earlier stages; a module here is shown "
     "one map, and derives 2 layers from it by depthwise convolutions",
+    added="2026-11-30",
 )
 class PreviousKnowledgeChannelAttention(Attention):
     r"""Gate channels by this layer and by all layers.

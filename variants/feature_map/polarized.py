@@ -26,6 +26,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     needs_grid=True,
     published_defaults="both gates side by side or one after the other (sequential), with D / 2 "
     "inner channels; here side by side",
+    added="2026-11-30",
 )
 class PolarizedSelfAttention(Attention):
     r"""Gate channels and places.

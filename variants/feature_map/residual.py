@@ -28,6 +28,7 @@ from cab.variants.feature_map._maps import to_map, to_tokens
     published_defaults="3, 2 and 1 poolings on maps of 56, 28 and 14 places a side, 2 residual "
     "units of batch norms and bottlenecks at the lowest, as many around; here, for maps of 14, 1 "
     "pooling with 2 units and no batch norm",
+    added="2026-11-30",
 )
 class ResidualAttention(Attention):
     r"""Add to the map its product with a soft mask.

@@ -24,6 +24,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     memory="N d",
     needs_grid=True,
     published_defaults="reduction 16; here 4, since quick maps have 16 channels",
+    added="2026-11-21",
 )
 class SqueezeExcitation(Attention):
     r"""Scale channels: :math:`y = x \odot \sigma(W_2\,\mathrm{relu}(W_1 \bar x))`.

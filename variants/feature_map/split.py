@@ -28,6 +28,7 @@ from cab.variants.feature_map._pooling import pooled_mean
     published_defaults="radix 2, reduction 4 with at least 32 hidden channels, 1 cardinal group, "
     "and batch norms; here as many cardinal groups as heads, 1 hidden channel of a group at "
     "least, and no batch norm",
+    added="2026-11-30",
 )
 class SplitAttention(Attention):
     r"""Mix R splits of the map in each of K cardinal groups.

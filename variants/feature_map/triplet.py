@@ -27,6 +27,7 @@ from cab.variants.feature_map._maps import to_map, to_tokens
     needs_grid=True,
     published_defaults="kernel 7, and a batch norm behind each convolution; here a bias in place "
     "of the batch norm",
+    added="2026-11-30",
 )
 class TripletAttention(Attention):
     r"""Gate the map three times, and average.

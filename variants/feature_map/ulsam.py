@@ -28,6 +28,7 @@ from cab.variants.feature_map._maps import over_places, to_map, to_tokens, zero_
     needs_grid=True,
     published_defaults="4 subspaces, as here, and batch norms behind both convolutions, which "
     "are left out here",
+    added="2026-11-30",
 )
 class SubspaceAttention(Attention):
     r"""Part the channels into subspaces, and gate the places of each.

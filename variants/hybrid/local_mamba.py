@@ -39,6 +39,7 @@ ROUTES = 4
     "near softmax's size, windows of 4 x 4, for images of 8 x 8, shifted in every other layer; "
     "steps drawn from [0.001, 0.1]; here time constants of 1/64 of the training length (at least "
     "2 tokens) to twice that length, evenly spread in their logarithm over the channels",
+    added="2026-11-30",
 )
 class LocalMamba(MultiHeadAttention):
     r"""Scan globally, add, normalise, and attend locally.

@@ -43,6 +43,7 @@ class LongShortState(NamedTuple):
     published_defaults="NS: windows of 128 and 256 summaries for 4,096 tokens, here 16 and 8 for "
     "128; CS: windows of 512, segments of 16, 1 summary each, for 8,192, here 16, 16 and 1; "
     "positional biases, here left to the backbone",
+    added="2026-11-21",
 )
 class LongShortAttention(MultiHeadAttention):
     r"""Summaries are sums of all tokens, weighted by a softmax over the positions.

@@ -44,6 +44,7 @@ class CodeState(NamedTuple):
     gradients="estimated",
     published_defaults="codebooks for thousands of tokens; here 32 codes and blocks of 16 for "
     "128; sizes, averages and their start as in `mega-chunk`",
+    added="2026-11-30",
 )
 class LongVQ(MegaAttention):
     r"""`mega`, whose keys are replaced by the nearest of S learned codes c.

@@ -29,6 +29,7 @@ from cab.variants.hybrid._mega import MegaAttention
     "near 3.5 tokens; here of 1/64 of the training length (at least 2 tokens) to twice that "
     "length, evenly spread in their logarithm; linear layers drawn from N(0, 0.02), here as "
     "PyTorch does",
+    added="2026-11-21",
 )
 class Mega(MegaAttention):
     r"""Queries, keys and gates come from :math:`m = \mathrm{SiLU}(\mathrm{EMA}(x) + \omega x)`.

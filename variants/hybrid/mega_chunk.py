@@ -29,6 +29,7 @@ from cab.variants.hybrid._mega import MegaAttention
     "per channel, values 2 d wide; here 8, and d / 2; all averages start at time constants near "
     "3.5 tokens; here of 1/64 of the training length (at least 2 tokens) to twice that length, "
     "evenly spread in their logarithm; linear layers drawn from N(0, 0.02), here as PyTorch does",
+    added="2026-11-21",
 )
 class MegaChunk(MegaAttention):
     r"""`mega`, but :math:`o_t` attends to its own chunk only: s with s // chunk = t // chunk.

@@ -47,6 +47,7 @@ class HybridState(NamedTuple):
     "rule; here both in each layer, a window of 16 in a quarter of its heads, at least one; the "
     "time constants of the decay start from 1/64 of the training length (at least 2 tokens) to "
     "twice that length, evenly spread in their logarithm over at least 4 value heads",
+    added="2026-11-30",
 )
 class WindowDeltaNet(MultiHeadAttention):
     r"""Softmax over the last w tokens in W heads, the gated delta rule in the other H - W.

@@ -29,6 +29,7 @@ from cab.variants.linear._prefix_softmax import Prefix, SoftmaxSum, prefix_softm
     memory="N slots H",
     state="slots (2 E + 1)",
     published_defaults="32 and 64 slots for 512 tokens; here 16, an eighth of 128",
+    added="2026-11-21",
 )
 class AbcAttention(DecodingAttention):
     r"""Write keys and values into n slots by softmax over time, and attend to the slots.

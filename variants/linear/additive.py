@@ -22,6 +22,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     time="N d^2",
     memory="N d",
     published_defaults="no hyper-parameters",
+    added="2026-11-21",
 )
 class AdditiveAttention(MultiHeadAttention):
     r"""Pool the queries, pool the keys by their product with that, and scale the values.

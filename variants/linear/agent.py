@@ -27,6 +27,7 @@ from cab.variants.linear._segments import segments
     memory="N agents H",
     published_defaults="49 agents, a quarter of 196 tokens, pooled over squares, and position "
     "biases; here 16, pooled over runs of tokens, without position biases",
+    added="2026-11-21",
 )
 class AgentAttention(MultiHeadAttention):
     r"""Attend twice, through agents :math:`A`: means of the queries over segments.

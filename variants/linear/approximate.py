@@ -33,6 +33,7 @@ class TaylorSum(NamedTuple):
     memory="N E^2 H",
     state="(E + 1) (E + 2) / 2 (E + 1)",
     published_defaults="a Taylor series up to the second order; the same here",
+    added="2026-11-30",
 )
 class ApproximateAttention(DecodingAttention):
     r"""Replace the exponential by its Taylor series up to the second order.

@@ -33,6 +33,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     "softmax in windows of 64 to 256 and of gated convolutions, in turn; here both kinds of "
     "weights in every layer, under one normaliser, width 16 and window 16, and no gated "
     "convolutions",
+    added="2026-11-21",
 )
 class BasedAttention(NearAndFarAttention):
     r"""Softmax weights for near keys, their Taylor series (linear attention) for earlier ones.

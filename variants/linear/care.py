@@ -33,6 +33,7 @@ from cab.variants.linear._features import elu_plus_one, hide
     "batch normalisation; attention in the last two of four stages, a sum of 11 x 1 and 1 x 11 "
     "convolutions before; here interactions that do not widen, beside a feed-forward part, layer "
     "normalisation, attention in every layer",
+    added="2026-11-30",
 )
 class CareAttention(Attention):
     r"""Split the channels into memory m, global a, and local b and c; mix a, b, c, then all.

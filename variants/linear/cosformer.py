@@ -37,6 +37,7 @@ class PlacedSum(NamedTuple):
     fixed_length=True,
     published_defaults="reweighted over the longest sequence of the batch; here over max_length, "
     "which is 4 times the training length on tasks with longer tests",
+    added="2026-11-21",
 )
 class CosformerAttention(DecodingAttention):
     r"""Weigh values by rectified products and by distance.

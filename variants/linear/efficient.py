@@ -20,6 +20,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     time="N d^2",
     memory="N d",
     published_defaults="as many features as the head is wide; the same here",
+    added="2026-11-21",
 )
 class EfficientAttention(MultiHeadAttention):
     r"""Compute one context vector per feature; each query mixes them.

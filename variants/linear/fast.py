@@ -32,6 +32,7 @@ class KeyValueSum(NamedTuple):
     memory="N d E",
     state="(E + 1) (E + 2) / 2 (E + 1)",
     published_defaults="order 1 or 2; here 2, whose weights are never negative",
+    added="2026-11-21",
 )
 class FastAttention(DecodingAttention):
     r"""Weigh values by a polynomial of order 2 (Fastmax).

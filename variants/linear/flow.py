@@ -41,6 +41,7 @@ class Flows(NamedTuple):
     memory="N d",
     state="E^2 + 4 E + 1 + 1/H",
     published_defaults="sigmoid features, and in the authors' code a clamp at 1; the same here",
+    added="2026-11-21",
 )
 class FlowAttention(MultiHeadAttention):
     r"""Normalise the flow into each query and out of each key, so that keys compete.

@@ -26,6 +26,7 @@ from cab.variants.linear._log_features import LogFeatureAttention
     state="2 E (E + 1)",
     published_defaults="E pairs of features per head, initialised to the identity matrix; the "
     "same here",
+    added="2026-11-21",
 )
 class HedgehogAttention(LogFeatureAttention):
     r"""Weigh values by :math:`\phi(q) \cdot \phi'(k)` with trained maps of each head.

@@ -23,6 +23,7 @@ from cab.registry import register_variant
     time="N d^2",
     memory="N d",
     published_defaults="no feature map, 3 x 3 neighbours; the same here, 3 in a sequence",
+    added="2026-11-21",
 )
 class InlineAttention(MultiHeadAttention):
     r"""Normalise weights by subtraction, and add neighbours with weights from the mean token.

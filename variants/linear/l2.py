@@ -28,6 +28,7 @@ from cab.registry import register_variant
     published_defaults="denominators of at least 100, as here; convolutions of 7 x 7 on 56 x 56 "
     "to 7 x 7 tokens with batch normalisation between them; here 5 x 5 on 8 x 8 tokens with layer "
     "normalisation; every second layer has windows instead, here none",
+    added="2026-11-30",
 )
 class EnhancedLinearAttention(MultiHeadAttention):
     r"""Attend globally by a kernel, then let two depthwise convolutions restore the locality.

@@ -27,6 +27,7 @@ from cab.variants.linear._segments import segments
     published_defaults="8 to 32 landmarks on sequences, 49 on 196 tokens of a picture, here 16, "
     "an eighth of 128; samples N(mu, I), as here; the authors' code adds that noise before the "
     "division by the fourth root of E, which makes it that much smaller",
+    added="2026-11-21",
 )
 class LaraAttention(MultiHeadAttention):
     r"""Combine the outputs of C samples by self-normalised multiple importance weights.

@@ -35,6 +35,7 @@ class KeyValueSum(NamedTuple):
     role="equivalent",
     published_defaults="a chunk of the sequence per device; no feature map and no normaliser in "
     "the plain form, here those of linear",
+    added="2026-11-21",
 )
 class Lasp2Attention(DecodingAttention):
     r"""Rank t of T holds chunk t of the sequence and sums its keys and values into one state,

@@ -27,6 +27,7 @@ from cab.variants.linear._prefix_softmax import SoftmaxSum, prefix_softmax, soft
     memory="N d",
     state="E (E + 1)",
     published_defaults="a gate of low rank; here of the head width",
+    added="2026-11-21",
 )
 class LightnetAttention(DecodingAttention):
     r"""Decay the state by the growth of the sum of the keys' exponentials.

@@ -21,6 +21,11 @@ from cab.variants.linear._fading import FadingAttention
     "those of the first layer in all layers, with twice the training length in place of 256 "
     "tokens, over at least 4 value heads; an output gate and rotations, here left out; blocks "
     "of 256, here 64",
+    added="2026-11-21",
+    used_by=(
+        ("MiniMax-01", "https://arxiv.org/abs/2501.08313"),
+        ("MiniCPM-SALA", "https://arxiv.org/abs/2602.11761"),
+    ),
 )
 class LightningAttention(FadingAttention):
     r"""Sum outer products of swish features with a decay per head, and normalise the output.

@@ -33,6 +33,7 @@ class KeyValueSum(NamedTuple):
     memory="N d",
     state="E (E + 1)",
     published_defaults="feature map elu(x) + 1",
+    added="2026-11-21",
 )
 class LinearAttention(DecodingAttention):
     r"""Weigh values by products of features, :math:`\phi(x) = \mathrm{elu}(x) + 1`.

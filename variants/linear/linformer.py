@@ -26,6 +26,7 @@ from cab.registry import register_variant
     fixed_length=True,
     published_defaults="ranks of a quarter to a half of 512 and 1,024 tokens, compression 4 in "
     "the authors' code; here 16 of 128, to stay within the parameter budget",
+    added="2026-11-21",
 )
 class LinformerAttention(MultiHeadAttention):
     r"""Attend to r mixtures of keys and of values, by a learned P of r rows over positions.

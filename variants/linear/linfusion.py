@@ -23,6 +23,7 @@ from cab.variants.linear._features import elu_plus_one, hide, normalise, with_on
     memory="N d",
     published_defaults="residual networks as wide as the model; here a quarter, to stay within "
     "the parameter budget",
+    added="2026-11-21",
 )
 class LinfusionAttention(MultiHeadAttention):
     r"""Normalise over all tokens; queries and keys are nonlinear functions of them.

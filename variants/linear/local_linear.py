@@ -28,6 +28,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     state="2 M E",
     budget="ridge",
     published_defaults="a ridge penalty; here 1, relative to the sum of the weights",
+    added="2026-11-21",
 )
 class LocalLinearAttention(CachedAttention):
     r"""Fit a linear function to (k_s, v_s) with softmax weights, and evaluate it at the query.

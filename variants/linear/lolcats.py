@@ -29,6 +29,7 @@ from cab.variants.linear._near_and_far import NearAndFarAttention
     budget="window",
     published_defaults="window 64, here 16, for short lengths; gamma starts at 0.1, as here; maps "
     "first trained on the outputs of a softmax network, here with all else",
+    added="2026-11-21",
 )
 class LolcatsAttention(NearAndFarAttention):
     r"""Exponential weights for near keys, learned features for earlier ones, one normalisation.

@@ -24,6 +24,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     memory="N packed H",
     published_defaults="16 to 256 packed tokens, handed from layer to layer; here 16, which every "
     "layer learns for itself",
+    added="2026-11-21",
 )
 class LunaAttention(MultiHeadAttention):
     r"""Nest two softmax attentions, with l learned queries P between them.

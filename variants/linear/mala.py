@@ -32,6 +32,7 @@ class AugmentedSum(NamedTuple):
     memory="N d",
     state="(E + 1)^2",
     published_defaults="feature map elu(x) + 1; the same here",
+    added="2026-11-21",
 )
 class MalaAttention(DecodingAttention):
     r"""Scale and shift products of features so that they sum to 1 without a division.

@@ -34,6 +34,7 @@ class KeyValueSum(NamedTuple):
     memory="N d",
     state="2 E (E + 1)",
     published_defaults="power 3; the same here",
+    added="2026-11-21",
 )
 class NalaAttention(DecodingAttention):
     r"""Weigh values by norm-aware features of direction, which are never negative.

@@ -26,6 +26,7 @@ from cab.variants.linear._prefix_softmax import NOTHING, SoftmaxSum, prefix_soft
     memory="N d",
     state="E + 1",
     published_defaults="no hyper-parameters",
+    added="2026-11-30",
 )
 class NonApproximateAttention(MultiHeadAttention):
     r"""Give every token one score per head, whoever asks, and normalise over what is visible.

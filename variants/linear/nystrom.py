@@ -29,6 +29,7 @@ from cab.variants.linear._segments import segments
     budget="landmarks",
     published_defaults="64 landmarks, an eighth of 512 tokens; here 16, an eighth of 128; "
     "convolution of 33 tokens, as here (35 in their runs of Long Range Arena)",
+    added="2026-11-21",
 )
 class NystromAttention(MultiHeadAttention):
     r"""Approximate the N x N softmax matrix through landmark queries and keys.

@@ -26,6 +26,7 @@ from cab.variants.linear._log_features import LogFeatureAttention
     state="features (E + 1)",
     budget="features",
     published_defaults="256 features, four times the head width of 64; here 64, four times 16",
+    added="2026-11-21",
 )
 class PerformerAttention(LogFeatureAttention):
     r"""Estimate :math:`\exp(q \cdot k / \sqrt{E})` by random features (FAVOR+).

@@ -30,6 +30,7 @@ from cab.variants.linear._features import (
     time="N d^2",
     memory="N d",
     published_defaults="feature map elu(x) + 1; the same here",
+    added="2026-11-21",
 )
 class RalaAttention(MultiHeadAttention):
     r"""Raise the rank of the state by weights for keys, and that of the output by a product.

@@ -30,6 +30,7 @@ from cab.variants.linear._features import hide, normalise, with_ones
     memory="N features d",
     state="2 M E",
     published_defaults="64 features or fewer; here 16, for short lengths",
+    added="2026-11-21",
 )
 class RpeFftAttention(CachedAttention):
     r"""Multiply the weights by :math:`c_{t-s}`, which is a convolution.

@@ -25,6 +25,7 @@ from cab.variants.linear._features import padded_keys, softmax_over_visible
     memory="N^2 H",
     fixed_length=True,
     published_defaults="factors of similar size; here the square root of max_length, rounded up",
+    added="2026-11-21",
 )
 class SynthesizerAttention(Attention):
     r"""Predict the logits of a token's row from the token (the factorised dense form).

@@ -27,6 +27,7 @@ from cab.variants.linear._fading import FadingAttention, FadingSum
     published_defaults="decays exp(-2^(-8 h / H) (1 - l / L)) in layer l of L, here with twice "
     "the training length in place of 2^8, over at least 4 value heads; positions (LRPE-d) in the "
     "first layer, as here; the authors' code doubles the channels for them, here pairs rotate",
+    added="2026-11-30",
 )
 class TransNormer(FadingAttention):
     r"""Sum outer products of swish features with a decay, normalise, and gate.

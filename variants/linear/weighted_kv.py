@@ -31,6 +31,7 @@ HIDDEN = -1e30
     published_defaults="decay and bonus drawn from a normal law and divided by the number of "
     "tokens; here divided by the training length, the decays so that time constants go from 1/64 "
     "of that length (at least 2 tokens) to twice that length over the channels, the bonus at 0",
+    added="2026-11-30",
 )
 class WeightedKeyValue(Attention):
     r"""Scan an image along its rows, then along its columns, or a sequence once.

@@ -34,6 +34,7 @@ from cab.variants.recurrent._recurrent import Tokens, merge_heads
     "start, as here; values 1.5 d wide, here d (4.5 d^2 parameters); the query's correction "
     "starts at 1, or at 0.02 in small models, here at 0.02; rates in [0, 16] and steps in [0.001, "
     "0.1] drawn; here rates of 1, and steps as in gated-deltanet",
+    added="2026-11-30",
 )
 class Comba(GatedDelta):
     r"""Gated DeltaNet with two corrections: of the state by c, of the output by d.

@@ -33,6 +33,7 @@ from cab.variants.recurrent._recurrent import (
     memory="N d",
     state="E^2 + 3 (kernel - 1) E",
     published_defaults="short convolutions of 4 tokens, normalised queries and keys, as here",
+    added="2026-11-21",
 )
 class DeltaNet(RecurrentAttention):
     r"""One step of gradient descent on :math:`|S^\top k_t - v_t|^2 / 2` at rate beta, per token.

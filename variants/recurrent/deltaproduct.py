@@ -40,6 +40,7 @@ from cab.variants.recurrent._recurrent import (
     "steps); values at least as wide as keys, and an output gate (7 d^2 parameters at 2 steps), "
     "here half as wide, and no gate, as deltanet has none (4.5 d^2); rates in [0, 16] and steps "
     "in [0.001, 0.1] drawn; here as in gated-deltanet",
+    added="2026-11-30",
 )
 class DeltaProduct(RecurrentAttention):
     r"""A state whose transition is a product of n generalised Householder matrices and a decay.

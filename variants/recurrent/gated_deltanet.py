@@ -28,6 +28,14 @@ from cab.variants.recurrent._recurrent import Tokens, merge_heads
     "wide (6 d^2 parameters), here d (4.5 d^2); A in [0, 16] and steps in [0.001, 0.1] drawn; "
     "here A = 1, and the steps give time constants of 1/64 of the training length (at least 2 "
     "tokens) to twice that length, evenly spread in their logarithm over at least 4 value heads",
+    added="2026-11-21",
+    used_by=(
+        (
+            "Qwen3-Next",
+            "https://github.com/huggingface/transformers/tree/main/src/transformers/models/qwen3_next",
+        ),
+        ("Olmo Hybrid", "https://arxiv.org/abs/2604.03444"),
+    ),
 )
 class GatedDeltaNet(GatedDelta):
     r"""DeltaNet whose state first decays by :math:`\alpha_t`; alpha = 1 gives DeltaNet.

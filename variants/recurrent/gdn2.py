@@ -31,6 +31,7 @@ from cab.variants.recurrent._delta import ChannelDelta, check_delta_config
     "width of 64; rates in [1, 16] and steps in [0.001, 0.1] drawn; here rates of 1, and steps "
     "that give time constants of 1/64 of the training length (at least 2 tokens) to twice that "
     "length, evenly spread in their logarithm over the key channels",
+    added="2026-11-30",
 )
 class GatedDeltaNet2(ChannelDelta):
     r"""`kda` with beta replaced by a gate e on the key's channels and one, w, on the value's.

@@ -30,6 +30,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     "here; all gates start near 0.5, a time constant of 23 tokens; here time constants of 1/64 "
     "of the training length (at least 2 tokens) to twice that length, evenly spread in their "
     "logarithm over the key channels",
+    added="2026-11-21",
 )
 class GatedLinearAttention(RecurrentAttention):
     r"""Decay each key channel by a gate near 1, a low-rank projection of the token.

@@ -30,6 +30,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     "0 with the layer and start alike in all channels; here every layer's bounds give time "
     "constants of 1/64 of the training length (at least 2 tokens) to twice that length, evenly "
     "spread in their logarithm over the channels",
+    added="2026-11-21",
 )
 class Hgrn2(RecurrentAttention):
     r"""Forget gates above a learned bound :math:`\beta`; the key is the complement of the gate.

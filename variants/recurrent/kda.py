@@ -27,6 +27,11 @@ from cab.variants.recurrent._delta import ChannelDelta, check_delta_config
     "width of 2,304, here 4 for 64; rates in [1, 16] and steps in [0.001, 0.1] drawn; here rates "
     "of 1, and steps that give time constants of 1/64 of the training length (at least 2 tokens) "
     "to twice that length, evenly spread in their logarithm over the key channels",
+    added="2026-11-30",
+    used_by=(
+        ("Kimi Linear", "https://arxiv.org/abs/2510.26692"),
+        ("Kimi K3", "https://github.com/vllm-project/vllm-ascend/pull/12950"),
+    ),
 )
 class KimiDeltaAttention(ChannelDelta):
     r"""Gated DeltaNet whose decay :math:`\alpha_t` is a vector, as that of `gla`.

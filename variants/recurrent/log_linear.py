@@ -43,6 +43,7 @@ class LevelState(NamedTuple):
     published_defaults="expansion 2, state 128 at head width 64, a weight for each level up to "
     "16,384 tokens; here expansion 1, state 24 at head width 8, weights for 8 levels, the last "
     "also for all above; convolution of 4 tokens, as here; A and steps as in mamba2",
+    added="2026-11-30",
 )
 class LogLinearAttention(RecurrentAttention):
     r"""Weigh the past by its distance in powers of two: a state, and a weight, for each.

@@ -38,6 +38,11 @@ from cab.variants.recurrent._recurrent import (
     "and steps in [0.001, 0.1] drawn, so time constants of 0.6 to 1,000 tokens; here A = 1, and "
     "the steps give time constants of 1/64 of the training length (at least 2 tokens) to twice "
     "that length, evenly spread in their logarithm over the heads",
+    added="2026-11-21",
+    used_by=(
+        ("Nemotron Nano 2", "https://arxiv.org/abs/2508.14444"),
+        ("Nemotron 3 Nano", "https://arxiv.org/abs/2512.20848"),
+    ),
 )
 class Mamba2(RecurrentAttention):
     r"""Each head has a state of its values u; the decay, B and C depend on the token.

@@ -40,6 +40,7 @@ from cab.variants.recurrent._recurrent import (
     "here; 30 steps for heads of width 128, here 16, as wide as heads of tasks are; decays start "
     "near 0.5; here time constants of 1/64 of the training length (at least 2 tokens) to twice "
     "that length, evenly spread in their logarithm over at least 4 value heads",
+    added="2026-11-30",
 )
 class MesaNet(RecurrentAttention):
     r"""Solve for the linear map from keys to values that fits the past best, and apply it to q.

@@ -41,6 +41,11 @@ class MatrixState(NamedTuple):
     "sigmoid(6); here input gates start at 1, as in the first paper, and the time constants of "
     "forgetting from 1/64 of the training length (at least 2 tokens) to twice that length, evenly "
     "spread in their logarithm over at least 4 value heads",
+    added="2026-11-30",
+    used_by=(
+        ("xLSTM-7B", "https://arxiv.org/abs/2606.12364"),
+        ("TiRex", "https://arxiv.org/abs/2606.12364"),
+    ),
 )
 class MatrixLSTM(RecurrentAttention):
     r"""Write with weights that are not bounded, and divide by what the query reads of them.

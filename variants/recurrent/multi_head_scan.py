@@ -38,6 +38,7 @@ ROUTES = 4
     "here as many heads as the layer has, which take the patterns in turn, and states of 8; steps "
     "drawn from [0.001, 0.1]; here time constants of 1/64 of the training length (at least 2 "
     "tokens) to twice that length, evenly spread in their logarithm over a head's channels",
+    added="2026-11-30",
 )
 class MultiHeadScan(Attention):
     r"""Scan each subspace along four routes r, and keep what they disagree on.

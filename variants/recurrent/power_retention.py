@@ -41,6 +41,8 @@ LEAST = 1e-12
     "the time constants of the gates start from 1/64 of the training length (at least 2 tokens) "
     "to twice that length, evenly spread in their logarithm over at least 4 value heads; 1e-6 of "
     "the largest weight added to a sum of weights, here 1e-12",
+    added="2026-11-30",
+    used_by=(("Brumby-14B", "https://manifestai.com/articles/release-brumby-14b/"),),
 )
 class PowerRetention(RecurrentAttention):
     r"""Weigh by an even power of the score, which is a product of features of query and key.

@@ -32,6 +32,7 @@ from cab.variants.recurrent._recurrent import RecurrentAttention, Tokens, merge_
     "8 heads at 2,048 tokens; here 1/64 of the training length (at least 2 tokens) to twice "
     "that length, evenly spread in their logarithm over at least 4 value heads; values twice as "
     "wide as keys (8 d^2 parameters), here as wide (5 d^2)",
+    added="2026-11-21",
 )
 class Retention(RecurrentAttention):
     r"""Decay by :math:`\gamma_h = 1 - 1/\tau_h` per token; :math:`R_t` rotates by angles t theta.

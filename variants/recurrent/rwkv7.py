@@ -38,6 +38,7 @@ SHIFTS = {"receptance": 0.2, "decay": 0.9, "key": 0.7, "value": 0.7, "rate": 0.9
     "1,100 to 9 tokens; here of twice the training length to 1/64 of it (at least 2 tokens), "
     "evenly spread in their logarithm; the decays' biases learned at twice the rate, here at "
     "the task's; W_o = 0 at the start, here drawn as every entry's output projection",
+    added="2026-11-21",
 )
 class Rwkv7(RecurrentAttention):
     r"""Remove the value stored for the key, at a rate per channel, and add the new value.

@@ -31,6 +31,7 @@ from cab.registry import register_variant
     "constants of 20 to 2,000 tokens; here scaled to the training length, at most 1 (2 tokens), "
     "and evenly spread in their logarithm over the channels; A and the steps learned at a lower "
     "rate, here at the task's",
+    added="2026-11-21",
 )
 class S4D(Attention):
     r"""Per channel :math:`X' = A X + u`, y = C X + D u, with A diagonal, sampled at steps Delta.

@@ -53,6 +53,7 @@ class MemoryState(NamedTuple):
     "of rank 16, which keeps the layer near softmax's size; rates not bounded; here the time "
     "constants of forgetting start from 1/64 of the training length (at least 2 tokens) to twice "
     "that length, evenly spread in their logarithm over at least 4 value heads",
+    added="2026-11-30",
 )
 class NeuralMemory(RecurrentAttention):
     r"""Learn to give values for keys: S is the momentum, alpha forgets, theta is the rate.

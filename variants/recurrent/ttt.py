@@ -39,6 +39,7 @@ class InnerState(NamedTuple):
     published_defaults="mini-batches of 16 and a rate of 1 for the linear model, as here; rotary "
     "positions within a mini-batch, and in the Mamba backbone a gate and short convolutions; here "
     "none of these",
+    added="2026-11-30",
 )
 class TTTLinear(Attention):
     r"""Train f on keys to give values, one gradient step per token, and ask it with the query.

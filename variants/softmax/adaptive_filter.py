@@ -32,6 +32,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     published_defaults="complex projections, decays and noises drawn at random; here real "
     "projections, decays spread over the training length, noises of log 2, and 4 filters or "
     "more where widths allow it",
+    added="2026-11-30",
 )
 class AdaptiveFilterAttention(CachedAttention):
     r"""Weigh keys as noisy measurements of one state that decays, rotates and diffuses.

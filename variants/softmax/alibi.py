@@ -30,6 +30,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     state="2 M E",
     published_defaults="slopes 2^(-8 h / H), h = 1 ... H, whatever the length of training; the "
     "same here",
+    added="2026-11-30",
 )
 class LinearBiasAttention(CachedAttention):
     r"""Take a slope times the distance from the scores.

@@ -30,6 +30,7 @@ from cab.variants.softmax._masked import softmax_attention
     published_defaults="each expert is a whole attention layer of a trained model, with keys and "
     "values of its own or shared; here 2 experts with half of the heads each and keys and values "
     "of their own, trained from the start",
+    added="2026-11-30",
 )
 class BranchAttendMix(CachedAttention):
     r"""Add the outputs of attention experts, weighed by a router on the query's token x_t.

@@ -24,6 +24,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     memory="N M + N d",
     published_defaults="streams of width 200 from a bidirectional LSTM, and two LSTM layers after "
     "the attention; here the layer alone, with an output projection",
+    added="2026-11-30",
 )
 class BidirectionalAttentionFlow(Attention):
     r"""Read the context for each token (A), and weigh the tokens by what the context asks (b).

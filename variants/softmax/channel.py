@@ -23,6 +23,7 @@ from cab.registry import register_variant
     time="N d E",
     memory="N d",
     published_defaults="temperature learned for each head, initially 1; the same here",
+    added="2026-11-21",
 )
 class ChannelAttention(MultiHeadAttention):
     r"""Weigh channels by the cosine between their columns of queries and keys.

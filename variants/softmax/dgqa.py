@@ -31,6 +31,7 @@ from cab.variants.softmax._query_groups import QueryGroups, heads_by_share
     state="2 M E ceil(H / heads_per_group) / H",
     published_defaults="half as many key heads as query heads, resized every 300 steps; here "
     "groups of 2 query heads, resized every 100 steps of shorter trainings",
+    added="2026-11-30",
 )
 class DynamicGroupedQueryAttention(QueryGroups, CachedAttention):
     r"""Share G key and value heads among H query heads, anew after every w steps of training.

@@ -30,6 +30,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     published_defaults="half as many heads as the Transformer, with values twice as wide as each "
     "map's queries and keys; here as many heads, so that the maps have half of a head's width; "
     "rotary positions, here whatever positions the backbone gives",
+    added="2026-11-30",
 )
 class DifferentialAttention(CachedAttention):
     r"""Give each head two maps, of half of its width each, and subtract one from the other.

@@ -26,6 +26,7 @@ from cab.variants.softmax._masked import softmax_attention
     published_defaults="twice as many query heads as the Transformer, with its keys and values, "
     "there shared by groups of heads, here one for each pair; rotary positions, here whatever "
     "positions the backbone gives",
+    added="2026-11-30",
 )
 class DifferentialAttentionV2(CachedAttention):
     r"""Subtract from what one query reads what a second one reads from the same keys and values.

@@ -39,6 +39,7 @@ class PooledContext(NamedTuple):
     state="2 (M + min(pooled, M)) E",
     published_defaults="9 pooled tokens for a frame of 729, squares pooled, projections of their "
     "own for each of three attentions; here 16 pooled tokens, runs pooled, projections shared",
+    added="2026-11-30",
 )
 class DualCrossAttention(MultiHeadAttention):
     r"""Refine pooled tokens by the context they stand for, then read them and the context.

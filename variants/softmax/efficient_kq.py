@@ -34,6 +34,7 @@ class TokenCache(NamedTuple):
     memory="N M",
     state="M E",
     published_defaults="no hyper-parameters",
+    added="2026-11-21",
 )
 class EfficientKeyAttention(DecodingAttention):
     r"""Take the h-th slice of the input, E wide, as keys and values of head h.

@@ -26,6 +26,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     memory="N M",
     published_defaults="32 learned queries of width 768 pool a context into one vector; here one "
     "for each head, to which each token of the stream is added, unprojected",
+    added="2026-11-21",
 )
 class EfficientProbeAttention(Attention):
     r"""Attend to the context with learned queries u of the model's width.

@@ -40,6 +40,7 @@ class ForgettingCache(NamedTuple):
     "least 2 tokens) to twice that length, evenly spread in their logarithm over the heads; the "
     "Pro block's output gate, norms of queries, keys and outputs, and shifts of keys and values "
     "are left out, as in the paper's plain form",
+    added="2026-11-30",
 )
 class ForgettingAttention(ReadingAttention):
     r"""Add to each score the log forget gates between the key and the query.

@@ -28,6 +28,14 @@ from cab.variants.softmax._masked import softmax_attention
     state="2 M E",
     published_defaults="one gate per channel of every head, as here, or one per head; rotary "
     "positions, here whatever positions the backbone gives",
+    added="2026-11-30",
+    used_by=(
+        (
+            "Qwen3-Next",
+            "https://github.com/huggingface/transformers/tree/main/src/transformers/models/qwen3_next",
+        ),
+        ("Kimi K3", "https://github.com/vllm-project/vllm-ascend/pull/12950"),
+    ),
 )
 class GatedAttention(CachedAttention):
     r"""Multiply what the heads have read by a gate, before the output projection.

@@ -25,6 +25,7 @@ from cab.variants.softmax._masked import masked_softmax
     memory="N d gaussians",
     published_defaults="gaussians is chosen for each task, and widths start as exponentials of "
     "normal numbers; here 4 gaussians, with the same start",
+    added="2026-11-30",
 )
 class GaussianAdaptiveAttention(Attention):
     r"""Weigh tokens by a product of G Gaussians in each feature.

@@ -28,6 +28,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     sees="chosen",
     published_defaults="the 10 % (fine-grained classes) or 30 % (re-identification) of the tokens "
     "with the highest responses; here 30 %",
+    added="2026-11-30",
 )
 class GlobalLocalCrossAttention(MultiHeadAttention):
     r"""Let the R tokens of highest response query all keys in heads of their own.

@@ -29,6 +29,14 @@ from cab.variants.softmax._masked import softmax_attention
     state="2 M E ceil(H / heads_per_group) / H",
     published_defaults="8 groups of 8 heads each; here groups of 2 heads, so that with 2 heads it "
     "is mqa",
+    added="2026-11-21",
+    used_by=(
+        (
+            "gpt-oss",
+            "https://docs.nvidia.com/nemo/megatron-bridge/nightly/models/llm/gpt-oss.html",
+        ),
+        ("Nemotron 3 Nano", "https://arxiv.org/abs/2512.20848"),
+    ),
 )
 class GroupedQueryAttention(CachedAttention):
     r"""Share keys and values: head h reads those of group :math:`g(h)`, one of G groups.

@@ -25,6 +25,7 @@ from cab.variants.softmax._query_groups import QueryGroups, heads_by_share
     memory="N M H",
     published_defaults="half as many key heads as query heads, with norms summed over the batch; "
     "here groups of 2 query heads, and norms of each example alone",
+    added="2026-11-30",
 )
 class KeyDrivenGroupedQueryAttention(QueryGroups):
     r"""Share G key and value heads among H query heads in proportion to the keys' norms.

@@ -27,6 +27,13 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     memory="N M",
     state="2 M E",
     published_defaults="one learned key for each head, its value zero (K biases); the same here",
+    added="2026-11-21",
+    used_by=(
+        (
+            "gpt-oss",
+            "https://docs.nvidia.com/nemo/megatron-bridge/nightly/models/llm/gpt-oss.html",
+        ),
+    ),
 )
 class LearnedSinkAttention(CachedAttention):
     r"""Add sinks :math:`\kappa_1, \ldots, \kappa_S`, learned for each head, to the denominator.

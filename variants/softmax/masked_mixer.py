@@ -33,6 +33,7 @@ class TokenCache(NamedTuple):
     fixed_length=True,
     published_defaults="one matrix of 512 x 512 for all features, without projections; here one "
     "of the network's longest sequence, of rank 32 where that is longer than 64",
+    added="2026-11-30",
 )
 class MaskedMixer(Attention):
     r"""Mix tokens with weights that belong to pairs of positions.

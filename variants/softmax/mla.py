@@ -41,6 +41,13 @@ class LatentCache(NamedTuple):
     "here half of the model width, which keeps the layer near softmax's size; a shared key of "
     "half a head's width, as here; queries from a latent vector of their own, here direct, as in "
     "the paper's Lite model",
+    added="2026-11-30",
+    used_by=(
+        ("DeepSeek-V2", "https://arxiv.org/abs/2405.04434"),
+        ("Kimi Linear", "https://arxiv.org/abs/2510.26692"),
+        ("GLM-5", "https://arxiv.org/abs/2602.15763"),
+        ("Kimi K3", "https://github.com/vllm-project/vllm-ascend/pull/12950"),
+    ),
 )
 class MultiHeadLatentAttention(Attention):
     r"""Compress each token to :math:`c_s`, from which every head makes its key and value.

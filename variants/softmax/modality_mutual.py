@@ -26,6 +26,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     sees="s <= t or (t < N share // 1 and s >= N share // 1)",
     published_defaults="the first segment is a picture's tokens and the second a question's; here "
     "the halves of the sequence",
+    added="2026-11-30",
 )
 class ModalityMutualAttention(MultiHeadAttention):
     r"""Open, in a causal mask, the block of first-segment queries and second-segment keys.

@@ -29,6 +29,7 @@ from cab.variants.softmax._masked import softmax_attention
     sees="chosen",
     published_defaults="half of the heads shared, 3/4 active (MoH-LLaMA3-8B), balance 0.01; "
     "here a quarter shared, so that of 4 heads 2 are chosen and the router learns from the task",
+    added="2026-11-21",
 )
 class MixtureOfHeadAttention(CachedAttention):
     r"""Weigh the heads by a router on the query's token x_t, which disables some of them.

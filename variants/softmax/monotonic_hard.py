@@ -23,6 +23,7 @@ from cab.variants.softmax._monotonic import MonotonicAttention, Path, Scores, Vi
     published_defaults="one head with additive scores, trained on alignments that a search finds "
     "with the targets; here products of queries and keys, a path for each head, and "
     "straight-through gradients",
+    added="2026-11-30",
 )
 class HardMonotonicAttention(MonotonicAttention):
     r"""Take a position t_s of the context for each query s, strictly behind t_{s-1}.

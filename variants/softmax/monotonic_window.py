@@ -22,6 +22,7 @@ from cab.variants.softmax._monotonic import MonotonicAttention, Path, Scores, Vi
     published_defaults="a window of 10, from 5 before the position to 4 behind it, and one head "
     "with additive scores; here the same window, products of queries and keys, and a path for "
     "each head",
+    added="2026-11-30",
 )
 class WindowedMonotonicAttention(MonotonicAttention):
     r"""Attend within w tokens around a position t_s that lies strictly behind t_{s-1}.

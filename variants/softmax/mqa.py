@@ -26,6 +26,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     memory="N M",
     state="2 M E / H",
     published_defaults="one key and value head, whatever the number of heads",
+    added="2026-11-21",
 )
 class MultiQueryAttention(CachedAttention):
     r"""Share keys and values: :math:`k_s = W_k z_s` and :math:`v_s = W_v z_s` of one head's width.

@@ -39,6 +39,7 @@ class MultiTokenState(NamedTuple):
     state="2 M E + (query_kernel - 1) E",
     published_defaults="kernel of 6 queries by 11 keys before the softmax, 2 heads after it; the "
     "same here, since neighbourhoods of words do not depend on the length",
+    added="2026-11-21",
 )
 class MultiTokenAttention(DecodingAttention):
     r"""Convolve scores within a head, then mix weights within groups of heads.

@@ -26,6 +26,7 @@ from cab.variants.softmax._masked import softmax_attention
     memory="N M",
     state="2 M E",
     published_defaults="no hyper-parameters",
+    added="2026-11-21",
 )
 class OptimisedAttention(CachedAttention):
     r"""Take the h-th slice of the input, E wide, as the values of head h.

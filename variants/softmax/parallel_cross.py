@@ -22,6 +22,7 @@ from cab.variants.softmax._masked import softmax_attention
     memory="N (M + N) H",
     state="2 (M + N) E",
     published_defaults="visual tokens are the context and text tokens the stream; the same here",
+    added="2026-11-30",
 )
 class ParallelCrossAttention(CachedAttention):
     r"""Take keys and values from the context and from the stream, queries from the stream alone.

@@ -40,6 +40,7 @@ class PathCache(NamedTuple):
     published_defaults="w by a map of rank 32, here 16, which keeps the layer near softmax's "
     "size; convolutions of 3 tokens and blocks of 64, as here; no other positions, here whatever "
     "positions the backbone gives; with and without the forget gates of `fox`, here without",
+    added="2026-11-30",
 )
 class PathAttention(ReadingAttention):
     r"""Let each token between a key and a query change the space in which they meet.

@@ -28,6 +28,7 @@ from cab.variants.softmax._query_groups import QueryGroups
     memory="N M H",
     published_defaults="half as many key heads as query heads, and noise in evaluation too; here "
     "groups of 2 query heads, and noise in training only",
+    added="2026-11-30",
 )
 class PerturbedGroupedQueryAttention(QueryGroups):
     r"""Subtract noise with the statistics of the head's output from grouped-query attention.

@@ -40,6 +40,7 @@ class ConvolvedCache(NamedTuple):
     memory="N^2",
     state="2 M E + 3 (kernel - 1) E",
     published_defaults="a kernel of 3 tokens; the same here, at any length",
+    added="2026-11-21",
 )
 class RelativeConvolutionalAttention(DecodingAttention):
     r"""Convolve queries, keys and values; score by content and distance.

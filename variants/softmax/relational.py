@@ -37,6 +37,7 @@ class RelationalCache(NamedTuple):
     memory="N M",
     state="2 M E + M E max(1, H // 2) / H",
     published_defaults="as many relational as sensory heads, and as many relations; the same here",
+    added="2026-11-21",
 )
 class DualAttention(DecodingAttention):
     r"""Retrieve values (sensory heads), or relations of a token to the query (relational heads).

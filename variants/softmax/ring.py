@@ -31,6 +31,7 @@ from cab.variants.softmax._ring import Ring, RingSoftmax
     extended="nc cc",
     published_defaults="one block per device; the chunks within a block are those of blockwise "
     "attention",
+    added="2026-11-21",
 )
 class RingAttention(CachedAttention):
     r"""The formula of `softmax`, with the sequence cut into P blocks, one per rank.

@@ -24,6 +24,14 @@ from cab.variants.softmax._masked import softmax_attention
     state="2 M E",
     published_defaults="angles 10,000^(-2 c / E) per position, the same here; pairs of "
     "neighbouring channels, here pairs half a head apart",
+    added="2026-11-30",
+    used_by=(
+        (
+            "gpt-oss",
+            "https://docs.nvidia.com/nemo/megatron-bridge/nightly/models/llm/gpt-oss.html",
+        ),
+        ("GLM-5", "https://arxiv.org/abs/2602.15763"),
+    ),
 )
 class RotaryAttention(CachedAttention):
     r"""Turn pairs of channels by the position, so that scores depend on distances.

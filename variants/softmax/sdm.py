@@ -34,6 +34,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     gradients="estimated",
     published_defaults="64 bits and a radius of 11, the best for noisy queries; the same here, "
     "with interpolation between the steps of two bits",
+    added="2026-11-21",
 )
 class SparseDistributedMemoryAttention(CachedAttention):
     r"""The weight of key k counts the memory addresses within the radius of both q and k.

@@ -23,6 +23,7 @@ from cab.registry import register_variant
     state="2 M E",
     exact=True,
     role="reimplementation",
+    added="2026-11-21",
 )
 class FusedAttention(CachedAttention):
     """The formula of `softmax`; PyTorch chooses a fused kernel by device and mask."""

@@ -28,6 +28,7 @@ from cab.variants.softmax._monotonic import MonotonicAttention, Path, Scores, Vi
     published_defaults="one head with additive scores, trained on alignments that a search finds "
     "with the targets; here products of queries and keys, a path for each head, and "
     "straight-through gradients",
+    added="2026-11-30",
 )
 class SegmentalAttention(MonotonicAttention):
     r"""Attend within the segment that ends at t_s and begins behind the one before.

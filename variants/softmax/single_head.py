@@ -24,6 +24,7 @@ from cab.variants.softmax._masked import softmax_attention
     memory="N^2",
     published_defaults="1/4.67 of the channels, queries and keys of width 16; the same here, but "
     "no wider than the channels that attend (7 of 32, 14 of 64)",
+    added="2026-11-21",
 )
 class SingleHeadAttention(Attention):
     r"""Attend on the first C of the channels, :math:`x = (x^a, x^r)`.

@@ -34,6 +34,7 @@ class RoutedCache(NamedTuple):
     state="2 M E",
     sees="chosen",
     published_defaults="half of the heads for each token in language models; the same here",
+    added="2026-11-30",
 )
 class SelectiveMultiHeadAttention(MultiHeadAttention):
     r"""Let each token choose heads, in which it is a query and a key; elsewhere it is absent.

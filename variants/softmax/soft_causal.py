@@ -24,6 +24,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     memory="N^2 H",
     published_defaults="the weights fall linearly, or stay and then are dropped, up to an epoch "
     "that is chosen; here linearly over 500 steps",
+    added="2026-11-30",
 )
 class SoftCausalAttention(MultiHeadAttention):
     r"""Multiply the weights of later tokens by a rate r that falls from 1 to 0.

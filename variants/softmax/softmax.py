@@ -21,6 +21,7 @@ from cab.registry import register_variant
     state="2 M E",
     exact=True,
     role="reference",
+    added="2026-11-21",
 )
 class SoftmaxAttention(CachedAttention):
     r"""Mix values by normalised exponentials of the scores.

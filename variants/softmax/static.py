@@ -34,6 +34,7 @@ class ValueCache(NamedTuple):
     state="M E",
     fixed_length=True,
     published_defaults="random vectors for 2,048 positions; here for max_length",
+    added="2026-11-21",
 )
 class StaticAttention(MultiHeadAttention):
     r"""Compute queries and keys from the position alone.

@@ -39,6 +39,7 @@ class AlignedCache(NamedTuple):
     published_defaults="an unstructured alignment matrix of the context length; here the "
     "identity matrix plus a matrix of rank 16, since a full one has N^2 parameters, more than the "
     "rest of the layer where sequences are longer than 1.4 d",
+    added="2026-11-21",
 )
 class SuperAttention(DecodingAttention):
     r"""Mix the values of head h along the sequence before attention.

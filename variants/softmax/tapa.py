@@ -31,6 +31,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     state="2 M E",
     published_defaults="half of the width for the amplitude, distances to the power 0.1, as "
     "here; a learning rate 5 times lower than that of rotary positions, here the common one",
+    added="2026-11-21",
 )
 class TokenAwarePhaseAttention(CachedAttention):
     r"""Split queries and keys into amplitude and phase, :math:`q = (q^A, q^P)`.

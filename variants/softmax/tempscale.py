@@ -24,6 +24,7 @@ from cab.variants.softmax._masked import softmax_attention
     memory="N M",
     state="2 M E",
     published_defaults="a temperature below 1, chosen for each model; here 0.8 at every length",
+    added="2026-11-21",
 )
 class TempScaleAttention(CachedAttention):
     r"""Divide the scores by a temperature :math:`\tau`.

@@ -29,6 +29,7 @@ from cab.variants.softmax._masked import softmax_attention
     published_defaults="ranks 6 for queries and 2 for keys and values, as here, but at most as "
     "many as there are heads; more heads than a Transformer of the same size, here as many; "
     "rotary positions on the factors over channels, here whatever positions the backbone gives",
+    added="2026-11-30",
 )
 class TensorProductAttention(CachedAttention):
     r"""Make the heads' queries, keys and values of a token from a few outer products.

@@ -30,6 +30,7 @@ from cab.variants.softmax._masked import hidden_pairs, masked_softmax
     state="2 M E",
     sees="N > 1 and (t > 0 or not causal)",
     published_defaults="no settings; rotary positions, here whatever positions the backbone gives",
+    added="2026-11-30",
 )
 class ExclusiveSelfAttention(CachedAttention):
     r"""Remove from each head's answer its projection onto the value of the token that asks.

@@ -27,6 +27,7 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     needs_grid=True,
     published_defaults="window 3, the image pooled to 7 x 7 from up to 56 x 56 tokens; here "
     "window 3, 4 x 4 from 8 x 8 tokens, a layer norm without scale and bias",
+    added="2026-11-21",
 )
 class AggregatedAttention(MultiHeadAttention):
     r"""One softmax over the window :math:`\rho(t)` and the pooled image, plus learned weights.

@@ -23,6 +23,7 @@ from cab.variants.sparse._pictures import absent_places, to_picture
     sees="all",
     needs_grid=True,
     published_defaults="whole rows and columns, as here",
+    added="2026-11-21",
 )
 class AxialAttention(MultiHeadAttention):
     r"""Factorise the attention of an image into two axes, :math:`o = A^{columns} A^{rows} v`.

@@ -31,6 +31,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of, w
     fixed_length=True,
     published_defaults="blocks of 64 tokens: 1 neighbour on each side, 2 global, 3 random, of 64 "
     "blocks, an eighth of them; here the same numbers of blocks of 2 tokens, an eighth of 128",
+    added="2026-11-21",
 )
 class BigBirdAttention(CachedAttention):
     r"""Softmax over blocks of keys, the same for all queries of a block.

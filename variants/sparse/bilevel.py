@@ -28,6 +28,7 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     needs_grid=True,
     published_defaults="7 x 7 regions of up to 56 x 56 tokens, of which 1, 4, 16 or all 49 are "
     "read, and a 5 x 5 convolution; here 4 x 4 regions of 8 x 8 tokens, of which 4 are read",
+    added="2026-11-21",
 )
 class BilevelAttention(MultiHeadAttention):
     r"""Softmax over the k regions with the most similar means, and a local term on the values.

@@ -29,6 +29,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     budget="block",
     published_defaults="blocks of 256 tokens in inputs of up to 11,000, with other layers that "
     "connect the blocks; here blocks of 16, an eighth of 128 tokens, without such layers",
+    added="2026-11-21",
 )
 class BlockLocalAttention(DecodingAttention):
     r"""Softmax within the own block of b tokens, :math:`V_t = \{s : \lfloor s/b \rfloor =

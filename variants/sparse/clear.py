@@ -28,6 +28,7 @@ from cab.variants.sparse._pictures import absent_places, from_tiles, to_picture,
     budget="radius",
     published_defaults="radius 8, 16 or 32 on 64 x 64 tokens; here 3 on 8 x 8, which is between "
     "these shares",
+    added="2026-11-21",
 )
 class CircularWindowAttention(MultiHeadAttention):
     r"""Softmax over :math:`V_t = \{s : (i_t - i_s)^2 + (j_t - j_s)^2 < r^2\}`, row i and column j.

@@ -31,6 +31,8 @@ from cab.variants.sparse._selected import Kept, divergence, hide_all_but_best, i
     published_defaults="entries of 4 tokens, of which 512 to 1,024 are read, a window of 128, 64 "
     "index heads of width 128 at d = 7,168; here 4 entries of 4, a window of 8, 2 index heads of "
     "width 8",
+    added="2026-11-30",
+    used_by=(("DeepSeek-V4", "https://arxiv.org/abs/2606.19348"),),
 )
 class CompressedSparseAttention(CompressedAttention):
     r"""`hca` with entries that overlap, of which each query reads the k best.

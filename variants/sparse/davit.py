@@ -23,6 +23,7 @@ from cab.variants.sparse._halo import attend_with_halo
     needs_grid=True,
     published_defaults="windows of 7 x 7 on 56 x 56 to 7 x 7 tokens, groups of 32 channels; here "
     "4 x 4, for images of 8 x 8, and one group per head",
+    added="2026-11-21",
 )
 class DualAttention(MultiHeadAttention):
     r"""Mix tokens within windows, then channels within heads, :math:`o_t = A u_t`.

@@ -29,6 +29,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     published_defaults="dilation on 2 of 8 heads or more, in upper layers, windows of 32 to 512 "
     "tokens; here 16 tokens on each side and dilation 4 on half of the heads of every layer, none "
     "of a single head",
+    added="2026-11-21",
 )
 class DilatedAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s : d_h \mid t - s,\ |t - s| < w d_h\}`, in CS :math:`s \le t`.

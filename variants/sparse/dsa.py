@@ -36,6 +36,11 @@ from cab.variants.sparse._selected import (
     budget="keep",
     published_defaults="2,048 keys of 131,072 tokens, 64 index heads of width 128 at d = 7,168; "
     "here 16 keys, as topk, and 2 index heads of width 8",
+    added="2026-11-30",
+    used_by=(
+        ("DeepSeek-V3.2", "https://arxiv.org/abs/2512.02556"),
+        ("GLM-5", "https://arxiv.org/abs/2602.15763"),
+    ),
 )
 class DeepSeekSparseAttention(IndexedAttention):
     r"""Softmax over :math:`T_t`, the k tokens up to t with the highest index scores.

@@ -30,6 +30,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     budget="kernel",
     published_defaults="kernels and strides depend on the model, strides from a fourth of the "
     "kernel to all of it; here kernel 17 and stride 8, about half of it",
+    added="2026-11-21",
 )
 class GeneralizedNeighborhoodAttention(DecodingAttention):
     r"""Softmax over the window of a leader, which g neighbouring queries share.

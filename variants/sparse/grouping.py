@@ -29,6 +29,7 @@ from cab.variants.sparse._pictures import absent_places, from_lattices, to_latti
     needs_grid=True,
     published_defaults="49 groups, a step of 7 in views of 14 x 14 tokens, in every other layer "
     "of the second half; here a step of 4 in images of 8 x 8, in every layer",
+    added="2026-11-30",
 )
 class LongRangeGrouping(MultiHeadAttention):
     r"""Softmax over the tokens with the same row and column modulo g, plus a local term.

@@ -26,6 +26,7 @@ from cab.variants.sparse._halo import attend_with_halo
     budget="halo",
     published_defaults="blocks of 8 x 8 and a halo of 3 on images down to 16 x 16 tokens; here "
     "about half, 4 x 4 and 1, on 8 x 8",
+    added="2026-11-21",
 )
 class HaloAttention(MultiHeadAttention):
     r"""Softmax over the query's block of b x b tokens and the h tokens around it.

@@ -21,6 +21,8 @@ from cab.variants.sparse._compressed import CompressedAttention
     sees="all",
     published_defaults="entries of 128 tokens, a window of 128, and heads 1/14 as wide as the "
     "stream at d = 7,168; here entries of 16, a window of 16, heads of width E",
+    added="2026-11-30",
+    used_by=(("DeepSeek-V4", "https://arxiv.org/abs/2606.19348"),),
 )
 class HeavilyCompressedAttention(CompressedAttention):
     r"""Read the last w tokens, and one entry :math:`C_i` for each complete block of m.

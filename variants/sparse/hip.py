@@ -37,6 +37,7 @@ class Searched(NamedTuple):
     budget="top_k",
     published_defaults="256 blocks of 2 keys, 512 tokens of 8,192 and more, for 32 queries; here "
     "8 blocks of 2 keys, 16 tokens, an eighth of 128, for 8 queries",
+    added="2026-11-21",
 )
 class HiPAttention(CachedAttention):
     r"""Softmax over the K key blocks that a search finds for each block of queries.

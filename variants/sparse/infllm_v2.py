@@ -32,6 +32,11 @@ from cab.variants.sparse._selected import attend_to_blocks, choose_blocks, of_qu
     published_defaults="96 blocks of 64 tokens, among them 1 at the start and 32 near ones, "
     "pooled keys of 32 every 16; here 4 blocks of 8, 1 at the start and 2 near ones, pooled keys "
     "of 4 every 2; 16 heads choose together, here all",
+    added="2026-11-30",
+    used_by=(
+        ("MiniCPM4", "https://arxiv.org/abs/2506.07900"),
+        ("MiniCPM-SALA", "https://arxiv.org/abs/2602.11761"),
+    ),
 )
 class InfLLMV2Attention(CachedAttention):
     r"""One softmax over the tokens of up to k blocks :math:`I_b`, chosen by pooled keys.

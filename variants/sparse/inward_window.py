@@ -26,6 +26,7 @@ from cab.variants.sparse._neighborhood import attend_in_neighborhoods
     needs_grid=True,
     published_defaults="the grid of the training resolution, such as 30 x 52, on a larger one, "
     "such as 68 x 120; here 3 x 5 on 8 x 8, a similar shape and share",
+    added="2026-11-21",
 )
 class InwardWindowAttention(MultiHeadAttention):
     r"""Softmax over a window of 2h + 1 rows and 2w + 1 columns, complete also at the borders.

@@ -31,6 +31,7 @@ from cab.variants.sparse._by_label import Part, attend_to_chosen, attend_to_part
     sees="chosen",
     published_defaults="blocks of 50 tokens, of which 2 or 4 are read, besides the query's own "
     "block of 250 to 512 tokens; here blocks of 8, of which 2 are read besides the query's own",
+    added="2026-11-21",
 )
 class LandmarkAttention(CachedAttention):
     r"""Grouped softmax: a landmark's weight is distributed over the tokens of its block.

@@ -31,6 +31,7 @@ from cab.variants.sparse._recent import RecentKeys, remember
     budget="window",
     published_defaults="window 512 (256 on each side) of 4,096 tokens, global tokens chosen by "
     "the task (the first, or those of a question); here 16 on each side and the first 2",
+    added="2026-11-21",
 )
 class LongformerAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s : |t - s| < w,\ \text{or}\ s < g,\ \text{or}\ t < g\}`, in

@@ -42,6 +42,7 @@ from cab.variants.sparse._by_label import (
     published_defaults="1 to 8 rounds, chunks of 64 tokens, twice the mean size of a bucket; "
     "here 2 rounds and chunks of 16, twice the mean size of 16 buckets at 128 tokens; each bucket "
     "begins a chunk, which the paper's do not, and rotations are drawn once",
+    added="2026-11-21",
 )
 class LSHAttention(CachedAttention):
     r"""Softmax over the tokens of a bucket, :math:`k_s = \sqrt{E} q_s / \lVert q_s \rVert`.

@@ -35,6 +35,7 @@ from cab.variants.sparse._pictures import (
     needs_grid=True,
     published_defaults="blocks of 7 x 7 and grids of 7 x 7 on 56 x 56 to 7 x 7 tokens; here 4 x "
     "4 and 4 x 4, for images of 8 x 8",
+    added="2026-11-21",
 )
 class MultiAxisAttention(MultiHeadAttention):
     r"""Mix in blocks of P x P tokens, then over grids of G x G: :math:`o = A^{grid} A^{block} v`.

@@ -32,6 +32,7 @@ from cab.variants.sparse._first import attend_near_and_first
     published_defaults="64 sinks, spans chosen per head with a mean of half of 4,096 to 12,288 "
     "tokens; here 4 sinks and spans of 4 tokens plus up to a quarter of the longest sequence of "
     "training, the same for all inputs",
+    added="2026-11-21",
 )
 class MoAttention(CachedAttention):
     r"""Softmax over :math:`V^h_t = \{s \le t : t - s < S_h\ \text{or}\ s < g\}`, g sinks.

@@ -34,6 +34,8 @@ from cab.variants.sparse._by_label import (
     budget="top_k",
     published_defaults="3 blocks of 512 tokens of 8,192, a sixteenth each; here 3 blocks of 8, "
     "a sixteenth of 128",
+    added="2026-11-21",
+    used_by=(("Kimi", "https://arxiv.org/abs/2502.13189"),),
 )
 class MoBAttention(CachedAttention):
     r"""Softmax over the tokens of k blocks :math:`I_b`, always including the query's own.

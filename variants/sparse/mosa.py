@@ -27,6 +27,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     sees="chosen",
     published_defaults="sparsity 2 to 256 at 1,024 tokens, together with 4 dense heads; here 4, "
     "without dense heads",
+    added="2026-11-21",
 )
 class MoSAttention(MultiHeadAttention):
     r"""Softmax among the k tokens with the highest scores of a head, weighted by these scores.

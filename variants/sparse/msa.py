@@ -41,6 +41,8 @@ EVERY = 4
     budget="top_k",
     published_defaults="16 blocks of 128 tokens, an index query of width 128 for each group of "
     "heads; here 3 blocks of 8, as moba, and one of width 8 for each head",
+    added="2026-11-30",
+    used_by=(("MiniMax-M3", "https://arxiv.org/abs/2606.13392"),),
 )
 class MiniMaxSparseAttention(IndexedAttention):
     r"""Softmax over the tokens of up to k blocks :math:`I_b`, always including the query's own.

@@ -30,6 +30,7 @@ from cab.variants.sparse._pictures import to_picture
     needs_grid=True,
     published_defaults="dilation 1 in the authors' code, as here, and no kernel size of its own; "
     "here 3 x 3 places",
+    added="2026-11-30",
 )
 class MSAConvolution(MultiHeadAttention):
     r"""Softmax over the K x K places of a kernel with dilation r, laid on each token.

@@ -30,6 +30,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "(N - 1 - t % dilation) // dilation + 1 - kernel)) < kernel)",
     budget="kernel",
     published_defaults="kernel 7 on each axis of images; here 17, 8 tokens on each side",
+    added="2026-11-21",
 )
 class NeighborhoodAttention1d(DecodingAttention):
     r"""Softmax over a window that has its full size also at the borders.

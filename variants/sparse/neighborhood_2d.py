@@ -30,6 +30,7 @@ from cab.variants.sparse._neighborhood import attend_in_neighborhoods
     budget="kernel",
     published_defaults="kernel 7 on grids from 56 x 56 to 7 x 7, dilated in every second layer; "
     "here 5 on 8 x 8, not dilated",
+    added="2026-11-21",
 )
 class NeighborhoodAttention2d(MultiHeadAttention):
     r"""Softmax over the product of two windows, one of rows and one of columns.

@@ -39,6 +39,7 @@ from cab.variants.sparse._selected import (
     published_defaults="of 32,768 tokens summaries of 32 every 16, 16 blocks of 64 and a window "
     "of 512, 16 query heads to a key head; here of 128 summaries of 4, 6 blocks of 4 and a window "
     "of 16, all query heads to one key head",
+    added="2026-11-30",
 )
 class NativeSparseAttention(SelectedAttention):
     r"""Three attentions per query, each with keys and values of its own, weighed by gates.

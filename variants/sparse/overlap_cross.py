@@ -28,6 +28,7 @@ from cab.variants.sparse._halo import attend_with_halo
     published_defaults="windows of 16 x 16 read 24 x 24 (4 more on each side) of 64 x 64 tokens; "
     "here 2 x 2 read 4 x 4 (1 more on each side) of 8 x 8, a ratio of 1 in place of 0.5, which "
     "would be halo's default",
+    added="2026-11-21",
 )
 class OverlappingCrossAttention(MultiHeadAttention):
     r"""Softmax of the queries of a window of M x M over the keys of one of M + 2p a side.

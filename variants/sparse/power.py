@@ -30,6 +30,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     budget="window",
     published_defaults="all powers of two up to the length, together with a window, in 32,768 "
     "tokens; here all powers of two and a window of 8, without sink tokens",
+    added="2026-11-21",
 )
 class PowerAttention(CachedAttention):
     r"""Softmax over :math:`V_t = \{s : |t - s| < w\} \cup \{s : |t - s| = 2^i\}`, in CS

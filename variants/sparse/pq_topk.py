@@ -34,6 +34,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     budget="keep",
     published_defaults="an eighth of 512 keys; here 16 keys, an eighth of 128, 4 codebooks of 16 "
     "codewords",
+    added="2026-11-21",
 )
 class PQTopKAttention(CachedAttention):
     r"""Softmax over :math:`T_t`, the k visible keys of highest :math:`z_{ts}`.

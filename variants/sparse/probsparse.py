@@ -30,6 +30,7 @@ from cab.variants.sparse._blocks import attend_visible, padding_of
     budget="factor",
     fixed_length=True,
     published_defaults="factor 5 at lengths of 96 to 720; here 5",
+    added="2026-11-21",
 )
 class ProbSparseAttention(MultiHeadAttention):
     r"""Softmax for the u queries of greatest :math:`m_t`, the mean of all values for the others.

@@ -39,6 +39,7 @@ from cab.variants.sparse._by_label import (
     published_defaults="sqrt(N) clusters of N / clusters tokens, decay 0.999, weight 1e-4, half "
     "of the heads local; here 8 clusters, all heads route, and in cs each token joins its nearest "
     "cluster, in chunks of 16 tokens, an eighth of 128",
+    added="2026-11-21",
 )
 class RoutingAttention(CachedAttention):
     r"""Softmax within clusters; queries and keys are layer-normed, without scale and bias.

@@ -42,6 +42,7 @@ class EstimateState(NamedTuple):
     fixed_length=True,
     published_defaults="maps of width 128 or 256 and 7 to 64 tokens per query for up to 2,048 "
     "tokens, maps finer inside and refined by more channels; here 8 tokens, and width 32 for 128",
+    added="2026-11-30",
 )
 class SEAAttention(MultiHeadAttention):
     r"""Estimate the map in K columns, read its best columns token by token, add an average.

@@ -29,6 +29,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     "or (H > 1 and (t - max(1, group // 2)) // group == (s - max(1, group // 2)) // group)",
     budget="group",
     published_defaults="groups of a quarter of the length; here 16, a quarter of 64",
+    added="2026-11-21",
 )
 class ShiftedAttention(DecodingAttention):
     r"""Softmax within groups of g tokens; in the last H // 2 heads they begin g / 2 later.

@@ -33,6 +33,7 @@ from cab.variants.sparse._recent import RecentKeys, positions, remember
     budget="group",
     published_defaults="groups of a quarter of the length and 4 sinks; here 16, a quarter "
     "of 64, and 2",
+    added="2026-11-21",
 )
 class SinkShiftedAttention(DecodingAttention):
     r"""Softmax over the own group, shifted in some heads, and over the first g tokens.

@@ -27,6 +27,7 @@ from cab.variants.sparse._blocks import attend_visible, cut, join, padding_of
     published_defaults="blocks of 32 or 64 of up to 2,048 tokens, 5 to 20 iterations, temperature "
     "0.75, a sorting network as wide as the model; here blocks of 16, 5 iterations, a sorting "
     "network as wide as a head",
+    added="2026-11-21",
 )
 class SinkhornAttention(MultiHeadAttention):
     r"""Blocks :math:`K_i` of b keys, sorted by a nearly doubly stochastic matrix R.

@@ -30,6 +30,7 @@ from cab.variants.sparse._blocks import attend_visible, weigh
     published_defaults="8 x 8 slots of up to 56 x 56 tokens, a 5 x 5 convolution, a projection of "
     "its own before the convolution and one after it; here 4 x 4 slots of 8 x 8 tokens, the same "
     "convolution, and both projections are those of the attention",
+    added="2026-11-30",
 )
 class SlotAttention(MultiHeadAttention):
     r"""Group tokens softly into slots z, let slots attend, and give the result back.

@@ -29,6 +29,7 @@ from cab.variants.sparse._blocks import padding_of, weigh
     fixed_length=True,
     published_defaults="a quarter of 197 keys, rank 32, half the head's width; here a quarter of "
     "the keys, rank 8, half the width; the predictor learns with the model, not before it",
+    added="2026-11-21",
 )
 class SparsifinerAttention(MultiHeadAttention):
     r"""Softmax over :math:`T_t`, the share of keys with the highest predicted weight.

@@ -28,6 +28,7 @@ from cab.variants.sparse._recent import RecentKeys, remember
     budget="window",
     published_defaults="4 sinks and the last 2,044 of the 4,096 training tokens; here 4 "
     "and 12, as many tokens as `window` sees",
+    added="2026-11-21",
 )
 class StreamingAttention(DecodingAttention):
     r"""Softmax over :math:`V_t = \{s \le t : t - s < w\ \text{or}\ s < g\}`, g sinks.

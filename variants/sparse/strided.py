@@ -27,6 +27,7 @@ from cab.variants.sparse._blocks import attend_visible, band, cut, join, padding
     sees="abs(t - s) < stride or (t - s) % stride == 0",
     published_defaults="stride 128 at 12,160 tokens, near the square root of the length; here 8, "
     "the square root of 64",
+    added="2026-11-21",
 )
 class StridedAttention(CachedAttention):
     r"""Softmax over two sets of keys: :math:`V_t = \{s : |t - s| < l\} \cup \{s : l \mid t - s\}`,

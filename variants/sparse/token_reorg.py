@@ -36,6 +36,7 @@ class Kept(NamedTuple):
     sees="chosen",
     published_defaults="70 % of the tokens kept, as here, in 3 of 12 layers, of which the later "
     "ones see what the earlier ones kept; here each layer chooses anew, among all tokens",
+    added="2026-11-30",
 )
 class TokenReorganization(MultiHeadAttention):
     r"""Softmax over the kept tokens K and the fused token f.

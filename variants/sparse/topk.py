@@ -33,6 +33,7 @@ from cab.taxonomy import Pattern
     budget="keep",
     published_defaults="8 keys of a sentence of words; here 16, as many tokens as `window` sees "
     "in cs",
+    added="2026-11-21",
 )
 class TopKAttention(CachedAttention):
     r"""Softmax over :math:`T_t`, the visible keys whose scores are among the k largest.

@@ -45,6 +45,7 @@ class Streamed(NamedTuple):
     sees="chosen",
     published_defaults="windows and retrieved spans of thousands of tokens each, in trained "
     "models; here chunks of 8 tokens with up to 2 spans of up to 4, of which 4 are retrieved",
+    added="2026-11-30",
 )
 class TriangularAttention(CachedAttention):
     r"""Softmax over the query's own chunk, the chunk before, and the spans that fit the query.

@@ -28,6 +28,13 @@ from cab.registry import register_variant
     budget="window",
     published_defaults="512 tokens of 4,096, half on each side; here 16 to the past, and to the "
     "future if not causal",
+    added="2026-11-21",
+    used_by=(
+        (
+            "gpt-oss",
+            "https://docs.nvidia.com/nemo/megatron-bridge/nightly/models/llm/gpt-oss.html",
+        ),
+    ),
 )
 class WindowAttention(DecodingAttention):
     r"""Softmax over near keys: :math:`V_t = \{s : |t - s| < w\}`, and in CS also :math:`s \le t`.
