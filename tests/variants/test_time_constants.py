@@ -26,6 +26,7 @@ MEMORIES: dict[str, Callable[[Any], Tensor]] = {
     "lightning": lambda state: state.total.norm(dim=(2, 3)),
     "log-linear": lambda state: state.memory.flatten(2).norm(dim=2),
     "mamba2": PER_HEAD,
+    "mamba3": PER_HEAD,
     "longvq": lambda state: state.averages.abs(),
     "mega": lambda state: state.averages.abs(),
     "mega-chunk": lambda state: state.averages.abs(),
