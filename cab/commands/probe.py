@@ -18,11 +18,15 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
 )
+from cab.commands.probe_state import StateTypes, probe_state, read_types, refuse_without_state
 from cab.commands.training import Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.profiles import DEFAULT_PROFILE
 from cab.records.files import try_writing
-from cab.registry import discover_tasks, discover_variants
+from cab.registry import discover_tasks, discover_variants, name_of_role
+
+EXAMPLES = 16
+"""Test examples whose maps are probed."""
 
 
 def probe(
@@ -34,7 +38,14 @@ def probe(
     seed: TrainingSeed = None,
     set_: Settings = None,
     checkpoint: Checkpoint = None,
-    examples: Annotated[int, typer.Option(min=1, help="Number of test examples.")] = 16,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Number of test examples. Default: {EXAMPLES}; with --state-dtype, all.",
+        ),
+    ] = None,
+    state_dtype: StateTypes = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for SVG drawings.")] = None,
     include: Include = None,
     unchecked: Unchecked = False,
@@ -46,10 +57,12 @@ def probe(
     """Measure the attention of a trained cell: entropy, sinks, rank, rollout, head importance.
 
     The cell is trained first (on --device) or loaded from a checkpoint. Probes run on the CPU;
-    averages are stored in the record.
+    averages are stored in the record. With --state-dtype the precision that decoding needs is
+    measured instead.
     """
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)
+    rounding = read_types(state_dtype)
     if plots is not None:
         try_writing(plots, "Drawings", folder=True)
 
@@ -69,8 +82,14 @@ def probe(
         data_directory(data_dir),
         choose_device(device),
     )
+    if rounding:
+        refuse_without_state(variants.card(variant), tasks.card(task))
     (trained,) = trained_cells(wanted, [variant], variants, tasks)
-    found = look(trained, examples)
+    if rounding:
+        return probe_state(
+            trained, rounding, name_of_role(variants, "reference"), examples, plots, store, json
+        )
+    found = look(trained, examples or EXAMPLES)
     record = RecordStore(store).add_evaluations(trained.cell.key, evaluations(trained, found))
     drawn = plot(found, plots) if plots is not None else []
     if json:
