@@ -22,6 +22,9 @@ from cab.scores.published_references import PublishedReference, find_stand_ins
 from cab.scores.summary import Row, entry_label, rows_of_task, summarise
 from cab.taxonomy import TaskCard, VariantCard
 
+SLOW_DATA = 0.25
+"""The share of the training time spent waiting for data above which the tables say so."""
+
 
 def show(
     variant: Annotated[str | None, typer.Argument(help="A variant. Default: all.")] = None,
@@ -181,6 +184,13 @@ def print_lines(found: Table, profile: str) -> None:
         text = ", ".join(f"{name} {value:.3f}" for name, value in line["evaluations"].items())
         output.out.print(
             f"{line['task']}, {_entry(line)}, other evaluations: {text}",
+            markup=False,
+            soft_wrap=True,
+        )
+    for line in (line for line in lines if (line["data_share"] or 0.0) > SLOW_DATA):
+        output.out.print(
+            f"{line['task']}, {_entry(line)}: {line['data_share']:.0%} of the time in training "
+            f"steps was spent waiting for data.",
             markup=False,
             soft_wrap=True,
         )

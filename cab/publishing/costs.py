@@ -14,6 +14,9 @@ in 32 bits. The fastest among the 615 published records is 5e10 on one thread.""
 PARAMETER_BYTES = 16
 """Bytes that training keeps of a parameter: it, its gradient and AdamW's two moments."""
 
+OPTIONAL = {"data_seconds"}
+"""Costs that records of before do not hold."""
+
 GIB = 1 << 30
 CLOCK = 1.0
 """Seconds by which sums of times may differ from clocks."""
@@ -24,6 +27,7 @@ def cost_problems(record: Record, cell: Cell) -> Iterator[str]:
     cost, where = record.cost, record.environment
     least = {
         "seconds": 0.0,
+        "data_seconds": 0.0,
         "setup_seconds": 0.0,
         "evaluation_seconds": 0.0,
         "total_seconds": 0.0,
@@ -46,7 +50,7 @@ def cost_problems(record: Record, cell: Cell) -> Iterator[str]:
         yield f"its peak_bytes, {cost.peak_bytes:.4g}, is over twice the limit of memory"
     if record.status != "ok":
         return
-    needed = {**dict.fromkeys(least), "steps": None}
+    needed = {**dict.fromkeys(least.keys() - OPTIONAL), "steps": None}
     if absent := [name for name in needed if getattr(cost, name) is None]:
         yield f"it lacks the costs {', '.join(absent)}"
         return
@@ -55,6 +59,8 @@ def cost_problems(record: Record, cell: Cell) -> Iterator[str]:
     assert cost.peak_bytes is not None
     if cost.steps != cell.recipe.train.steps:
         yield f"it took {cost.steps} steps; the recipe has {cell.recipe.train.steps}"
+    if (cost.data_seconds or 0) > cost.seconds:
+        yield f"it waited {cost.data_seconds:.4g} s for data in {cost.seconds:.4g} s of training"
     spent = sum(part or 0 for part in (cost.seconds, cost.setup_seconds, cost.evaluation_seconds))
     if spent > cost.total_seconds + CLOCK:
         yield f"its parts took {spent:.4g} s, and all of it {cost.total_seconds:.4g} s"

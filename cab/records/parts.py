@@ -208,12 +208,14 @@ class Metrics(Part):
 class Cost(Part):
     """What a cell took.
 
-    seconds is the time in training steps alone, total_seconds that of the whole cell. peak_bytes
-    is the process's largest resident memory (on CUDA: the largest allocation). flops is the
-    count of all training steps, by formula of the matrix products that ran.
+    seconds is the time in training steps alone, data_seconds what of it was waiting for batches,
+    total_seconds that of the whole cell. peak_bytes is the process's largest resident memory (on
+    CUDA: the largest allocation). flops is the count of all training steps, by formula of the
+    matrix products that ran.
     """
 
     seconds: NonNegative | None = None
+    data_seconds: NonNegative | None = None
     setup_seconds: NonNegative | None = None
     evaluation_seconds: NonNegative | None = None
     total_seconds: NonNegative
@@ -222,6 +224,13 @@ class Cost(Part):
     peak_bytes: Count | None = None
     flops: Count | None = None
     backbone_parameters: Count | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, serialise: SerializerFunctionWrapHandler) -> Any:
+        data = serialise(self)
+        if self.data_seconds is None:  # so that what was published before reads as it did
+            data.pop("data_seconds", None)
+        return data
 
 
 class Environment(Part):

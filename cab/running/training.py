@@ -5,6 +5,7 @@ A task with levels is trained on the easiest first; the others join as training 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,9 @@ from cab.backbones.weight_decay import undecayed
 from cab.records.fields import LARGEST
 from cab.records.store import CurvePoint, Estimate
 from cab.running.awake import awake
+from cab.running.batches import batches_ahead, drawn_ahead, training_batches
 from cab.seeding import generator
-from cab.task import Batch, Recipe, Task, level_at, slice_batch
+from cab.task import Batch, Recipe, Task, slice_batch
 
 CURVE_POINTS = 50
 """How many losses a curve keeps, at most."""
@@ -33,11 +35,15 @@ class DivergedError(Exception):
 
 @dataclass
 class Trained:
-    """What training did: the curve, validation at each level, seconds in steps, tokens seen."""
+    """What training did: the curve, validation at each level, seconds in steps, tokens seen.
+
+    data_seconds are those of `seconds` in which the loop waited for a batch.
+    """
 
     curve: list[CurvePoint] = field(default_factory=list)
     levels: list[dict[str, Estimate]] = field(default_factory=list)
     seconds: float = 0.0
+    data_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     tokens: int = 0
 
@@ -48,12 +54,21 @@ class Trained:
 
 
 def train(
-    task: Task, model: nn.Module, accelerator: Accelerator, seed: int, report: Report
+    task: Task,
+    model: nn.Module,
+    accelerator: Accelerator,
+    seed: int,
+    report: Report,
+    ahead: int | None = None,
 ) -> Trained:
     """Train a model by the task's recipe; batches depend on task and seed, not on the variant.
 
     Of several processes each draws the whole batch and learns from its share; losses and
     gradients are means over the whole.
+
+    Args:
+        ahead: how many batches a thread draws ahead, which changes no result; by default what
+            suits the device.
 
     Raises:
         DivergedError: the loss is no longer finite, with the step.
@@ -71,51 +86,56 @@ def train(
     )
     attentions, parameters = _attentions(model), list(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
-    batches = generator(task.card.name, task.card.version, "train", seed)
     levels = task.at_levels()
     valid = [level.examples("valid") for level in levels]
+    source = training_batches(
+        levels, generator(task.card.name, task.card.version, "train", seed), accelerator
+    )
+    ahead = batches_ahead(accelerator.device) if ahead is None else ahead
     result = Trained()
     points = curve_steps(task.recipe)
     losses: list[torch.Tensor] = []
     model.train()
-    for step in range(1, recipe.steps + 1):
-        started = awake()
-        level = levels[level_at(step, recipe.steps, len(levels))]
-        whole = level.draw("train", recipe.batch_size, batches)
-        batch, part = _share(level, whole, accelerator)
-        batch = _to_device(batch, accelerator)
-        loss = level.loss(model, batch)
-        optimizer.zero_grad()
-        total = loss + _auxiliary_loss(attentions)
-        # Gradients are averaged over processes, and the shares may have unequal parts.
-        accelerator.backward(total if part == 1 else total * (part * accelerator.num_processes))
-        accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
-        optimizer.step()
-        schedule.step()
-        _after_step(attentions)
-        losses.append(loss.detach() * part)
-        result.tokens += level.tokens(whole)
-        measure = points.get(step, False)
-        # Reading the loss waits for the device, so it is read once per curve point.
-        mean = None
-        if step in points:
-            mean = accelerator.reduce(torch.stack(losses).mean(), "sum").item()
-        result.seconds += awake() - started
-        if mean is not None:
-            if not abs(mean) <= LARGEST:
-                raise DivergedError(f"the training loss was {_too_large(mean)} by step {step}")
-            losses.clear()
-            if measure:
-                started = awake()
-                result.levels = [
-                    evaluate(each, model, examples, accelerator)
-                    for each, examples in zip(levels, valid, strict=True)
-                ]
-                model.train()
-                result.evaluation_seconds += awake() - started
-            values = {name: one.value for name, one in result.valid.items()} if measure else {}
-            result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
-        report(step, recipe.steps)
+    with closing(drawn_ahead(source, ahead)) as batches:
+        for step in range(1, recipe.steps + 1):
+            started = awake()
+            drawn = next(batches)
+            result.data_seconds += awake() - started
+            part = drawn.part
+            loss = drawn.level.loss(model, _to_device(drawn.batch, accelerator))
+            optimizer.zero_grad()
+            total = loss + _auxiliary_loss(attentions)
+            # Gradients are averaged over processes, and the shares may have unequal parts.
+            accelerator.backward(
+                total if part == 1 else total * (part * accelerator.num_processes)
+            )
+            accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
+            optimizer.step()
+            schedule.step()
+            _after_step(attentions)
+            losses.append(loss.detach() * part)
+            result.tokens += drawn.tokens
+            measure = points.get(step, False)
+            # Reading the loss waits for the device, so it is read once per curve point.
+            mean = None
+            if step in points:
+                mean = accelerator.reduce(torch.stack(losses).mean(), "sum").item()
+            result.seconds += awake() - started
+            if mean is not None:
+                if not abs(mean) <= LARGEST:
+                    raise DivergedError(f"the training loss was {_too_large(mean)} by step {step}")
+                losses.clear()
+                if measure:
+                    started = awake()
+                    result.levels = [
+                        evaluate(each, model, examples, accelerator)
+                        for each, examples in zip(levels, valid, strict=True)
+                    ]
+                    model.train()
+                    result.evaluation_seconds += awake() - started
+                values = {k: one.value for k, one in result.valid.items()} if measure else {}
+                result.curve.append(CurvePoint(step=step, loss=mean, valid=values))
+            report(step, recipe.steps)
     return result
 
 
@@ -180,16 +200,6 @@ def _too_large(number: float) -> str:
     return f"larger than {LARGEST:g}" if math.isfinite(number) else "not finite"
 
 
-def _share(task: Task, whole: Batch, accelerator: Accelerator) -> tuple[Batch, float]:
-    """Return this process's share of a batch, and what part of the loss's terms it holds."""
-    rank, count = accelerator.process_index, accelerator.num_processes
-    if count == 1:
-        return whole, 1.0
-    examples = len(next(iter(whole.values())))
-    share = slice_batch(whole, rank * examples // count, (rank + 1) * examples // count)
-    return share, task.loss_terms(share) / task.loss_terms(whole)
-
-
 def _auxiliary_loss(attentions: Sequence[Attention]) -> torch.Tensor | float:
     """Sum what the attentions add to the task's loss."""
     own = [attention.auxiliary_loss() for attention in attentions]
@@ -207,4 +217,6 @@ def _attentions(model: nn.Module) -> list[Attention]:
 
 
 def _to_device(batch: Batch, accelerator: Accelerator) -> Batch:
-    return {name: value.to(accelerator.device) for name, value in batch.items()}
+    # A copy from page-locked memory, where training batches for CUDA are, does not wait.
+    to = accelerator.device
+    return {name: value.to(to, non_blocking=True) for name, value in batch.items()}

@@ -183,6 +183,7 @@ def perform(job: Job, outcome: Outcome, report: Report) -> None:
     outcome.curve = trained.curve
     outcome.cost |= {
         "seconds": trained.seconds,
+        "data_seconds": trained.data_seconds,
         "steps": cell.recipe.train.steps,
         "tokens": trained.tokens,
     }

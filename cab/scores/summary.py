@@ -33,6 +33,9 @@ class Row:
     trial says why the row is a trial: not all rates were tried, or there are too few seeds.
     own_recipe is false if a setting of the task's recipe was changed.
 
+    seconds is the mean time of a cell, data_share the mean share of the time in training steps
+    that was spent waiting for batches; None where no record holds it.
+
     levels holds the mean at each level of the task, by the level's name.
 
     lengths, for a task with tests at other lengths, holds the mean at each multiple of the
@@ -55,6 +58,7 @@ class Row:
     outcomes: Mapping[str, int]
     shortcuts: Mapping[str, float]
     seconds: float | None
+    data_share: float | None = None
     lengths: Mapping[float, float | str] = field(default_factory=dict)
     levels: Mapping[str, float] = field(default_factory=dict)
     evaluations: Mapping[str, float] = field(default_factory=dict)
@@ -159,6 +163,7 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         outcomes=dict(outcomes),
         shortcuts={name: one.value for name, one in done[0].shortcuts.items()} if done else {},
         seconds=seconds,
+        data_share=_data_share(done),
         lengths=_lengths(done),
         levels=_levels(done),
         evaluations=_evaluations(done),
@@ -170,6 +175,16 @@ def _row(records: list[Record], installed: Mapping[str, str]) -> Row:
         trial=trial_of(tuning, len({one.seed for one in records})),
         own_recipe=not newest.settings.changed,
     )
+
+
+def _data_share(done: Sequence[Record]) -> float | None:
+    """The share of the time in training steps that was spent waiting for batches."""
+    shares = [
+        one.cost.data_seconds / one.cost.seconds
+        for one in done
+        if one.cost.data_seconds is not None and one.cost.seconds
+    ]
+    return statistics.fmean(shares) if shares else None
 
 
 def _levels(done: Sequence[Record]) -> dict[str, float]:
