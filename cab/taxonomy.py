@@ -221,7 +221,7 @@ class TaskCard:
     """What a task declares about itself.
 
     Attributes:
-        length: how many tokens the pattern mixes in profile `quick`.
+        length: how many tokens the pattern mixes in profile `quick`, with the largest number.
         diagnostic: the profiles in which results are shown but not scored.
         imports: slow libraries that the data needs, imported once for all cells.
         grid: whether the tokens form an image.

@@ -16,10 +16,11 @@ from cab.profiles import Profile
 from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.rates import SEARCH_SEED
 from cab.records.sources import source_hash
-from cab.registry import Entry, Registry, import_file
+from cab.registry import Entry, Registry, import_file, name_of_role
 from cab.running.fitting import (
     other_slot,
     refusal,
+    refuse_other_length,
     refuse_unrecordable,
     unoffered,
     width_refusal,
@@ -184,6 +185,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
     options = {key: value for key, value in request.options.items() if not is_of_recipe(key)}
     cells: list[Cell] = []
     left_out: list[str] = []
+    own_files = {card.name for card in chosen if not tasks.entry(card.name).built_in}
     for name in dict.fromkeys(request.variants):
         entry = variants.entry(name)
         attention = variants.load(name)
@@ -222,6 +224,11 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     raise CabError(reason)
                 left_out.append(reason)
                 continue
+            if card.name in own_files:  # of CAB's own a test says that they hold
+                own_files.remove(card.name)
+                stated = task.recipes.get("quick", task.recipes[request.profile.name])
+                reference = variants.load(name_of_role(variants, "reference"))
+                refuse_other_length(task, stated, reference)
             recipe, changed = recipe_of(task, request.profile, request.options)
             width = recipe.model.width
             if width != task.recipes[request.profile.name].model.width and (

@@ -1,16 +1,19 @@
 """Which variant fits which task, which cell can be recorded, and the message if it does not."""
 
+import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
 
-from cab.attention import Attention
-from cab.backbones.slots import Width
+from cab.attention import Attention, build_attention
+from cab.backbones.slots import Slots, Width
 from cab.errors import CabError, UnsupportedWidth
 from cab.records.fields import first_fault
 from cab.records.parts import Settings, VariantInfo
+from cab.task import LONGEST, Recipe, Task
 from cab.taxonomy import Family, Pattern, TaskCard, VariantCard
 
 
@@ -63,6 +66,46 @@ def width_refusal(attention: type[Attention], config: Any, pattern: Pattern, wid
     except Exception:  # what else is wrong with it shows in its cell
         return ""
     return ""
+
+
+def built_length(task: Task, reference: type[Attention]) -> int:
+    """The longest sequence for which a task's recipe builds the layers under test.
+
+    This takes no random number and fills the layers with the reference.
+    """
+    fill = partial(build_attention, reference, {})
+    stretch = LONGEST if task.at_lengths() else 1
+    slots = Slots(task.card.pattern, fill, fill, stretch=stretch)
+    with torch.random.fork_rng(devices=[]):
+        task.build(slots)
+    return max((one.train_length for one in slots.tested), default=0)
+
+
+def stated_lengths(card: TaskCard) -> list[int]:
+    """The numbers in the length that a task's card states."""
+    return [int(one.replace(",", "")) for one in re.findall(r"\d[\d,]*", card.length)]
+
+
+def refuse_other_length(task: type[Task], recipe: Recipe, reference: type) -> None:
+    """Refuse a task whose card states another length than its recipe builds.
+
+    A card that states no number says nothing about its length.
+
+    Raises:
+        CabError: no number in the card's length is that of the longest sequence.
+    """
+    assert issubclass(reference, Attention)
+    try:
+        built = built_length(task(recipe), reference)
+    except Exception:  # what is wrong with it shows in its cell
+        return
+    stated = stated_lengths(task.card)
+    if stated and built and built not in stated:
+        raise CabError(
+            f'The card of {task.card.name} states the length "{task.card.length}", but its recipe '
+            f"builds attention for sequences of up to {built:,}. Correct length in @register_task "
+            f"or the recipe."
+        )
 
 
 class Recorded(Protocol):

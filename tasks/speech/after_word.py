@@ -56,7 +56,7 @@ def recipe(
     higher_is_better=True,
     chance=0.1,
     version=3,
-    length="6 questions and up to 42 tokens of 100 ms",
+    length="up to 48 tokens: 6 questions and 42 of 100 ms",
     source="a seeded source-filter voice with the vowels of Peterson and Barney (1952); log mel "
     "of 40 bands every 12.5 ms, eight frames a token",
     licence="generated",

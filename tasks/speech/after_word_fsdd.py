@@ -17,7 +17,7 @@ from cab.tasks.speech.after_word import AfterWord, recipe
     higher_is_better=True,
     chance=0.1,
     version=1,
-    length="4 questions and up to 40 tokens of 100 ms",
+    length="up to 44 tokens: 4 questions and 40 of 100 ms",
     data=("fsdd",),
     imports=("datasets",),
     source="Free Spoken Digit Dataset (Jackson et al., 2018); log mel of 40 bands every 12.5 ms, "

@@ -30,7 +30,7 @@ def _recipe(window: Window, width: Width, training: Training, valid: int, test: 
     higher_is_better=True,
     chance=0.1,
     version=2,
-    length="20 bands x 24 frames of 50 ms",
+    length="480 cells: 20 bands x 24 frames of 50 ms",
     grid=True,
     slot="feature_map",
     source="the voice of `keywords`; log mel, two bands and four frames a pixel",

@@ -38,7 +38,7 @@ def _recipe(
     metric="mcd",
     higher_is_better=False,
     version=1,
-    length="6 symbols, about 100 frames",
+    length="6 symbols, up to 144 frames",
     source="generated speech, see `_voice.py`; the task is CAB's, with FastSpeech 2 (Ren et al., "
     "2021, arXiv 2006.04558); log mel of 40 bands every 12.5 ms",
     licence="generated",
