@@ -24,6 +24,7 @@ from cab.scores.summary import entry_label
 from cab.scores.table import host_class
 from cab.site import costs, kernels
 from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
+from cab.site.findings import findings_of
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.news import NEW_FOR, new_variants, newest_record
@@ -95,6 +96,7 @@ def profile_pages(
         },
     )
     yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
+    yield "findings.html", "findings.html", {"findings": findings_of(content, one)}
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
     for name in ("consistency", "correlations", "benefit", "lengths"):

@@ -10,6 +10,7 @@ from cab.errors import CabError
 from cab.registry import discover_tasks
 from cab.scores.report import interval_text, to_markdown
 from cab.site.content import gather
+from cab.site.findings import findings_of
 from cab.site.glossary import GLOSSARY
 from cab.site.kernels import PASSES, kernel_tables
 from cab.taxonomy import Domain, Pattern, TaskCard
@@ -51,6 +52,12 @@ def _named(card: TaskCard) -> str:
 def glossary() -> str:
     """Return the glossary as a list."""
     return "".join(f"- **{word}**: {definition}.\n" for word, definition in GLOSSARY)
+
+
+def findings() -> str:
+    """Return what the published board says, as a list."""
+    content = gather(REPOSITORY / "results")
+    return "".join(f"- {one}\n" for one in findings_of(content, content.profiles[0]))
 
 
 def board() -> str:
@@ -95,7 +102,7 @@ def costs() -> str:
 
 
 BLOCKS = {
-    "README.md": {"glossary": glossary, "board": board},
+    "README.md": {"glossary": glossary, "findings": findings, "board": board},
     "docs/costs.md": {"costs": costs},
     "docs/tasks.md": {"tasks": tasks},
 }

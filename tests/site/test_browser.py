@@ -21,8 +21,8 @@ from cab.taxonomy import Domain
 PAGES = (
     "index.html", "patterns/cs.html", "variants/index.html", "variants/performer.html",
     "variants/luna.html", "tasks/index.html", "tasks/mqar.html", "tasks/byte-lm.html",
-    "compare.html", "pareto.html", "kernels.html", "taxonomy.html", "consistency.html",
-    "correlations.html", "benefit.html", "lengths.html",
+    "compare.html", "pareto.html", "kernels.html", "taxonomy.html", "findings.html",
+    "consistency.html", "correlations.html", "benefit.html", "lengths.html",
     "published.html", "method.html", "contribute.html", "changelog.html",
 )  # fmt: skip
 

@@ -28,6 +28,7 @@ class Reader(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: list[str] = []
+        self.sources: list[str] = []  # pages elsewhere, not loaded, that a reader may open
         self.ids: list[str] = []
         self.attributes: set[str] = set()
         self.open: list[str] = []
@@ -54,7 +55,9 @@ class Reader(HTMLParser):
             self.ids.append(str(known["id"]))
         for name in ("href", "src"):
             if name in known:
-                self.links.append(str(known[name]))
+                sources = self.sources if (tag, name) == ("a", "href") else self.links
+                outside = re.match("https?://(?!arxiv.org/abs/)", str(known[name]))
+                (sources if outside else self.links).append(str(known[name]))
 
 
 def pages(site: Path) -> list[Path]:
@@ -92,7 +95,9 @@ def test_sizes_stay_small(site: Path) -> None:
 
 def test_every_link_leads_somewhere_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     ids = {page: Reader(page.read_text()).ids for page in pages(site)}
+    sources = {use.source for card in VARIANTS.values() for use in card.used_by}
     for page in pages(site):
+        assert {*Reader(page.read_text()).sources} <= sources
         for link in Reader(page.read_text()).links:
             if link.startswith("https://arxiv.org/abs/"):
                 continue
