@@ -9,6 +9,8 @@ from cab.errors import UnknownName
 class Profile:
     """One size of the benchmark.
 
+    scored: the learning rates of a task are searched, and the results of certified tasks have a
+    score. Which tasks are certified in a profile is on their cards.
     time_limit is the wall time of a cell in seconds, memory_limit its memory in GiB. A cell that
     exceeds one of them ends with the outcome `timeout` or `oom`.
     """
@@ -31,8 +33,20 @@ PROFILES = {
             4,
         ),
         Profile("quick", "the default: a cell takes about a minute on 2 cores", True, 900, 8),
-        Profile("standard", "published data sets at a size for one GPU", True, 6 * 3600, 64),
-        Profile("full", "the sizes of the papers, for several GPUs", True, 7 * 24 * 3600, 512),
+        Profile(
+            "standard",
+            "the tasks of quick in larger sizes, and published data sets, for one GPU",
+            True,
+            6 * 3600,
+            64,
+        ),
+        Profile(
+            "full",
+            "published data sets in sizes of papers (the cards say which), for several GPUs",
+            True,
+            7 * 24 * 3600,
+            512,
+        ),
     )
 }
 

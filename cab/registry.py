@@ -261,6 +261,12 @@ def reference_names(variants: Registry[VariantCard]) -> tuple[str, str]:
     return name_of_role(variants, "reference"), name_of_role(variants, "no_attention")
 
 
+def certified(tasks: Registry[TaskCard], profile: str) -> tuple[int, int]:
+    """How many tasks are certified in a profile, and so scored, and how many are to be."""
+    cards = [card for card in tasks.cards() if card.in_row(profile)]
+    return sum(card.scored_in(profile) for card in cards), len(cards)
+
+
 def discover_variants(
     include: tuple[Path, ...] = (), *, tolerant: bool = False
 ) -> Registry[VariantCard]:

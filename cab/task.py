@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ Batch = dict[str, Tensor]
 """Named tensors whose first dimension is the example."""
 
 Split = Literal["train", "valid", "test"]
+Precision = Literal["float32", "bf16"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 IGNORED = -100
@@ -46,7 +47,12 @@ evenly spread over these steps, and training visits those that are open in turn.
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a cell is trained: AdamW with a one-cycle schedule, the same for every variant."""
+    """How a cell is trained: AdamW with a one-cycle schedule, the same for every variant.
+
+    precision: bf16 runs the network and its gradients in bfloat16 where PyTorch's autocast does;
+    weights, the optimiser, losses and all tests stay in float32. compile: training runs the
+    network through `torch.compile`.
+    """
 
     steps: int
     batch_size: int
@@ -54,8 +60,12 @@ class Training:
     weight_decay: float = 0.01
     warmup: float = 0.1
     gradient_clip: float = 1.0
+    precision: Precision = "float32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}")
         if not (1 <= self.steps < 2**31 and 1 <= self.batch_size < 2**31):
             raise ValueError("steps and batch_size must be at least 1 and below 2^31")
         if not 0 < self.warmup < 1:
@@ -99,8 +109,12 @@ class Recipe:
         """Return the recipe as JSON holds it, for records and keys.
 
         The protocol and the growth of the levels stand in it, since they change results, too.
+        Precision and compilation do if they are not the defaults, which older records do not name.
         """
         values = {**dataclasses.asdict(self), "growth": GROWTH, "protocol": PROTOCOL}
+        for name, usual in (("precision", "float32"), ("compile", False)):
+            if values["train"][name] == usual:
+                del values["train"][name]
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain
 

@@ -9,7 +9,7 @@ import typer
 from cab.commands import output
 from cab.errors import CabError
 from cab.profiles import PROFILES, get_profile
-from cab.registry import Registry, discover_tasks, discover_variants, reference_names
+from cab.registry import Registry, certified, discover_tasks, discover_variants, reference_names
 from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
@@ -117,6 +117,12 @@ def load_board(
         {card.name: card for card in tasks.cards()},
         {card.name: card for card in variants.cards()},
     )
+    if not board.rows and not certified(tasks, profile)[0]:
+        raise CabError(
+            f"No task is certified in profile {profile}, so no result has a score there. "
+            f"`cab show --profile {profile}` shows your results; `cab certify TASK --profile "
+            f"{profile}` measures a certificate."
+        )
     if not board.rows:
         where = " and ".join(map(str, (folders, *([store] if store else []))))
         raise CabError(

@@ -11,7 +11,7 @@ from cab.commands.options import Include, Json
 from cab.data import DATA_SETS
 from cab.errors import UnknownName
 from cab.profiles import PROFILES
-from cab.registry import Registry, discover_tasks, discover_variants
+from cab.registry import Registry, certified, discover_tasks, discover_variants
 
 
 def info(
@@ -27,7 +27,9 @@ def info(
     elif name in tasks.entries:
         facts = _task(tasks, name)
     elif name in PROFILES:
+        done, all_ = certified(tasks, name)
         facts = {"kind": "profile", **output.plain(PROFILES[name])}
+        facts["certified"] = f"{done} of {all_} tasks"
     elif name in DATA_SETS:
         facts = {"kind": "data set", **output.plain(DATA_SETS[name])}
     else:

@@ -9,8 +9,9 @@ import typer
 from cab.commands import output
 from cab.commands.options import DataDir, Include, Json
 from cab.data import DATA_SETS, data_directory, locate
-from cab.profiles import PROFILES
-from cab.registry import discover_tasks, discover_variants
+from cab.profiles import PROFILES, Profile
+from cab.records.folders import results_folders
+from cab.registry import certified, discover_tasks, discover_variants
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -126,23 +127,43 @@ def tasks(include: tuple[Path, ...], json: bool) -> None:
 
 
 def profiles(json: bool) -> None:
-    """List profiles."""
+    """List profiles, with what has been certified and published in each."""
+    registry, folders = discover_tasks(), results_folders()
+    rows = [
+        (one, certified(registry, one.name), len(folders.files(one.name, "*.jsonl")[0]))
+        for one in PROFILES.values()
+    ]
     if json:
-        return output.print_json(list(PROFILES.values()))
+        return output.print_json(
+            [
+                {**output.plain(one), "certified": done, "to_certify": all_, "published": entries}
+                for one, (done, all_), entries in rows
+            ]
+        )
     output.print_table(
         "Profiles",
-        ("name", "scored", "time limit", "memory limit", "what it is for"),
+        ("name", "scored", "published", "time limit", "memory limit", "what it is for"),
         (
             (
-                p.name,
-                "yes" if p.scored else "no",
-                f"{p.time_limit:g} s per cell",
-                f"{p.memory_limit:g} GiB per cell",
-                p.summary,
+                one.name,
+                scored_text(one, *tasks),
+                f"{entries} entries" if entries else "nothing",
+                f"{one.time_limit:g} s per cell",
+                f"{one.memory_limit:g} GiB per cell",
+                one.summary,
             )
-            for p in PROFILES.values()
+            for one, tasks, entries in rows
         ),
     )
+
+
+def scored_text(profile: Profile, done: int, tasks: int) -> str:
+    """Say whether results of a profile are scored: on the tasks that are certified there."""
+    if not profile.scored:
+        return "never"
+    if done:
+        return f"{done} of {tasks} tasks"
+    return f"not yet: {f'none of {tasks} tasks is' if tasks else 'no task is'} certified"
 
 
 def data_sets(data_dir: DataDir, json: bool) -> None:

@@ -97,9 +97,9 @@ def run(
     )
     work = plan_work(asked, start=not dry_run)
     if dry_run:
-        from cab.commands.run_report import show_plan
+        from cab.commands.dry_run import show_plan
 
-        return show_plan(work.planned, work.search, work.records, json)
+        return show_plan(work, json)
     from cab.commands.progress import RunProgress
     from cab.running.execution import Runner
 

@@ -1,4 +1,4 @@
-"""What `cab run` and `cab sweep` print: the plan before, the results and their place after."""
+"""What `cab run` and `cab sweep` print about their results and the place of the records."""
 
 import sys
 from collections import Counter
@@ -11,7 +11,7 @@ from cab.errors import counted
 from cab.records.copies import without_copies
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry
-from cab.running.cells import Cell, Plan
+from cab.running.cells import Cell
 from cab.running.execution import Finished
 from cab.running.search import Search
 from cab.taxonomy import TaskCard, VariantCard
@@ -60,34 +60,6 @@ def print_results(
         output.warn(problem)
     wanted = {cell.variant.name for cell in cells}
     print_lines(table(stored, variants, tasks, profile, wanted), profile)
-
-
-def show_plan(planned: Plan, search: Search, records: RecordStore, json: bool) -> None:
-    """Print what would run."""
-    cells = [
-        {
-            "variant": cell.variant.name,
-            "task": cell.task.name,
-            "pattern": cell.task.pattern,
-            "rate": cell.recipe.train.learning_rate,
-            "seed": cell.seed,
-            "key": cell.key,
-            "done": records.path(cell.key).exists(),
-        }
-        for cell in planned.cells
-    ]
-    if json:
-        more = search.open(planned.cells) * (search.seeds - 1)
-        return output.print_json({"cells": cells, "following": more, "left_out": planned.left_out})
-    for sentence in planned.left_out:
-        output.warn(sentence)
-    rows = [
-        [*map(str, list(one.values())[:6]), "done" if one["done"] else "to run"] for one in cells
-    ]
-    columns = ("variant", "task", "pattern", "rate", "seed", "key", "state")
-    output.print_table("Plan", columns, rows)
-    if sentence := following(planned.cells, search):
-        output.say(sentence)
 
 
 def following(cells: Sequence[Cell], search: Search) -> str:

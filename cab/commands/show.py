@@ -114,6 +114,7 @@ def table(
             is_published = row is others.get(row.entry)
             scale = _scale(row, tasks, names[0])
             line = {**output.plain(row), "scored": scale is not None}
+            line["to_certify"] = scale is None and _is_of_row(row, tasks)
             line |= {"score": None, "published": is_published}
             line["other_source"] = other_source(row.variant, row.source, installed)
             line["other_task_source"] = other_source(row.task, row.task_source or "", sources)
@@ -140,6 +141,11 @@ def _scale(row: Row, tasks: Registry[TaskCard], reference: str) -> Scale | None:
         return None
     found = scale_of(card, row.profile, reference)
     return found if isinstance(found, Scale) else None
+
+
+def _is_of_row(row: Row, tasks: Registry[TaskCard]) -> bool:
+    """Whether this row's task is to be scored in its profile, as soon as it is certified there."""
+    return row.task in tasks.entries and tasks.card(row.task).in_row(row.profile)
 
 
 def _order(row: Row) -> tuple[int, float]:
@@ -251,7 +257,7 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
     bad = {k: v for k, v in line["outcomes"].items() if k != "ok"}
     seeds = " ".join([str(line["seeds"]), *(f"{count} {name}" for name, count in bad.items())])
     found = line["score"]
-    text = "diagnostic" if not line["scored"] else "-"
+    text = "-" if line["scored"] else "not certified" if line["to_certify"] else "diagnostic"
     if line["scored"] and line["trial"]:
         seeds += ", trial"
     if found is not None:

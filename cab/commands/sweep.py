@@ -174,9 +174,9 @@ def sweep(
     if part:
         work.planned = replace(work.planned, cells=part.of(work.planned.cells))
     if dry_run:
-        from cab.commands.run_report import show_plan
+        from cab.commands.dry_run import show_plan
 
-        return show_plan(work.planned, work.search, work.records, json)
+        return show_plan(work, json)
     from cab.commands.progress import RunProgress
     from cab.running.environment import usable_cores
     from cab.running.execution import Runner

@@ -23,16 +23,27 @@ def count_training_flops(task: Task, model: torch.nn.Module) -> int:
 
     A task with levels is counted at each of them, as often as training visits it.
     """
-    recipe, levels, total = task.recipe.train, task.at_levels(), 0
+    return training_work(task, model)[0]
+
+
+def training_work(task: Task, model: torch.nn.Module, device: str = "cpu") -> tuple[int, int]:
+    """Return the operations of all training steps, and about how many tokens they read.
+
+    Args:
+        device: where the model is; on `meta` nothing is computed, whatever its size.
+    """
+    recipe, levels, flops, tokens = task.recipe.train, task.at_levels(), 0, 0
     visits = Counter(level_at(s, recipe.steps, len(levels)) for s in range(1, recipe.steps + 1))
     for number, level in enumerate(levels):
-        batch = level.draw("train", 2, generator("flops"))
+        drawn = level.draw("train", 2, generator("flops"))
+        batch = {name: value.to(device) for name, value in drawn.items()}
         # The fused CPU kernel has no formula of its own, so it is unfolded for the count.
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             level.loss(model, batch).backward()
         model.zero_grad(set_to_none=True)
-        total += int(counter.get_total_flops()) * recipe.batch_size // 2 * visits[number]
-    return total
+        flops += int(counter.get_total_flops()) * recipe.batch_size // 2 * visits[number]
+        tokens += level.tokens(drawn) * recipe.batch_size // 2 * visits[number]
+    return flops, tokens
 
 
 def shortcut_estimates(task: Task, examples: Batch) -> dict[str, Estimate]:

@@ -68,14 +68,19 @@ def width_refusal(attention: type[Attention], config: Any, pattern: Pattern, wid
     return ""
 
 
+def slots_of(task: Task, reference: type[Attention]) -> Slots:
+    """Slots for a task's network, with the reference in the layers under test, too."""
+    fill = partial(build_attention, reference, {})
+    stretch = LONGEST if task.at_lengths() else 1
+    return Slots(task.card.pattern, fill, fill, stretch=stretch)
+
+
 def built_length(task: Task, reference: type[Attention]) -> int:
     """The longest sequence for which a task's recipe builds the layers under test.
 
-    This takes no random number and fills the layers with the reference.
+    They are filled with the reference; no random number is taken.
     """
-    fill = partial(build_attention, reference, {})
-    stretch = LONGEST if task.at_lengths() else 1
-    slots = Slots(task.card.pattern, fill, fill, stretch=stretch)
+    slots = slots_of(task, reference)
     with torch.random.fork_rng(devices=[]):
         task.build(slots)
     return max((one.train_length for one in slots.tested), default=0)

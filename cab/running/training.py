@@ -19,6 +19,7 @@ from cab.records.fields import LARGEST
 from cab.records.store import CurvePoint, Estimate
 from cab.running.awake import awake
 from cab.running.batches import batches_ahead, drawn_ahead, training_batches
+from cab.running.learning import training_loss
 from cab.seeding import generator
 from cab.task import Batch, Recipe, Task, slice_batch
 
@@ -96,13 +97,16 @@ def train(
     points = curve_steps(task.recipe)
     losses: list[torch.Tensor] = []
     model.train()
-    with closing(drawn_ahead(source, ahead)) as batches:
+    with (
+        closing(drawn_ahead(source, ahead)) as batches,
+        training_loss(model, recipe, accelerator.device) as loss_of,
+    ):
         for step in range(1, recipe.steps + 1):
             started = awake()
             drawn = next(batches)
             result.data_seconds += awake() - started
             part = drawn.part
-            loss = drawn.level.loss(model, _to_device(drawn.batch, accelerator))
+            loss = loss_of(drawn.level, _to_device(drawn.batch, accelerator))
             optimizer.zero_grad()
             total = loss + _auxiliary_loss(attentions)
             # Gradients are averaged over processes, and the shares may have unequal parts.

@@ -12,6 +12,7 @@ from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training, choose
 from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def _recipe(
                 "same second part": 0.369,
             },
             "floors": (0.825, 0.3442, 0.2521, 0.2189, 0.2031),
-        }
+        },
+        "standard": {"margin": 0.4, "seeds": 3},
     },
 )
 class Compose(LabelledTask):
@@ -132,6 +134,17 @@ class Compose(LabelledTask):
             Training(800, 16, 5e-3),
             60,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Composed(pairs, used, parts=32, values=64)
+                    for pairs, used in ((2, 2), (48, 9), (128, 16), (256, 24), (512, 32))
+                ),
+                DEEP,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

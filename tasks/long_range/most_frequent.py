@@ -12,6 +12,7 @@ from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
 from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def _recipe(
                 "most frequent value of all": 0.272,
             },
             "floors": (0.6283, 0.2342, 0.1913, 0.1646, 0.1433),
-        }
+        },
+        "standard": {"margin": 0.4, "seeds": 3},
     },
 )
 class MostFrequent(LabelledTask):
@@ -136,6 +138,16 @@ class MostFrequent(LabelledTask):
             Training(700, 16, 5e-3),
             60,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Grouped(used, 3, 5, classes=256, values=64) for used in (2, 16, 48, 96, 128)
+                ),
+                DEEP,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -1,10 +1,13 @@
 """Parity: say at every bit of a string whether the ones so far are odd in number."""
 
+from dataclasses import replace
+
 import torch
 
 from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.task import Training
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, reading, standard
 from cab.tasks.long_range._products import Products, ladder
 
 
@@ -39,7 +42,8 @@ from cab.tasks.long_range._products import Products, ladder
                 "last two": 0.556,
             },
             "floors": (1.0, 1.0, 1.0, 0.9333, 0.5147, 0.5288, 0.509),
-        }
+        },
+        "standard": {"margin": 0.15, "seeds": 3},
     },
 )
 class Parity(Products):
@@ -67,5 +71,14 @@ class Parity(Products):
             Training(2000, 32, 2e-3),
             100,
             rates=(1e-3, 2e-3, 5e-3),
+        ),
+        "standard": standard(
+            ladder(
+                (2, 4, 8, 12, 20, 40, 80, 160),
+                2,
+                reading(DEEP),
+                replace(TRAINING, steps=20_000),
+                EXAMPLES,
+            )
         ),
     }

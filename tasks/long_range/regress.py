@@ -11,6 +11,7 @@ from cab.backbones.context_reader import ContextReader, ContextReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, standard
 
 OCTAVES = 6
 """Places are given to the network as sines and cosines of 1, 2, 4, ... periods."""
@@ -93,7 +94,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.502, "none": 0.002, "softmax": 0.971, "nearest sample": 0.747},
             "floors": (0.9439, 0.7392, 0.7507, 0.7463),
-        }
+        },
+        "standard": {"margin": 0.15, "seeds": 3},
     },
 )
 class Regress(Task):
@@ -123,6 +125,17 @@ class Regress(Task):
             Training(1000, 16, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Waves(samples=samples, queries=64, waves=64, frequency=frequency, noise=0.5)
+                    for samples, frequency in ((256, 1), (512, 6), (1024, 24), (2048, 48))
+                ),
+                DEEP,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

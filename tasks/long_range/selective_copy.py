@@ -11,6 +11,7 @@ from cab.backbones.decoder import Decoder, DecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, LENGTH_FACTORS, LONGEST, Batch, Recipe, Split, Task, Training
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, reading, standard
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def _recipe(
                 "most frequent": 0.387,
             },
             "floors": (1.0, 0.5444, 0.44, 0.4667, 0.334),
-        }
+        },
+        "standard": {"margin": 0.2, "seeds": 3},
     },
 )
 class SelectiveCopy(Task):
@@ -131,6 +133,18 @@ class SelectiveCopy(Task):
             Training(1100, 16, 3e-3),
             100,
             rates=(1.5e-3, 3e-3, 6e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Scattered(length, tokens, symbols=64, most=16)
+                    for length, tokens in ((12, 2), (48, 4), (192, 8), (512, 12), (1024, 16))
+                ),
+                reading(DEEP),
+                TRAINING,
+                EXAMPLES,
+            ),
+            evaluation_batch=32,
         ),
     }
 

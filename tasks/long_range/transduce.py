@@ -10,6 +10,7 @@ from cab.backbones.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.43, "none": 0.031, "softmax": 0.984, "most frequent": 0.148},
             "floors": (0.9967, 0.71, 0.4113, 0.2386, 0.138, 0.0852),
-        }
+        },
+        "standard": {"margin": 0.5, "seeds": 3},
     },
 )
 class Transduce(Task):
@@ -88,6 +90,14 @@ class Transduce(Task):
             Training(1500, 16, 5e-3),
             100,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Strings(length, symbols=64) for length in (4, 16, 64, 128, 256, 512)),
+                SHALLOW,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

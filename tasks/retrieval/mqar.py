@@ -11,6 +11,7 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, LENGTH_FACTORS, LONGEST, Batch, Recipe, Split, Task, Training
 from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, reading, standard
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _recipe(
                 "last value": 0.194,
             },
             "floors": (0.6458, 0.2517, 0.125, 0.0625, 0.0312),
-        }
+        },
+        "standard": {"margin": 0.35, "seeds": 3},
     },
 )
 class Mqar(LabelledTask):
@@ -103,7 +105,8 @@ class Mqar(LabelledTask):
     The levels are 2 to 32 pairs, each in the shortest sequence with room for its questions. A key
     and its value occur once, in random order, so only the place of the key tells the value: a
     memory of fixed size holds fewer pairs the longer it is written to, and a window loses those
-    that it has passed.
+    that it has passed. In standard the levels, the vocabulary and the lack of positions are those
+    of zoology, whose widths of 64 to 512 are `model.dim`; 128 is scored.
     """
 
     recipes = {  # noqa: RUF012
@@ -119,6 +122,21 @@ class Mqar(LabelledTask):
             Training(1000, 32, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                [
+                    Recall(length, pairs, vocabulary=8192)
+                    for length, pairs in (
+                        *((64, 4), (128, 8), (256, 16), (256, 32)),
+                        *((256, 64), (512, 128), (1024, 256)),
+                    )
+                ],
+                reading(SHALLOW),
+                replace(TRAINING, steps=20_000),
+                EXAMPLES,
+            ),
+            evaluation_batch=16,
         ),
     }
 

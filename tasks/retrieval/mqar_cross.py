@@ -12,6 +12,7 @@ from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training
 from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.16, "none": 0.014, "softmax": 1.0, "first value": 0.164},
             "floors": (0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156),
-        }
+        },
+        "standard": {"margin": 0.75, "seeds": 3},
     },
 )
 class MqarCross(LabelledTask):
@@ -102,6 +104,14 @@ class MqarCross(LabelledTask):
             Training(1000, 32, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Memory(pairs, keys=320, values=320) for pairs in (2, 8, 32, 64, 128, 256)),
+                SHALLOW,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -11,6 +11,7 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training, choose
 from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.267, "none": 0.06, "softmax": 0.999, "most frequent": 0.271},
             "floors": (0.55, 0.3525, 0.2494, 0.1963, 0.1533, 0.1236),
-        }
+        },
+        "standard": {"margin": 0.6, "seeds": 3},
     },
 )
 class NearestKey(LabelledTask):
@@ -110,6 +112,17 @@ class NearestKey(LabelledTask):
             Training(1000, 32, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Vectors(keys, dim=32, classes=32, noise=0.3)
+                    for keys in (2, 8, 32, 64, 128, 256)
+                ),
+                SHALLOW,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

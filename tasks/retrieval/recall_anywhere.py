@@ -11,6 +11,7 @@ from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
 from cab.tasks._labels import LabelledTask
 from cab.tasks._splits import draw_of_split
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, reading, standard
 
 BLANK = 0
 """The token after a query."""
@@ -98,7 +99,8 @@ def _recipe(
                 "last value": 0.194,
             },
             "floors": (0.5, 0.25, 0.125, 0.0625, 0.0312),
-        }
+        },
+        "standard": {"margin": 0.25, "seeds": 3},
     },
 )
 class RecallAnywhere(LabelledTask):
@@ -121,6 +123,14 @@ class RecallAnywhere(LabelledTask):
             Training(1000, 32, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Mixed(pairs, keys=512, values=512) for pairs in (2, 8, 32, 64, 128, 256)),
+                reading(SHALLOW),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

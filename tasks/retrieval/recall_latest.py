@@ -10,6 +10,7 @@ from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
 from cab.tasks._labels import share
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, reading, standard
 from cab.tasks.retrieval._labelled import Labelled
 
 
@@ -96,7 +97,8 @@ def _recipe(
                 "last value": 0.299,
             },
             "floors": (0.7775, 0.6933, 0.325, 0.1363, 0.0728),
-        }
+        },
+        "standard": {"margin": 0.15, "seeds": 3},
     },
 )
 class RecallLatest(Labelled):
@@ -122,6 +124,17 @@ class RecallLatest(Labelled):
             Training(1100, 32, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Writes(keys, writes, symbols=512)
+                    for keys, writes in ((2, 1), (4, 2), (16, 2), (64, 2), (128, 3))
+                ),
+                reading(SHALLOW),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -10,6 +10,7 @@ from cab.backbones.memory_decoder import MemoryDecoder, MemoryDecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.15, "none": 0.015, "softmax": 1.0, "stored order": 0.115},
             "floors": (0.5167, 0.1356, 0.0678, 0.0375, 0.0183),
-        }
+        },
+        "standard": {"margin": 0.5, "seeds": 3},
     },
 )
 class RecallSeq(Task):
@@ -104,6 +106,17 @@ class RecallSeq(Task):
             Training(1000, 32, 4e-3),
             150,
             rates=(2e-3, 4e-3, 8e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    LinkedList(keys, written, symbols=256)
+                    for keys, written in ((3, 2), (16, 12), (64, 32), (128, 48), (256, 64))
+                ),
+                SHALLOW,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -10,6 +10,7 @@ from cab.backbones.memory_decoder import MemoryDecoder, MemoryDecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.589, "none": 0.099, "softmax": 0.965, "one more": 0.12},
             "floors": (0.9433, 0.7158, 0.5115, 0.4203, 0.3553),
-        }
+        },
+        "standard": {"margin": 0.25, "seeds": 3},
     },
 )
 class Sort(Task):
@@ -82,6 +84,14 @@ class Sort(Task):
             Training(1500, 32, 4e-3),
             200,
             rates=(2e-3, 4e-3, 8e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Numbers(count, largest=512) for count in (2, 8, 24, 64, 128)),
+                SHALLOW,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

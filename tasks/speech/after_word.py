@@ -8,6 +8,7 @@ from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, reading, standard
 from cab.tasks.speech._recordings import (
     WORDS_IN_ALL,
     Hearing,
@@ -73,7 +74,8 @@ def recipe(
                 "last word": 0.312,
             },
             "floors": (0.7175, 0.4289, 0.2883, 0.1725),
-        }
+        },
+        "standard": {"margin": 0.12, "seeds": 3},
     },
 )
 class AfterWord(SpokenTask):
@@ -97,6 +99,14 @@ class AfterWord(SpokenTask):
             Training(1300, 32, 3e-3),
             200,
             rates=(1.5e-3, 3e-3, 6e-3),
+        ),
+        "standard": standard(
+            recipe(
+                tuple(Sayings(words, Hearing(stack=2, longest=24)) for words in (3, 5, 7, 10)),
+                reading(DEEP),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

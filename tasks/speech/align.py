@@ -8,6 +8,7 @@ from cab.backbones.query_reader import QueryReader, QueryReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, reading, standard
 from cab.tasks.speech._recordings import (
     WORDS_IN_ALL,
     Hearing,
@@ -63,7 +64,8 @@ def recipe(
             "seeds": 3,
             "measured": {"mean": 0.286, "none": 0.275, "softmax": 0.986, "beginning": 0.275},
             "floors": (0.5325, 0.3406, 0.2658, 0.1667, 0.125),
-        }
+        },
+        "standard": {"margin": 0.6, "seeds": 3},
     },
 )
 class Align(SpokenTask):
@@ -87,6 +89,14 @@ class Align(SpokenTask):
             Training(700, 32, 3e-3),
             200,
             rates=(1.5e-3, 3e-3, 6e-3),
+        ),
+        "standard": standard(
+            recipe(
+                tuple(Sayings(words, Hearing(stack=2, longest=24)) for words in (2, 4, 6, 8, 10)),
+                reading(DEEP),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

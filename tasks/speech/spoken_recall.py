@@ -8,6 +8,7 @@ from cab.backbones.frame_reader import FrameReader, FrameReaderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, reading, standard
 from cab.tasks.speech._recordings import (
     WORDS_IN_ALL,
     Hearing,
@@ -66,7 +67,8 @@ def recipe(
                 "last new word": 0.432,
             },
             "floors": (1.0, 0.3896, 0.2717, 0.16),
-        }
+        },
+        "standard": {"margin": 0.2, "seeds": 3},
     },
 )
 class SpokenRecall(SpokenTask):
@@ -90,6 +92,14 @@ class SpokenRecall(SpokenTask):
             Training(1500, 16, 2e-3),
             150,
             rates=(1e-3, 2e-3, 4e-3),
+        ),
+        "standard": standard(
+            recipe(
+                tuple(Sayings(words, Hearing(stack=2, longest=24)) for words in (2, 4, 6, 10)),
+                reading(DEEP),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -10,6 +10,7 @@ from cab.backbones.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training, choose
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, reading, standard
 from cab.tasks.speech._recordings import Hearing, SpokenTask
 
 DIGITS = 10
@@ -73,7 +74,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.425, "none": 0.102, "softmax": 0.969, "most frequent": 0.404},
             "floors": (0.7622, 0.4748, 0.3978, 0.34, 0.3125),
-        }
+        },
+        "standard": {"margin": 0.4, "seeds": 3},
     },
 )
 class Transcribe(SpokenTask):
@@ -98,6 +100,14 @@ class Transcribe(SpokenTask):
             Training(900, 32, 5e-3),
             150,
             rates=(2e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Strings(digits, stack=2, longest=36) for digits in (2, 4, 8, 16)),
+                reading(SHALLOW),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

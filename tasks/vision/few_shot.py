@@ -11,6 +11,7 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training
 from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, reading, standard
 from cab.tasks.vision._images import CLASSES as DIGITS
 from cab.tasks.vision._images import SIDE, images_of
 
@@ -85,7 +86,8 @@ def _recipe(
                 "last label": 0.218,
             },
             "floors": (0.5, 0.2544, 0.1667, 0.125, 0.0513),
-        }
+        },
+        "standard": {"margin": 0.12, "seeds": 3},
     },
 )
 class FewShot(LabelledTask):
@@ -113,6 +115,17 @@ class FewShot(LabelledTask):
             Training(1600, 24, 3e-3),
             150,
             rates=(1.5e-3, 3e-3, 6e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(
+                    Episode(classes, shots)
+                    for classes, shots in ((2, 2), (6, 4), (10, 8), (20, 6), (20, 12))
+                ),
+                reading(DEEP),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -13,6 +13,7 @@ from cab.registry import register_task
 from cab.seeding import generator as seeded
 from cab.task import IGNORED, Batch, Recipe, Split, Training, choose
 from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, standard
 from cab.tasks.vision._images import CLASSES, SIDE, images_of, most_frequent_answer
 
 BORDER = 2
@@ -112,7 +113,8 @@ def _recipe(
                 "most frequent": 0.332,
             },
             "floors": (0.56, 0.3688, 0.2994, 0.2378, 0.1933),
-        }
+        },
+        "standard": {"margin": 0.5, "seeds": 3},
     },
 )
 class FrameRecall(LabelledTask):
@@ -136,6 +138,14 @@ class FrameRecall(LabelledTask):
             Training(900, 32, 4e-3),
             200,
             rates=(2e-3, 4e-3, 8e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Frames(pairs, kinds=256, side=16) for pairs in (2, 8, 32, 64, 128)),
+                DEEP,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

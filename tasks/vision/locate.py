@@ -10,6 +10,7 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training
 from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, standard
 from cab.tasks.vision._images import CLASSES, SIDE, images_of
 
 
@@ -74,7 +75,8 @@ def _recipe(
                 "first digit's place": 0.228,
             },
             "floors": (0.5083, 0.25, 0.1667, 0.125, 0.1),
-        }
+        },
+        "standard": {"margin": 0.5, "seeds": 3},
     },
 )
 class Locate(LabelledTask):
@@ -97,6 +99,14 @@ class Locate(LabelledTask):
             Training(700, 32, 3e-3),
             200,
             rates=(1.5e-3, 3e-3, 6e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Cells(digits, side=16) for digits in (2, 4, 6, 8, 10)),
+                DEEP,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

@@ -11,6 +11,7 @@ from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import IGNORED, Batch, Recipe, Split, Training, choose
 from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import DEEP, EXAMPLES, TRAINING, standard
 from cab.tasks.vision._images import CLASSES, SIDE, images_of, most_frequent_answer
 
 
@@ -75,7 +76,8 @@ def _recipe(
                 "most frequent": 0.268,
             },
             "floors": (0.3887, 0.3156, 0.2384, 0.2137, 0.1815),
-        }
+        },
+        "standard": {"margin": 0.15, "seeds": 3},
     },
 )
 class Mirror(LabelledTask):
@@ -101,6 +103,14 @@ class Mirror(LabelledTask):
             Training(800, 32, 4e-3),
             200,
             rates=(2e-3, 4e-3, 8e-3),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Wall(side, side, side=16) for side in (2, 4, 8, 12, 16)),
+                DEEP,
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

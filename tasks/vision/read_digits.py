@@ -10,6 +10,7 @@ from cab.backbones.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from cab.backbones.slots import Slots, Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training, choose
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, reading, standard
 from cab.tasks.vision._images import SIDE, digit_images, paste
 
 DIGITS = 10
@@ -78,7 +79,8 @@ def _recipe(
             "seeds": 3,
             "measured": {"mean": 0.355, "none": 0.066, "softmax": 0.976, "most frequent": 0.327},
             "floors": (0.5711, 0.3626, 0.283, 0.2611),
-        }
+        },
+        "standard": {"margin": 0.35, "seeds": 3},
     },
 )
 class ReadDigits(Task):
@@ -103,6 +105,14 @@ class ReadDigits(Task):
             Training(1600, 32, 5e-3),
             150,
             rates=(2.5e-3, 5e-3, 1e-2),
+        ),
+        "standard": standard(
+            _recipe(
+                tuple(Strip(digits, column=1, window=12) for digits in (3, 8, 16, 32)),
+                reading(SHALLOW),
+                TRAINING,
+                EXAMPLES,
+            )
         ),
     }
 

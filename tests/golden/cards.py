@@ -51,7 +51,7 @@ def main(names: list[str]) -> None:
     changed = []
     for name in names or tasks.names():
         entry = tasks.entry(name)
-        found = {}
+        found, planned = {}, {}
         for profile, own in entry.card.certificate.items():
             file = FOLDER / profile / f"{name}.json"
             content = read_certificate(file) if file.exists() else None
@@ -61,7 +61,10 @@ def main(names: list[str]) -> None:
                 and content["floors"]
             ):
                 found[profile] = of_certificate(content, own.margin)
+            elif not own.measured:  # the margin stands before anything is measured
+                planned[profile] = {"margin": own.margin, "seeds": own.seeds}
         if found:
+            found |= planned
             write(entry.path, found)
             changed.append(entry.path)
     if changed:

@@ -9,7 +9,7 @@ from typing import Any
 from first_examples import Golden, golden
 
 from cab.registry import discover_tasks
-from cab.task import Task
+from cab.task import Recipe
 
 HERE = Path(__file__).parent
 EMBEDDED = {"smoke", "quick"}
@@ -22,10 +22,19 @@ def read_examples() -> dict[str, Golden]:
     return {setting: Golden.from_dict(entry) for setting, entry in content.items()}
 
 
-def recipe_hash(task_class: type[Task]) -> str:
-    """Hash a task's recipes of all profiles."""
-    recipes = {profile: recipe.as_dict() for profile, recipe in task_class.recipes.items()}
-    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()
+def recipe_hash(recipe: Recipe) -> str:
+    """Hash a task's recipe of one profile."""
+    return hashlib.sha256(json.dumps(recipe.as_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def recipe_hashes() -> dict[str, str]:
+    """The hash of every recipe of every task, by name, version and profile."""
+    tasks = discover_tasks()
+    return {
+        f"{name} v{tasks.card(name).version} {profile}": recipe_hash(recipe)
+        for name in tasks.names()
+        for profile, recipe in tasks.load(name).recipes.items()
+    }
 
 
 def with_others(now: Golden, before: Golden | None) -> dict[str, Any]:
@@ -40,15 +49,14 @@ def with_others(now: Golden, before: Golden | None) -> dict[str, Any]:
 def main() -> None:
     """Take every task down; CAB_DATA must hold the data sets."""
     tasks, data = discover_tasks(), Path(os.environ["CAB_DATA"])
-    before, examples, recipes = read_examples(), {}, {}
+    before, examples = read_examples(), {}
     for name in tasks.names():
         task_class, version = tasks.load(name), tasks.card(name).version
-        recipes[f"{name} v{version}"] = recipe_hash(task_class)
         for profile in EMBEDDED & task_class.recipes.keys():
             setting = f"{name} v{version} {profile}"
             now = golden(task_class(task_class.recipes[profile], data))
             examples[setting] = with_others(now, before.get(setting))
-    for file, content in (("examples.json", examples), ("recipes.json", recipes)):
+    for file, content in (("examples.json", examples), ("recipes.json", recipe_hashes())):
         lines = [f"  {json.dumps(key)}: {json.dumps(content[key])}" for key in sorted(content)]
         (HERE / file).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
