@@ -117,12 +117,15 @@ def load_board(
         {card.name: card for card in tasks.cards()},
         {card.name: card for card in variants.cards()},
     )
-    if not board.rows and not certified(tasks, profile)[0]:
-        raise CabError(
+    if not certified(tasks, profile)[0]:
+        unscored = (
             f"No task is certified in profile {profile}, so no result has a score there. "
             f"`cab show --profile {profile}` shows your results; `cab certify TASK --profile "
             f"{profile}` measures a certificate."
         )
+        if not board.rows:
+            raise CabError(unscored)
+        output.warn(unscored)
     if not board.rows:
         where = " and ".join(map(str, (folders, *([store] if store else []))))
         raise CabError(

@@ -7,8 +7,10 @@ from cab.commands import output
 from cab.commands.run_report import following
 from cab.commands.work import Work
 from cab.data import data_directory, get_data_set, inspect
-from cab.errors import counted
+from cab.errors import CabError, counted
 from cab.records.folders import results_folders
+from cab.records.results import read_file
+from cab.records.store import Record
 from cab.registry import name_of_role
 from cab.running.cells import Cell
 from cab.running.estimates import OPERATIONS, STEP, Size, sizes
@@ -35,7 +37,7 @@ def show_plan(work: Work, json: bool) -> None:
         work.variants.load(reference),
         work.tasks,
         directory,
-        results_folders().read(work.asked.profile, (reference,)).records,
+        _published(work.asked.profile, reference),
     )
     names = dict.fromkeys(name for size in found for name in size.missing)
     missing = [inspect(get_data_set(name), directory)[1] for name in names]
@@ -68,6 +70,17 @@ def show_plan(work: Work, json: bool) -> None:
     if sentence := following(work.planned.cells, work.search):
         output.say(sentence)
     output.say(_said(lines, hours, reference))
+
+
+def _published(profile: str, variant: str) -> list[Record]:
+    """The published records of a variant with its own settings."""
+    found: list[Record] = []
+    for file in results_folders().files(profile, f"{variant}.jsonl")[0]:
+        try:
+            found += read_file(file)
+        except CabError as error:  # a plan needs no results
+            output.warn(str(error))
+    return [one for one in found if not one.variant.options]
 
 
 def _line(work: Work, size: Size) -> dict[str, Any]:
