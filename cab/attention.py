@@ -168,6 +168,20 @@ class Attention(nn.Module):
         processes: each has seen only its share of the batch, but all have the same parameters.
         """
 
+    def turn_by(self, turn: nn.Module) -> None:
+        """Let each query and key pass `turn` before they meet, as rotary positions ask for.
+
+        turn takes q (B, H, N, E) and k (B, H, M, E), where the queries are the last N of the M
+        positions, and returns both. `cab.decoding.CachedAttention` offers it.
+
+        Raises:
+            Unsupported: the mechanism has no queries and keys of its own that can be turned.
+        """
+        raise Unsupported(
+            f"{self.card.name} does not take rotary positions: only mechanisms that keep all keys "
+            f"and let CAB project queries and keys do. Leave out --set model.positions=rotary."
+        )
+
     @property
     def decodes(self) -> bool:
         """Whether this module can decode token by token (`initial_state` and `step`)."""
@@ -223,6 +237,7 @@ class MultiHeadAttention(Attention):
         self.key = nn.Linear(self.dim, self.dim, bias=False)
         self.value = nn.Linear(self.dim, self.dim, bias=False)
         self.output = nn.Linear(self.dim, self.dim, bias=False)
+        self.turn: nn.Module | None = None
 
     def attend(
         self,
@@ -250,13 +265,11 @@ class MultiHeadAttention(Attention):
     ) -> Float[Tensor, "B N D"]:
         """Project to heads, attend, answer. See `Attention.forward`."""
         x, source = read_source(self.pattern, x, context, key_padding_mask)
-        mixed = self.attend(
-            self.split_heads(self.query(x)),
-            self.split_heads(self.key(source)),
-            self.split_heads(self.value(source)),
-            key_padding_mask=key_padding_mask,
-        )
-        return self.answer(mixed, x)
+        q, k = self.split_heads(self.query(x)), self.split_heads(self.key(source))
+        if self.turn is not None:
+            q, k = self.turn(q, k)
+        v = self.split_heads(self.value(source))
+        return self.answer(self.attend(q, k, v, key_padding_mask=key_padding_mask), x)
 
     def split_heads(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N E"]:
         """Cut the model width into heads."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from cab.attention import MultiHeadAttention, State, read_decoding_context
 
@@ -89,7 +89,21 @@ class CachedAttention(DecodingAttention):
         self, q: Float[Tensor, "B H N E"], state: KeyValueCache
     ) -> Float[Tensor, "B H N E"]:
         """Attend to the whole cache; several queries are those of its last positions."""
-        return self.attend(q, state.k, state.v, key_padding_mask=state.key_padding_mask)
+        q, k = (q, state.k) if self.turn is None else self.turn(q, state.k)
+        return self.attend(q, k, state.v, key_padding_mask=state.key_padding_mask)
+
+    def turn_by(self, turn: nn.Module) -> None:
+        """Let queries and keys pass `turn`. See `Attention.turn_by`.
+
+        A subclass that does more than attend and answer in its own way does not take it, nor do
+        the cross patterns, where queries and keys have no common positions.
+        """
+        ways = ("forward", "initial_state", "step", "prefill", "absorb", "recall")
+        if self.pattern.cross or any(
+            getattr(type(self), way) is not getattr(CachedAttention, way) for way in ways
+        ):
+            super().turn_by(turn)
+        self.turn = turn
 
     def prefill(
         self, x: Float[Tensor, "B N D"], state: State

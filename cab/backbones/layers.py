@@ -132,13 +132,41 @@ class SinusoidalPositions(nn.Module):
         return x + self._vectors(torch.tensor([place], device=x.device)).to(x.dtype)
 
     def _vectors(self, places: Int[Tensor, " N"]) -> Float[Tensor, "N D"]:
-        # Angles in float64: in float32 those of neighbours far out would run together.
-        place = places.to(torch.float64)
-        rates = 10_000.0 ** (
-            -torch.arange(0, self.dim, 2, dtype=torch.float64, device=place.device) / self.dim
-        )
-        angles = place[:, None] * rates
-        return self.amplitude * torch.cat((angles.sin(), angles.cos()), dim=1)[:, : self.dim]
+        return self.amplitude * torch.cat(_sines(places, self.dim), dim=1)[:, : self.dim]
+
+
+class RotaryPositions(nn.Module):
+    """Turns queries and keys by angles of their positions, so that their products see distances.
+
+    The channels c and c + E / 2 of a head of width E are turned by the angle whose sine and cosine
+    `SinusoidalPositions` adds; of an odd width the last channel stays (Su et al., 2021,
+    "RoFormer", arXiv 2104.09864).
+    """
+
+    def forward(
+        self, q: Float[Tensor, "B H N E"], k: Float[Tensor, "B G M E"]
+    ) -> tuple[Float[Tensor, "B H N E"], Float[Tensor, "B G M E"]]:
+        """Return both turned; the queries are the last N of the M positions."""
+        places = torch.arange(k.shape[2], device=k.device)
+        return _turned(q, places[k.shape[2] - q.shape[2] :]), _turned(k, places)
+
+
+def _turned(x: Float[Tensor, "B H N E"], places: Int[Tensor, " N"]) -> Float[Tensor, "B H N E"]:
+    half = x.shape[-1] // 2
+    sine, cosine = (part[:, :half] for part in _sines(places, x.shape[-1]))
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    turned = (first * cosine - second * sine, first * sine + second * cosine, rest)
+    return torch.cat([part.to(x.dtype) for part in turned], dim=-1)
+
+
+def _sines(
+    places: Int[Tensor, " N"], dim: int
+) -> tuple[Float[Tensor, "N half"], Float[Tensor, "N half"]]:
+    # Angles in float64: in float32 those of neighbours far out would run together.
+    place = places.to(torch.float64)
+    rates = 10_000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=place.device) / dim)
+    angles = place[:, None] * rates
+    return angles.sin(), angles.cos()
 
 
 class GridPositions(nn.Module):

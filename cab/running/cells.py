@@ -18,12 +18,12 @@ from cab.records.rates import SEARCH_SEED
 from cab.records.sources import source_hash
 from cab.registry import Entry, Registry, import_file, name_of_role
 from cab.running.fitting import (
+    model_refusal,
     other_slot,
     refusal,
     refuse_other_length,
     refuse_unrecordable,
     unoffered,
-    width_refusal,
 )
 from cab.running.recipes import HYBRID, RATE, is_of_recipe, recipe_of
 from cab.settings import parse_settings
@@ -230,12 +230,12 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                 reference = variants.load(name_of_role(variants, "reference"))
                 refuse_other_length(task, stated, reference)
             recipe, changed = recipe_of(task, request.profile, request.options)
-            width = recipe.model.width
-            if width != task.recipes[request.profile.name].model.width and (
-                reason := width_refusal(attention, config, card.pattern, width)
+            model = recipe.model
+            if model != task.recipes[request.profile.name].model and (
+                reason := model_refusal(attention, config, card.pattern, model)
             ):
                 if not request.every:
-                    raise CabError(f"{card.name} with these sizes: {reason}")
+                    raise CabError(f"{card.name} with these settings: {reason}")
                 left_out.append(reason)
                 continue
             if recipe.train.batch_size < request.processes:

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from cab.attention import Attention, build_attention
 from cab.backbones.slots import Slots, Width
-from cab.errors import CabError, UnsupportedWidth
+from cab.errors import CabError, Unsupported, UnsupportedWidth
 from cab.records.fields import first_fault
 from cab.records.parts import Settings, VariantInfo
 from cab.task import LONGEST, Recipe, Task
@@ -55,16 +56,25 @@ def unoffered(variant: VariantCard, tasks: Sequence[TaskCard]) -> str:
     )
 
 
-def width_refusal(attention: type[Attention], config: Any, pattern: Pattern, width: Width) -> str:
-    """Say why a variant cannot be built with heads of this width; an empty string if it can."""
+def model_refusal(attention: type[Attention], config: Any, pattern: Pattern, model: Any) -> str:
+    """Say why a variant cannot fill a backbone of these settings; an empty string if it can.
+
+    That is, whether it takes heads of this width, and rotary positions if they are asked for.
+    """
+    width: Width = model.width
     geometry: dict[str, Any] = {"dim": width.dim, "heads": width.heads, "pattern": pattern}
     try:
         with torch.random.fork_rng(devices=[]):
-            attention(config, max_length=64, grid=(8, 8), **geometry)
+            built = attention(config, max_length=64, grid=(8, 8), **geometry)
     except UnsupportedWidth as error:
         return str(error)
     except Exception:  # what else is wrong with it shows in its cell
         return ""
+    if getattr(model, "positions", None) == "rotary":
+        try:
+            built.turn_by(nn.Identity())
+        except Unsupported as error:
+            return str(error)
     return ""
 
 

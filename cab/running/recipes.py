@@ -34,13 +34,19 @@ def recipe_of(
     train, retrained = _replaced(
         recipe.train, options, TRAINING_PREFIX, f"the training of {name} (train.*)"
     )
-    width, resized = _replaced(
-        recipe.model.width, options, MODEL_PREFIX, f"the backbone of {name} (model.*)"
-    )
+    beside = {MODEL_PREFIX + key for key in getattr(recipe.model, "options", ())}
+    sizes = {key: value for key, value in options.items() if key not in beside}
+    owner = f"the backbone of {name} (model.*)"
+    width, resized = _replaced(recipe.model.width, sizes, MODEL_PREFIX, owner)
     if retrained.get(RATE) in with_further(recipe.rates):
         del retrained[RATE]
-    model = dataclasses.replace(recipe.model, width=width)
-    return dataclasses.replace(recipe, train=train, model=model), {**retrained, **resized}
+    changed = {**retrained, **resized}
+    model = recipe.model
+    if own := {key: value for key, value in options.items() if key in beside}:
+        model, replaced = _replaced(model, own, MODEL_PREFIX, owner)
+        changed |= replaced
+    model = dataclasses.replace(model, width=width)
+    return dataclasses.replace(recipe, train=train, model=model), changed
 
 
 def _replaced(

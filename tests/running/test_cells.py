@@ -240,7 +240,7 @@ def test_a_setting_that_is_not_finite_is_refused(name: str, value: str) -> None:
 def test_heads_that_one_variant_alone_does_not_take_are_refused_before_they_run() -> None:
     sizes = {"model.dim": "20", "model.heads": "4"}
     assert planned(variants=["softmax"], options=sizes)
-    with pytest.raises(CabError, match=r"^mqar with these sizes: diff .* width 5 is odd\.$"):
+    with pytest.raises(CabError, match=r"^mqar with these settings: diff .* width 5 is odd\.$"):
         planned(variants=["softmax", "diff"], options=sizes)
     every = {"variants": ["softmax", "diff"], "options": sizes, "every": True, "tasks": ["mqar"]}
     found = plan(Request(profile=get_profile("smoke"), **every), VARIANTS, TASKS)
