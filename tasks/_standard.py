@@ -20,9 +20,11 @@ EXAMPLES = 400
 """Test examples at each level, and validation examples or twice as many as these."""
 
 
-def standard(recipe: Recipe, evaluation_batch: int = 50) -> Recipe:
-    """Return a recipe with the rates of the profile, tested in batches that fit a GPU."""
-    return replace(recipe, rates=RATES, evaluation_batch=evaluation_batch)
+def standard(
+    recipe: Recipe, evaluation_batch: int = 50, rates: tuple[float, ...] = RATES
+) -> Recipe:
+    """Return a recipe with three rates, tested in batches that fit a GPU."""
+    return replace(recipe, rates=rates, evaluation_batch=evaluation_batch)
 
 
 def reading(width: Width) -> Width:

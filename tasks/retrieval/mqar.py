@@ -105,8 +105,9 @@ class Mqar(LabelledTask):
     The levels are 2 to 32 pairs, each in the shortest sequence with room for its questions. A key
     and its value occur once, in random order, so only the place of the key tells the value: a
     memory of fixed size holds fewer pairs the longer it is written to, and a window loses those
-    that it has passed. In standard the levels, the vocabulary and the lack of positions are those
-    of zoology, whose widths of 64 to 512 are `model.dim`; 128 is scored.
+    that it has passed. In standard the levels are zoology's training sets and its two longest
+    tests, with its vocabulary and without positions; its widths of 64 to 512 are `model.dim`, of
+    which 128 is scored.
     """
 
     recipes = {  # noqa: RUF012
@@ -133,10 +134,11 @@ class Mqar(LabelledTask):
                     )
                 ],
                 reading(SHALLOW),
-                replace(TRAINING, steps=20_000),
+                replace(TRAINING, steps=20_000, learning_rate=2e-3),
                 EXAMPLES,
             ),
             evaluation_batch=16,
+            rates=(1e-3, 2e-3, 4e-3),
         ),
     }
 

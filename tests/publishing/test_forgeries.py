@@ -226,6 +226,7 @@ FORGERIES: dict[str, tuple[Edit, str]] = {
     "no seconds": (cost(seconds=0.0), "operations take more than"),
     "seconds missing": (cost(seconds=None), "it lacks the costs seconds"),
     "negative seconds": (cost(seconds=-1.0), "cost.seconds: "),
+    "more waiting than training": (cost(data_seconds=1e6), "it waited 1e+06 s for data in"),
     "a short whole": (cost(total_seconds=1.0), "and all of it 1 s"),
     "a long whole": (cost(total_seconds=1e6), "longer than from its start to its end"),
     "tokens": (cost(tokens=7), "it read 7 tokens; the references of its seed read"),
