@@ -15,7 +15,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo "torch==2.13.0" |
 # say TESTS= to run them too.
 TESTS ?= -m "not slow"
 
-.PHONY: demo test prove lint bench gpu clean
+.PHONY: demo test prove invariance lint bench gpu clean
 
 # One cell each, at the middle one of the task's learning rates: softmax attention recalls every key
 # at every level, linear attention fewer and fewer, since its state is too small for them.
@@ -33,6 +33,10 @@ prove: $(VENV)/.installed
 	$(if $(CLEAN),rm -f tests/conformance/ledger.json)
 	LEDGER=write OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
 		tests/conformance/test_registered.py
+
+# Renew results/invariance.json: measure every variant whose source, PyTorch or processor is another.
+invariance: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/cab invariance all --write
 
 # Ratios of two such documents guard against regressions: say
 # BENCH="--benchmark-compare=FILE --benchmark-compare-fail=median:20%".

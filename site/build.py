@@ -14,13 +14,15 @@ from markupsafe import Markup, escape
 import cab
 from cab.errors import CabError
 from cab.records.files import try_writing
+from cab.records.invariance import words
 from cab.records.results import canonical_line
 from cab.records.text import tidy
 from cab.scores import report
 from cab.scores.estimates import Estimated
 from cab.site import pages
 from cab.site.citations import bibliography, bibtex, cab_bibtex
-from cab.site.content import Content, ProfileContent, complexity, gather, slug
+from cab.site.content import Content, ProfileContent, gather, slug
+from cab.site.formulas import complexity
 from cab.site.glossary import GLOSSARY
 from cab.site.plots import mark
 from cab.site.strips import strip
@@ -133,6 +135,7 @@ def _environment(content: Content) -> Environment:
         "complexity": complexity,
         "bibtex": bibtex,
         "interval": report.interval_text,
+        "moved": words,
         "sentence": lambda text: text[:1].upper() + text[1:],
     }
     environment.globals |= {

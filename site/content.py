@@ -1,6 +1,5 @@
 """What the pages show: published results and cards, gathered once."""
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from cab.errors import CabError
-from cab.formula import evaluate
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
 from cab.publishing.status import Rerun, Status, compare, status_of
 from cab.records.certificates import read_certificate
 from cab.records.folders import Published, results_folders
+from cab.records.invariance import FILE as INVARIANCE
+from cab.records.invariance import MeasuredInvariance, read_invariance, split_by_source
 from cab.records.sources import installed_sources, installed_task_sources, other_source
 from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
@@ -28,9 +28,6 @@ from cab.scores.rows import BoardRow
 from cab.scores.summary import entry_label
 from cab.scores.table import at_every_rate, records_table
 from cab.taxonomy import TaskCard, VariantCard
-
-SHORT, LONG = 1024, 4096
-"""Lengths between which a card's cost formula is said to grow linearly, or not."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ class Content:
     published: tuple[ReferenceTables, ...]
     texts: Mapping[str, str]
     kernels: Mapping[str, list[BenchRow]]
+    invariance: Mapping[str, MeasuredInvariance]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -147,6 +145,7 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         tuple(read_tables(files("reference", "*.json"), problems)),
         texts,
         _kernels(files("kernels", "*.jsonl"), registry, problems),
+        _invariance(files(".", INVARIANCE), registry, problems),
         problems,
         notes,
     )
@@ -168,6 +167,26 @@ def _kernels(
             problems.append(
                 f"{path}: measurements of {', '.join(names)} are not shown, because their source "
                 f"code has changed; measure them again."
+            )
+    return found
+
+
+def _invariance(
+    files: Iterable[Path], registry: Registry[VariantCard], problems: list[str]
+) -> Mapping[str, MeasuredInvariance]:
+    """What was measured of the installed sources, by variant."""
+    found: dict[str, MeasuredInvariance] = {}
+    for path in files:
+        try:
+            read = read_invariance(path)
+        except CabError as error:
+            problems.append(str(error))
+            continue
+        found, changed = split_by_source(read, installed_sources(registry, read))
+        if changed:
+            problems.append(
+                f"{path}: results of {', '.join(changed)} are not shown, because their source "
+                f"code has changed; run cab invariance {','.join(changed)} --write."
             )
     return found
 
@@ -248,50 +267,3 @@ def slug(name: str) -> str:
 
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
-
-
-def complexity(card: VariantCard) -> str:
-    """How a card's time grows with the length: `linear`, `subquadratic`, `quadratic` or `unknown`.
-
-    The exponent is that of the card's formula between two lengths, settings that it names being
-    taken as small constants; where patterns differ, that of the costlier.
-    """
-    both = [_exponent(card.time, causal) for causal in (False, True)]
-    known = [one for one in both if one is not None]
-    if not known:
-        return "unknown"
-    growth = max(known)
-    return "linear" if growth < 1.15 else "quadratic" if growth > 1.85 else "subquadratic"
-
-
-def _exponent(formula: str, causal: bool) -> float | None:
-    words = set(re.findall(r"[A-Za-z_]\w*", formula))
-    names: dict[str, float] = dict.fromkeys(words, 8.0)
-    names |= {"d": 64.0, "E": 16.0, "H": 4.0, "causal": float(causal), "cross": 0.0}
-    costs = []
-    for length in (SHORT, LONG):
-        known = {**names, "N": float(length), "M": float(length)}
-        for function in ("abs", "ceil", "log", "log2", "max", "min", "sqrt"):
-            known.pop(function, None)
-        try:
-            costs.append(float(evaluate(formula, known)))
-        except (ValueError, ArithmeticError):
-            return None
-    return math.log(costs[1] / costs[0]) / math.log(LONG / SHORT) if min(costs) > 0 else None
-
-
-def decode_state(card: VariantCard, config: Mapping[str, Any], length: int) -> float | None:
-    """Elements of the decode state per head after `length` tokens.
-
-    None if the card has no formula, or one that these settings do not fill.
-    """
-    if not card.state:
-        return None
-    names = {"N": length, "M": length, "H": 4, "E": 16, "d": 64, "causal": True, "cross": False}
-    # As floats, so that a power of large settings overflows at once.
-    own = {k: float(v) if isinstance(v, int | float) else v for k, v in config.items()}
-    try:
-        found = float(evaluate(card.state, {**own, **names}))
-    except (ValueError, TypeError, ArithmeticError):
-        return None
-    return found if math.isfinite(found) else None

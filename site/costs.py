@@ -11,7 +11,8 @@ from markupsafe import Markup
 from cab.records.store import Record
 from cab.scores.table import host_class
 from cab.site import plots
-from cab.site.content import Content, ProfileContent, decode_state
+from cab.site.content import Content, ProfileContent
+from cab.site.formulas import decode_state
 
 STATE_LENGTH = 1024
 

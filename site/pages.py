@@ -23,8 +23,9 @@ from cab.scores.rows import BoardRow
 from cab.scores.summary import entry_label
 from cab.scores.table import host_class
 from cab.site import costs, kernels
-from cab.site.content import Content, ProfileContent, by_entry, complexity, slug
+from cab.site.content import Content, ProfileContent, by_entry, slug
 from cab.site.findings import findings_of
+from cab.site.formulas import complexity
 from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.news import NEW_FOR, new_variants, newest_record
@@ -203,6 +204,7 @@ def variant(
         "curves": _curves(counted),
         "lengths": kernels.efficiency_lengths(measured, name),
         "evaluated": evaluated(counted),
+        "invariance": content.invariance.get(name),
         "along": along_the_sequence(content, one, name),
         "costs": costs.of_records(counted),
         "axis": _axis([row for row in one.board.rows if row.score is not None]),

@@ -179,6 +179,9 @@ def _print(variant: str, verdicts: Sequence["Verdict"], laws: Sequence[str]) -> 
     output.print_table(f"Laws of {variant}", ("law", *patterns), rows)
     names = list(dict.fromkeys(name for one in verdicts for name in one.measured))
     facts = [(name, *(_fact(verdicts, pattern, name) for pattern in patterns)) for name in names]
+    if decoding := [one for one in verdicts if one.law == "decoding" and one.holds]:
+        equal = {one.pattern: "equals the whole sequence" for one in decoding}
+        facts.append(("prompt in parts", *(equal.get(one, "-") for one in patterns)))
     if facts:
         output.print_table("Measured", ("", *patterns), facts)
     from cab.conformance.precision import BEGINS

@@ -11,6 +11,7 @@ from cab.commands.options import Include, Json
 from cab.data import DATA_SETS
 from cab.errors import UnknownName
 from cab.profiles import PROFILES
+from cab.records.folders import results_folders
 from cab.registry import Registry, certified, discover_tasks, discover_variants
 
 
@@ -76,8 +77,31 @@ def _variant(registry: Registry[Any], name: str) -> dict[str, Any]:
     return {
         **_card(registry, name),
         "settings": settings,
+        "invariance": _invariance(registry, name),
         "description": inspect.getdoc(loaded) or "",
     }
+
+
+def _invariance(registry: Registry[Any], name: str) -> dict[str, Any]:
+    """Batch invariance and split prefill as published; nothing if none of this source is."""
+    from cab.records.invariance import FILE, read_invariance, split_by_source, words
+    from cab.records.sources import installed_sources
+
+    for path in results_folders().files(".", FILE)[0]:
+        kept, _ = split_by_source(read_invariance(path), installed_sources(registry, [name]))
+        if one := kept.get(name):
+            return {
+                "measured with": f"PyTorch {one.torch} on {one.processor}, in float32",
+                **{
+                    pattern: {
+                        "in a batch": words(found.batch),
+                        "in a batch, by steps": words(found.decoding),
+                        "prompt in parts": words(found.prefill),
+                    }
+                    for pattern, found in one.patterns.items()
+                },
+            }
+    return {}
 
 
 def _task(registry: Registry[Any], name: str) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from made_records import TASKS, VARIANTS, made
 from site_support import results_of
 
 from cab.scores.table import current, records_table
-from cab.site.content import complexity, decode_state, gather, slug
+from cab.site.content import gather, slug
 from cab.site.costs import pareto, ratios
+from cab.site.formulas import complexity, decode_state
 from cab.site.plots import front, lines
 from cab.site.svg import COLOURS
 
