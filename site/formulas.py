@@ -42,14 +42,17 @@ def _exponent(formula: str, causal: bool) -> float | None:
     return math.log(costs[1] / costs[0]) / math.log(LONG / SHORT) if min(costs) > 0 else None
 
 
-def decode_state(card: VariantCard, config: Mapping[str, Any], length: int) -> float | None:
-    """Elements of the decode state per head after `length` tokens.
+def decode_state(
+    card: VariantCard, config: Mapping[str, Any], length: int, heads: int = 4, dim: int = 64
+) -> float | None:
+    """Elements of the decode state per head after `length` tokens of causal self-attention.
 
     None if the card has no formula, or one that these settings do not fill.
     """
     if not card.state:
         return None
-    names = {"N": length, "M": length, "H": 4, "E": 16, "d": 64, "causal": True, "cross": False}
+    sizes = {"N": length, "M": length, "H": heads, "E": dim // heads, "d": dim}
+    names = {**sizes, "causal": True, "cross": False}
     # As floats, so that a power of large settings overflows at once.
     own = {k: float(v) if isinstance(v, int | float) else v for k, v in config.items()}
     try:

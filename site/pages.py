@@ -23,6 +23,7 @@ from cab.scores.rows import BoardRow
 from cab.scores.summary import entry_label
 from cab.scores.table import host_class
 from cab.site import costs, kernels
+from cab.site.capacity import capacity
 from cab.site.content import Content, ProfileContent, by_entry, slug
 from cab.site.findings import findings_of
 from cab.site.formulas import complexity
@@ -98,6 +99,7 @@ def profile_pages(
     )
     yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
     yield "findings.html", "findings.html", {"findings": findings_of(content, one)}
+    yield "capacity.html", "capacity.html", capacity(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
     for name in ("consistency", "correlations", "benefit", "lengths"):

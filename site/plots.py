@@ -65,6 +65,7 @@ def scatter(
     label: str,
     reference: float | None,
     words: tuple[str, str],
+    height: str = "CAB score",
 ) -> str:
     """Score against a cost, which grows to the right on a logarithmic axis.
 
@@ -72,8 +73,9 @@ def scatter(
         name: a prefix for ids.
         points: what is drawn; entries on the front are labelled.
         label: of the cost.
-        reference: the score of softmax, which is drawn as a dashed line.
+        reference: a score that is drawn as a dashed line, such as that of softmax.
         words: title and description, for those who do not see it.
+        height: what the vertical axis shows; 0 and 1 are marked on it.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.4))
@@ -89,7 +91,7 @@ def scatter(
         _plain_ticks(axes.xaxis, [one.x for one in points])
         axes.margins(x=0.09)
         axes.set_xlabel(label)
-        axes.set_ylabel("CAB score")
+        axes.set_ylabel(height)
         figure.draw_without_rendering()
         write_beside(axes, {one.entry: (one.x, one.y) for one in points if one.front})
         return to_markup(figure, name, words)
