@@ -31,6 +31,7 @@ from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.news import NEW_FOR, new_variants, newest_record
 from cab.site.not_run import not_run
+from cab.site.state_tracking import state_tracking
 from cab.site.strips import Axis, score_axis, spark
 from cab.site.unscored import without_score
 from cab.site.weights import along_the_sequence, evaluated
@@ -100,6 +101,7 @@ def profile_pages(
     yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
     yield "findings.html", "findings.html", {"findings": findings_of(content, one)}
     yield "capacity.html", "capacity.html", capacity(content, one)
+    yield "state-tracking.html", "state-tracking.html", state_tracking(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
     for name in ("consistency", "correlations", "benefit", "lengths"):
