@@ -36,7 +36,7 @@ prove: $(VENV)/.installed
 
 # Renew results/invariance.json: measure every variant whose source, PyTorch or processor is another.
 invariance: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/cab invariance all --write
+	OMP_NUM_THREADS=1 $(BIN)/cab check all --invariance --write
 
 # Ratios of two such documents guard against regressions: say
 # BENCH="--benchmark-compare=FILE --benchmark-compare-fail=median:20%".

@@ -186,7 +186,7 @@ def _invariance(
         if changed:
             problems.append(
                 f"{path}: results of {', '.join(changed)} are not shown, because their source "
-                f"code has changed; run cab invariance {','.join(changed)} --write."
+                f"code has changed; run cab check {','.join(changed)} --invariance --write."
             )
     return found
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cab.commands import output
+from cab.commands.boards import Results
+from cab.commands.invariance import measure_invariance
 from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
 from cab.errors import CabError, Interrupted, UnknownName, Unsupported, counted
 from cab.records.files import try_writing, write_file
@@ -41,6 +43,19 @@ def check(
     ] = None,
     include: Include = None,
     device: Device = "auto",
+    invariance: Annotated[
+        bool,
+        typer.Option(
+            "--invariance",
+            help="Instead of the laws, measure batch invariance and split prefill; several "
+            "variants as a,b, or all.",
+        ),
+    ] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="With --invariance: add to results/invariance.json."),
+    ] = False,
+    results: Results = None,
     json: Annotated[
         Path | None, typer.Option("--json", help="Also write the report to this file.")
     ] = None,
@@ -53,11 +68,20 @@ def check(
     variants = discover_variants(tuple(include or ()))
     if path is not None:
         variant = _registered(path, variants)
-    card = variants.card(variant)
     for problem in variants.problems:
         output.warn(problem)
     if json is not None:
         try_writing(json, "The report")
+    if invariance:
+        if pattern or law or dtype or set_:
+            raise CabError(
+                "--invariance measures every pattern of a variant at its defaults. Leave out "
+                "--pattern, --law, --dtype and --set."
+            )
+        return measure_invariance(variants, variant, write, results, json)
+    if write:
+        raise CabError("--write keeps what --invariance measures. Add --invariance.")
+    card = variants.card(variant)
     wanted = read_patterns(pattern or [])
     for one in wanted:
         if one not in card.patterns:

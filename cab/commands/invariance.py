@@ -1,42 +1,39 @@
-"""`cab invariance`: measure batch invariance and split prefill of variants."""
+"""`cab check --invariance`: measure batch invariance and split prefill of variants."""
 
+import json as json_
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cab.commands import output
-from cab.commands.boards import Results
 from cab.commands.names import EVERY, given_names
-from cab.commands.options import Include, Json
-from cab.records.files import try_writing
+from cab.records.files import try_writing, write_file
 from cab.records.folders import refuse_package, results_folders
-from cab.registry import Registry, discover_variants
+from cab.registry import Registry
 from cab.taxonomy import VariantCard
 
 if TYPE_CHECKING:
     from cab.records.invariance import MeasuredInvariance
 
 
-def invariance(
-    names: Annotated[
-        list[str], typer.Argument(help="Variants; several as a,b, or all.", metavar="VARIANT...")
-    ],
-    include: Include = None,
-    write: Annotated[
-        bool, typer.Option("--write", help="Add the results to results/invariance.json.")
-    ] = False,
-    results: Results = None,
-    json: Json = False,
+def measure_invariance(
+    variants: Registry[VariantCard],
+    names: str,
+    write: bool,
+    results: Path | None,
+    json: Path | None,
 ) -> None:
     """Measure what changes a variant's outputs besides their inputs, in float32 on the CPU.
 
     A row alone is compared with the same row in batches, and a prompt that is read in parts with
-    the whole sequence at once. With --write, variants whose source, PyTorch and processor are
-    those of the file are not measured again.
+    the whole sequence at once. With write, variants whose source, PyTorch and processor are those
+    of the file are not measured again.
+
+    Args:
+        names: variants, several as a,b, or all.
+        json: also write what was found to this file.
     """
-    variants = discover_variants(tuple(include or ()))
-    asked = list(dict.fromkeys(given_names(names)))
+    asked = given_names([names])
     wanted = variants.names() if EVERY in asked else asked
     for name in wanted:
         variants.entry(name)
@@ -62,11 +59,10 @@ def invariance(
             write_invariance(path, stored)
     if write:
         output.say(f"{path} holds {len(stored)} variants.")
-    if json:
-        return output.print_json(
-            {name: one.model_dump(mode="json") for name, one in found.items()}
-        )
     _print(found)
+    if json is not None:
+        report = {name: one.model_dump(mode="json") for name, one in found.items()}
+        write_file(json, json_.dumps(report, indent=2) + "\n", "The report")
 
 
 def _current(

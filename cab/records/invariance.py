@@ -66,7 +66,7 @@ def read_invariance(path: Path) -> dict[str, MeasuredInvariance]:
     except ValidationError as error:
         fault = first_fault(error, "the file")
         raise CabError(
-            f"{path} is not a file of `cab invariance --write`: {fault}. Delete "
+            f"{path} is not a file of `cab check --invariance --write`: {fault}. Delete "
             f"it and measure again."
         ) from None
     except ValueError as error:

@@ -116,12 +116,13 @@ def test_the_command_measures_only_what_has_changed(tmp_path: Path, monkeypatch)
         return measure(variants, name)
 
     monkeypatch.setattr(measuring, "measure", counted)
-    arguments = ("--results", tmp_path, "--write", "--json")
-    first = cab_here("invariance", "linear,softmax", *arguments)
+    report = tmp_path / "report.json"
+    arguments = ("--invariance", "--results", tmp_path, "--write", "--json", report)
+    first = cab_here("check", "linear,softmax", *arguments)
     assert first.code == 0, first.err
     path = tmp_path / FILE
-    assert first.document == json.loads(path.read_text())
-    assert first.document["linear"]["torch"] == torch.__version__
+    assert json.loads(report.read_text()) == json.loads(path.read_text())
+    assert json.loads(report.read_text())["linear"]["torch"] == torch.__version__
     known = read_invariance(path)
     write_invariance(
         path,
@@ -133,19 +134,27 @@ def test_the_command_measures_only_what_has_changed(tmp_path: Path, monkeypatch)
         },
     )
     asked.clear()
-    again = cab_here("invariance", "linear,softmax,mean", *arguments)
+    again = cab_here("check", "linear,softmax,mean", *arguments)
     assert again.code == 0, again.err
     assert asked == ["linear", "mean"]
     after = read_invariance(path)
     assert after["linear"] == known["linear"]
     assert after["not-installed"] == known["softmax"]
     asked.clear()
-    shown = cab_here("invariance", "linear", "--results", tmp_path)
+    shown = cab_here("check", "linear", "--invariance", "--results", tmp_path)
     assert asked == ["linear"]
     assert "prompt in parts" in shown.out
     assert f"Measured with PyTorch {torch.__version__} on " in shown.out
-    unknown = cab_here("invariance", "linaer")
+    unknown = cab_here("check", "linaer", "--invariance")
     assert (unknown.code, "Did you mean linear" in unknown.err) == (2, True)
+
+
+def test_what_belongs_to_the_laws_is_refused() -> None:
+    found = cab_here("check", "linear", "--invariance", "--law", "decoding")
+    assert found.code == 2
+    assert "Leave out --pattern, --law, --dtype and --set." in found.err
+    found = cab_here("check", "linear", "--write")
+    assert (found.code, "Add --invariance." in found.err) == (2, True)
 
 
 def test_the_command_says_which_variant_raised(tmp_path: Path) -> None:
@@ -158,7 +167,7 @@ def test_the_command_says_which_variant_raised(tmp_path: Path) -> None:
         "    def attend(self, q, k, v, *, key_padding_mask=None):\n"
         '        raise RuntimeError("no such thing")\n'
     )
-    found = cab_here("invariance", "raises", "--include", path)
+    found = cab_here("check", "raises", "--invariance", "--include", path)
     assert found.code == 2
     assert "raises cannot be measured, because it raised RuntimeError: no such thing." in found.err
 
