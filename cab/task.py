@@ -40,6 +40,9 @@ PROTOCOL = 2
 """The version of training and testing, a part of every recipe: raise it when a change of the loop
 changes results. 2 takes weight decay off vectors and trains on levels."""
 
+AVERAGED = 5
+"""Of so many validations the weights are averaged, where a recipe asks for their mean."""
+
 GROWTH = 0.6
 """The share of the training steps after which all levels are open. Levels open one after another,
 evenly spread over these steps, and training visits those that are open in turn."""
@@ -53,6 +56,9 @@ class Training:
     weights, the optimiser, losses and all tests stay in float32. compile: training runs the
     network through `torch.compile`.
     """
+
+    may_be_zero: ClassVar[bool] = False
+    """Whether warm-up and clipping may be left out."""
 
     steps: int
     batch_size: int
@@ -68,12 +74,58 @@ class Training:
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}")
         if not (1 <= self.steps < 2**31 and 1 <= self.batch_size < 2**31):
             raise ValueError("steps and batch_size must be at least 1 and below 2^31")
-        if not 0 < self.warmup < 1:
+        if not (self.may_be_zero or 0 < self.warmup < 1):
             raise ValueError("warmup must be a fraction between 0 and 1")
-        if not (0 < self.learning_rate < math.inf and 0 < self.gradient_clip < math.inf):
+        clips = 0 < self.gradient_clip < math.inf or (self.may_be_zero and not self.gradient_clip)
+        if not (0 < self.learning_rate < math.inf and clips):
             raise ValueError("learning_rate and gradient_clip must be numbers above 0")
         if not 0 <= self.weight_decay < math.inf:
             raise ValueError("weight_decay must be a number of at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedTraining(Training):
+    r"""How a published recipe is trained, where CAB's own recipes use a one-cycle schedule.
+
+    The learning rate rises linearly to `learning_rate` during the warm-up of `warmup` times the
+    steps (0 for none; more than 1 never reaches it). After w warm-up steps, step t of T has the
+    rate times a factor:
+
+    .. math:: \text{inverse-root: } \sqrt{w / t}, \quad
+              \text{linear: } \frac{T - t}{T - w}, \quad
+              \text{cosine: } \tfrac12 + \tfrac12 \cos \pi \frac{t - w}{T - w}, \quad
+              \text{decay: } \max(d^n, \text{lowest})
+
+    where n is how many times `every` steps have passed after the first `hold` steps, in whole
+    numbers; `constant` stays. betas and epsilon are Adam's; a gradient_clip of 0 clips nothing.
+
+    keep says which weights are tested: the last, the best of the validations during training by
+    the task's metric, or the mean of those at the last AVERAGED validations.
+    """
+
+    may_be_zero: ClassVar[bool] = True
+
+    schedule: Literal["constant", "inverse-root", "linear", "cosine", "decay"] = "constant"
+    decay: float = 1.0
+    every: int = 1
+    hold: int = 0
+    lowest: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    keep: Literal["last", "best", "mean"] = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.warmup < math.inf:
+            raise ValueError("warmup must be a number of at least 0")
+        if self.schedule == "inverse-root" and not self.warmup:
+            raise ValueError("the schedule inverse-root needs a warmup above 0")
+        if not (0 < self.decay <= 1 and 0 <= self.lowest <= 1):
+            raise ValueError("decay must be above 0 and at most 1, lowest from 0 to 1")
+        if not (self.every >= 1 and self.hold >= 0):
+            raise ValueError("every must be at least 1 and hold at least 0")
+        if not (all(0 <= beta < 1 for beta in self.betas) and 0 < self.epsilon < math.inf):
+            raise ValueError("betas must be from 0 to below 1, and epsilon above 0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -206,8 +206,7 @@ class Certificate:
         margin: the lead that attention must keep over the best control, in the metric's unit.
         seeds: the number of seeds that were measured.
         measured: the mean test results; empty if the task is not certified yet nor scored.
-        floors: the best result without attention, at each level from the easiest: of chance, no
-            attention, uniform attention and the shortcuts.
+        floors: at each level, the best of chance, no attention, uniform attention and shortcuts.
     """
 
     margin: float
@@ -227,6 +226,7 @@ class TaskCard:
         grid: whether the tokens form an image.
         slot: "mixer" for a token mixer, "feature_map" for a gate on a convolution's feature map.
         controls, solvers: variants, with settings, also certified: worse and better ones.
+        suites: by benchmark, the published column of each metric: {"lra": {"accuracy": "Text"}}.
         certificate: by profile; a profile without one is not scored.
     """
 
@@ -249,17 +249,17 @@ class TaskCard:
     slot: Literal["mixer", "feature_map"] = "mixer"
     controls: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     solvers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    suites: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     certificate: Mapping[str, Certificate] = field(default_factory=dict)
 
     @classmethod
-    def from_keywords(cls, **keywords: object) -> "TaskCard":
+    def from_keywords(cls, **keywords: Any) -> "TaskCard":
         """Build a card from the decorator's keywords (literals only)."""
         certificate = keywords.pop("certificate", {})
-        assert isinstance(certificate, dict)
         keywords["certificate"] = {name: Certificate(**one) for name, one in certificate.items()}
         keywords["domain"] = Domain(str(keywords["domain"]))
         keywords["pattern"] = Pattern(str(keywords["pattern"]))
-        card = cls(**keywords)  # type: ignore[arg-type]
+        card = cls(**keywords)
         _check_name(card.name)
         return card
 

@@ -46,6 +46,19 @@ VERBATIM: tuple[DataSet, ...] = (
 )
 """Small sets with a known checksum: all that the profiles smoke and quick need."""
 
+ETTH2 = DataSet(
+    name="etth2",
+    summary="a second electricity transformer's load and oil temperature, hourly for two years",
+    folder="ett",
+    files="ETTh2.csv",
+    sha256="a3dc2c597b9218c7ce1cd55eb77b283fd459a1d09d753063f944967dd6b9218b",
+    size=2_417_960,
+    licence="CC BY-ND 4.0",
+    address="https://raw.githubusercontent.com/zhouhaoyi/ETDataset/"
+    "1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/ETTh2.csv",
+    split="months in order: 12 train, 4 valid, 4 test, as in Informer",
+)
+
 WIKITEXT_2 = DataSet(
     name="wikitext-2",
     summary="the test articles of WikiText-2 (Merity et al., 2017), for `cab lm-eval`",
@@ -64,6 +77,7 @@ DATA_SETS: dict[str, DataSet | HubSet] = {
     **{one.name: one for one in (*PUBLISHED, *PUBLISHED_CAB)},
     GPT2_TOKENS.name: GPT2_TOKENS,
     WIKITEXT_2.name: WIKITEXT_2,
+    ETTH2.name: ETTH2,
 }
 
 

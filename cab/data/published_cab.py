@@ -96,6 +96,22 @@ PUBLISHED_CAB: tuple[HubSet, ...] = (
         split="test; only the 2,000 images of its part validation are used",
     ),
     HubSet(
+        name="ettm1",
+        summary="the electricity transformer of ETTh1, every 15 minutes for two years",
+        folder="ett",
+        hub="",
+        revision="",
+        form="csv",
+        parts={"all": Part("ETTm1.csv")},
+        columns={"date": "text", "OT": "number"},
+        size=10_400_000,
+        licence="CC BY-ND 4.0",
+        address="https://raw.githubusercontent.com/zhouhaoyi/ETDataset/"
+        "1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/ETTm1.csv",
+        split="months in order: 12 train, 4 valid, 4 test, as in Informer",
+        notes="69,680 rows; the size is approximate",
+    ),
+    HubSet(
         name="ecl",
         summary="hourly electricity use of 321 clients (UCI ElectricityLoad, file of Informer)",
         folder="informer",

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW, one-cycle schedule, clipped gradients, seeded batches.
+"""The one training loop: optimiser and schedule of the recipe, seeded batches, validation.
 
 A task with levels is trained on the easiest first; the others join as training goes on.
 """
@@ -20,6 +20,7 @@ from cab.records.store import CurvePoint, Estimate
 from cab.running.awake import awake
 from cab.running.batches import batches_ahead, drawn_ahead, training_batches
 from cab.running.learning import training_loss
+from cab.running.optimisation import KeptWeights, optimisation
 from cab.seeding import generator
 from cab.task import Batch, Recipe, Task, slice_batch
 
@@ -76,15 +77,8 @@ def train(
         CabError: an attention names a parameter without weight decay that it does not have.
     """
     recipe = task.recipe.train
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=recipe.warmup
-    )
+    optimizer, schedule = optimisation(recipe, parameter_groups(model))
+    kept = KeptWeights(task)
     attentions, parameters = _attentions(model), list(model.parameters())
     model, optimizer = accelerator.prepare(model, optimizer)
     levels = task.at_levels()
@@ -96,6 +90,13 @@ def train(
     result = Trained()
     points = curve_steps(task.recipe)
     losses: list[torch.Tensor] = []
+
+    def validate() -> list[dict[str, Estimate]]:
+        return [
+            evaluate(each, model, examples, accelerator)
+            for each, examples in zip(levels, valid, strict=True)
+        ]
+
     model.train()
     with (
         closing(drawn_ahead(source, ahead)) as batches,
@@ -113,7 +114,8 @@ def train(
             accelerator.backward(
                 total if part == 1 else total * (part * accelerator.num_processes)
             )
-            accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
+            if recipe.gradient_clip:
+                accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
             optimizer.step()
             schedule.step()
             _after_step(attentions)
@@ -131,10 +133,10 @@ def train(
                 losses.clear()
                 if measure:
                     started = awake()
-                    result.levels = [
-                        evaluate(each, model, examples, accelerator)
-                        for each, examples in zip(levels, valid, strict=True)
-                    ]
+                    result.levels = validate()
+                    kept.note(accelerator.unwrap_model(model), result.valid)
+                    if step == recipe.steps and kept.restore(accelerator.unwrap_model(model)):
+                        result.levels = validate()
                     model.train()
                     result.evaluation_seconds += awake() - started
                 values = {k: one.value for k, one in result.valid.items()} if measure else {}
