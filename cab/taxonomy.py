@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

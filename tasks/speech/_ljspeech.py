@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cab.data import HubSet, decode_audio, load_part
 from cab.data.audio import log_mel
-from cab.task import SPLITS, Batch, Split, choose
+from cab.task import SPLITS, Batch, PublishedTraining, Split, choose
 
 SAMPLE_RATE = 22_050
 BANDS, WINDOW, HOP = 80, 1024, 256
@@ -21,6 +21,18 @@ SYMBOLS = 1 + len(CHARACTERS)
 """Symbol 0 is padding; a character that is none of CHARACTERS is left out."""
 MEASURED = 500
 """How many training sentences the bands' means and deviations are measured on."""
+
+TTS_TRAINING = PublishedTraining(
+    200_000,
+    48,
+    5e-4,
+    weight_decay=0.0,
+    warmup=0.02,
+    gradient_clip=5.0,
+    schedule="inverse-root",
+    keep="best",
+)
+"""CAB's training of both of its synthesisers, by fairseq."""
 
 
 @dataclass(frozen=True)

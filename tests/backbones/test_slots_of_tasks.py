@@ -133,8 +133,9 @@ def counts(name, profile):
     [
         # An encoder and a decoder of two layers each; all their attention is noncausal self.
         ("tts-fastspeech", 4, {}),
-        ("tts-transformer", 2, {Pattern.NS: 2, Pattern.CC: 2}),
-        ("tts-transformer-cross", 2, {Pattern.NS: 2, Pattern.CS: 2}),
+        ("tts-transformer-cs", 2, {Pattern.NS: 2, Pattern.CC: 2}),
+        ("tts-transformer-cc", 2, {Pattern.NS: 2, Pattern.CS: 2}),
+        ("tts-transformer-ns", 2, {Pattern.CS: 2, Pattern.CC: 2}),
         # Two encoder layers, two decoder layers with self and cross attention.
         ("point-completion", 2, {Pattern.NS: 4}),
         # At 8 x 8: one block on the way down, two on the way up, one in the middle.
@@ -150,7 +151,7 @@ def test_the_slots_of_cab_s_backbones_are_as_many_as_counted_by_hand(name, teste
 
 def test_counting_sees_a_slot_in_the_wrong_hands():
     slots = Slots(Pattern.CS, Marked(), Marked())
-    task_class = TASKS.load("tts-transformer")
+    task_class = TASKS.load("tts-transformer-cs")
     model = task_class(task_class.recipes["smoke"]).build(slots)
     reference = partial(build_attention, VARIANTS.load("softmax"), {})
     wrong = reference(dim=16, heads=2, pattern=Pattern.CS, max_length=40)

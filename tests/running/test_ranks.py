@@ -15,7 +15,7 @@ from cab.seeding import generator
 from cab.task import slice_batch
 
 TASKS = discover_tasks()
-SUMS = {"tts-fastspeech", "tts-transformer", "tts-transformer-cross"}
+SUMS = {"tts-fastspeech", "tts-transformer-cc", "tts-transformer-cs", "tts-transformer-ns"}
 BUILT_IN = [
     card.name
     for card in TASKS.cards()

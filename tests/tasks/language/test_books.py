@@ -13,9 +13,9 @@ from cab.backbones.slots import Width
 from cab.data import DATA_SETS
 from cab.registry import discover_tasks
 from cab.seeding import generator
-from cab.tasks.language import _books, lm, mlm_long, summarise
+from cab.tasks.language import _books, _summarise, lm, mlm_long
 from cab.tasks.language._books import END, Windows, tokenised, tokeniser
-from cab.tasks.language.summarise import Texts
+from cab.tasks.language._summarise import Texts
 
 TASKS = discover_tasks()
 PAIRS = [b"th", b"the", b"in"]
@@ -45,7 +45,7 @@ def directory(tmp_path_factory):
             news = {"document": [text + " ||||| more" for text in texts], "summary": texts}
             write_parquet(root / "multi_news" / "default" / part / "0.parquet", news)
         yield root
-        for cached in (tokeniser, lm._windows, mlm_long._windows, summarise._pairs):
+        for cached in (tokeniser, lm._windows, mlm_long._windows, _summarise._pairs):
             cached.cache_clear()
 
 
@@ -130,7 +130,7 @@ def test_mlm_long_is_tested_on_the_test_books(directory):
 
 def summariser(directory, shortest=3):
     texts = Texts(source=30, target=10, shortest=shortest)
-    return made("summarise", texts, directory, source_length=30, target_length=10)
+    return made("summarise-cc", texts, directory, source_length=30, target_length=10)
 
 
 def test_summarise_pads_articles_and_ends_summaries(directory):
@@ -169,7 +169,7 @@ def test_rouge_is_that_of_the_words_up_to_the_end(directory):
     true = encoding.encode_ordinary("the thin end")
     ours = encoding.encode_ordinary("the end of the inn")
     length = max(len(true), len(ours)) + 1
-    rows = [summarise.padded([torch.tensor(row).numpy()], length) for row in (ours, true)]
+    rows = [_summarise.padded([torch.tensor(row).numpy()], length) for row in (ours, true)]
     scores = task.compare(*rows)
     # Two of five words are among the true three; no pair of neighbours is; in order, two.
     precision, recall = 2 / 5, 2 / 3

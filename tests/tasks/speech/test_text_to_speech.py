@@ -13,7 +13,7 @@ from cab.tasks.speech._distortion import cepstra, distortion
 from cab.tasks.speech._utterances import VOWELS, energies, moments, takes
 from cab.tasks.speech._voice import WORDS
 
-TASKS = ["tts-fastspeech", "tts-transformer", "tts-transformer-cross"]
+TASKS = ["tts-fastspeech", "tts-transformer-cs", "tts-transformer-cc", "tts-transformer-ns"]
 
 
 def test_no_take_is_in_two_splits_and_every_word_is_said_equally_often():
@@ -137,7 +137,7 @@ def test_ljspeech_is_read_from_the_hub_s_form_and_divided_by_book(tmp_path, monk
         "file": [""] * 5,
     }
     write_parquet(tmp_path / "ljspeech" / "main" / "train" / "0000.parquet", rows)
-    task_class = discover_tasks().load("tts-transformer-ljspeech")
+    task_class = discover_tasks().load("tts-transformer-ljspeech-cs")
     task = task_class(task_class.recipes["standard"], tmp_path)
     _ljspeech.corpus.cache_clear()
     test = task.draw("test", 2, generator("ljspeech"))

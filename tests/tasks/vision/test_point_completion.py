@@ -9,7 +9,7 @@ from task_support import assert_disjoint, draw, make, scored_by
 from cab.errors import CabError
 from cab.registry import discover_tasks
 from cab.seeding import generator
-from cab.tasks.vision import point_completion_pcn as pcn
+from cab.tasks.vision import _pcn as pcn
 from cab.tasks.vision._pcd import read_points
 from cab.tasks.vision.point_completion import Things, draw_things
 
@@ -131,7 +131,7 @@ def test_a_view_of_pcn_belongs_to_its_thing(tmp_path):
             for view in range(3 if part == "train" else 1):
                 path = tmp_path / "PCN" / part / "partial" / kind / name / f"{view:02}.pcd"
                 write_pcd(path, [(mark, view, 0)], "binary")
-    task_class = discover_tasks().load("point-completion-pcn")
+    task_class = discover_tasks().load("point-completion-pcn-nc")
     task = task_class(task_class.recipes["standard"], tmp_path)
     pcn._things.cache_clear()
     views = set()

@@ -121,13 +121,15 @@ def test_splits_share_no_example():
 
 
 def face(value, side=16):
-    """A picture of two halves, the upper one the negative of the lower."""
+    """A picture of two halves, the left one the negative of the right."""
     pixels = np.full((side, side, 3), value, dtype=np.uint8)
-    pixels[: side // 2] = 255 - value
+    pixels[:, : side // 2] = 255 - value
     return encoded(png(pixels))
 
 
-def test_faces_are_read_from_the_hub_s_form_and_divided(tmp_path, monkeypatch):
+def test_faces_are_read_from_the_hub_s_form_divided_and_mirrored_in_training(
+    tmp_path, monkeypatch
+):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -143,20 +145,35 @@ def test_faces_are_read_from_the_hub_s_form_and_divided(tmp_path, monkeypatch):
     task = task_class(replace(recipe, data=replace(recipe.data, side=8, factor=4)), tmp_path)
     faces._faces.cache_clear()
     drawn = {
-        "train": task.draw("train", 40, generator("faces"))["targets"],
-        "valid": task.draw("valid", 2, generator("faces"))["targets"],
-        "test": task.draw("test", 3, generator("faces"))["targets"],
+        split: task.draw(split, count, generator("faces"))
+        for split, count in (("train", 60), ("valid", 2), ("test", 3))
     }
     faces._faces.cache_clear()
     for split, values in (("train", [0, 1, 2]), ("valid", [3, 4]), ("test", [10, 11, 12])):
-        lower = drawn[split][:, 0, -1, -1]
+        sharp, blurred = drawn[split]["targets"], drawn[split]["inputs"]
+        assert sharp.shape[1:] == blurred.shape[1:] == (3, 8, 8)
+        # Right halves are dark; of a mirrored picture, left ones are.
+        right = sharp[:, 0, 0, -1] < 0
+        dark = torch.where(right, sharp[:, 0, 0, -1], sharp[:, 0, 0, 0])
         expected = [value / 127.5 - 1 for value in values]
-        assert lower.unique().tolist() == pytest.approx(expected)
-        assert drawn[split].shape[1:] == (3, 8, 8)
-        assert torch.allclose(drawn[split][:, :, 0], -drawn[split][:, :, -1])
+        assert dark.unique().tolist() == pytest.approx(expected)
+        assert right.all() == (split != "train")
+        assert right.any()
+        assert torch.equal(blurred[:, 0, 0, -1] < 0, right)
     assert list(DATA_SETS["celeba-hq"].parts) == ["validation"]
 
 
-def test_a_face_that_cannot_be_shrunk_is_refused():
-    with pytest.raises(ValueError, match="12 x 16 pixels cannot become 8 x 8"):
-        faces.shrink(torch.zeros(12, 16, 3), 8)
+def test_a_blurred_face_is_shrunk_and_enlarged_by_cubic_splines_as_for_sr3():
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    sharp, blurred = faces.shrink(pixels, 16, 4)
+    picture = Image.fromarray(pixels)
+    assert np.array_equal(sharp, np.asarray(picture.resize((16, 16), Image.BICUBIC)))
+    few = picture.resize((4, 4), Image.BICUBIC)
+    assert np.array_equal(blurred, np.asarray(few.resize((16, 16), Image.BICUBIC)))
+
+
+def test_a_face_that_is_not_square_is_refused():
+    with pytest.raises(ValueError, match="12 x 16 pixels, but must be square"):
+        faces.shrink(np.zeros((12, 16, 3), dtype=np.uint8), 8, 4)

@@ -1,4 +1,4 @@
-"""Synthesise speech, frame by frame: the Transformer-TTS task of the CAB paper."""
+"""Speech frame by frame: the Transformer-TTS task of the CAB paper, on generated speech."""
 
 from typing import Any
 
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from cab.backbones.slots import Slots, Width
 from cab.backbones.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from cab.errors import Unsupported
-from cab.registry import register_task
 from cab.task import Batch, Recipe, Training
 from cab.tasks.speech._recordings import BANDS
 from cab.tasks.speech._synthesis import Synthesis
@@ -34,20 +33,22 @@ def _recipe(
     return Recipe(params, model, training, examples // 2, examples)
 
 
-SMOKE = _recipe(
-    Utterances(2, frames_per_step=4),
-    Width(dim=16, heads=2, layers=1),
-    Training(4, 4, 1e-3),
-    10,
-    prenet=16,
-)
-QUICK = _recipe(
-    Utterances(3, frames_per_step=4),
-    Width(dim=64, heads=4, layers=2),
-    Training(900, 16, 2e-3),
-    100,
-    prenet=32,
-)
+RECIPES = {
+    "smoke": _recipe(
+        Utterances(2, frames_per_step=4),
+        Width(dim=16, heads=2, layers=1),
+        Training(4, 4, 1e-3),
+        10,
+        prenet=16,
+    ),
+    "quick": _recipe(
+        Utterances(3, frames_per_step=4),
+        Width(dim=64, heads=4, layers=2),
+        Training(900, 16, 2e-3),
+        100,
+        prenet=32,
+    ),
+}
 
 
 class TransformerTts(Synthesis):
@@ -88,24 +89,3 @@ class TransformerTts(Synthesis):
         assert isinstance(model, SpeechTransformer)
         frames, lengths = model.generate(batch["inputs"], batch["inputs"] == 0)
         return self.compare(frames, lengths, batch)
-
-
-@register_task(
-    name="tts-transformer",
-    domain="speech",
-    pattern="cs",
-    summary="synthesise three words, four mel frames per step",
-    backbone="Transformer-TTS",
-    metric="mcd",
-    higher_is_better=False,
-    version=1,
-    length="up to 36 steps of four frames",
-    source="generated speech, see `_voice.py`; the task is CAB's, with Transformer-TTS (Li et al.,"
-    " 2019, arXiv 1809.08895); log mel of 40 bands every 12.5 ms",
-    licence="generated",
-    diagnostic=("quick",),
-)
-class TtsTransformer(TransformerTts):
-    """The variant is the decoder's self-attention, over frames."""
-
-    recipes = {"smoke": SMOKE, "quick": QUICK}  # noqa: RUF012
