@@ -54,6 +54,9 @@ PROFILES = {
 DEFAULT_PROFILE = "quick"
 """The profile of a command that names none."""
 
+SUITE_PROFILE = "full"
+"""The profile of a command that names a suite and no profile."""
+
 SEEDS_FOR_A_RANK = 3
 """On each scored task of a pattern."""
 

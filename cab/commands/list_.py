@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from cab.commands import output
-from cab.commands.options import DataDir, Include, Json
+from cab.commands.options import DataDir, Include, Json, Suite
 from cab.data import DATA_SETS, data_directory, locate
+from cab.errors import CabError
 from cab.profiles import PROFILES, Profile
 from cab.records.folders import results_folders
-from cab.registry import certified, discover_tasks, discover_variants
+from cab.registry import certified, discover_tasks, discover_variants, of_suite
 from cab.taxonomy import TaskCard, VariantCard
 
 
@@ -31,16 +32,19 @@ def list_(
     ] = None,
     include: Include = None,
     data_dir: DataDir = None,
+    suite: Suite = None,
     json: Json = False,
 ) -> None:
     """List variants, tasks, profiles or data sets, without importing them."""
     files = tuple(include or ())
+    if suite is not None and kind != Kind.TASKS:
+        raise CabError("--suite selects tasks. Use `cab list tasks --suite NAME`.")
     if kind is None:
         overview(files, json)
     elif kind == Kind.VARIANTS:
         variants(files, json)
     elif kind == Kind.TASKS:
-        tasks(files, json)
+        tasks(files, json, suite)
     elif kind == Kind.PROFILES:
         profiles(json)
     else:
@@ -94,9 +98,10 @@ def _source(card: VariantCard) -> str:
     return f"{title}, {card.year}" if title and card.year else title or card.role
 
 
-def tasks(include: tuple[Path, ...], json: bool) -> None:
-    """List tasks."""
+def tasks(include: tuple[Path, ...], json: bool, suite: str | None = None) -> None:
+    """List tasks: all, or those of a suite with the columns that they repeat."""
     registry = discover_tasks(include)
+    cards = registry.cards() if suite is None else of_suite(registry, suite)
     for problem in registry.problems:
         output.warn(problem)
     if json:
@@ -106,22 +111,23 @@ def tasks(include: tuple[Path, ...], json: bool) -> None:
                 "scored": [p for p in PROFILES if card.scored_in(p)],
                 "in_row": [p for p in PROFILES if card.in_row(p)],
             }
-            for card in registry.cards()
+            for card in cards
         ])  # fmt: skip
+    columns = "in quick" if suite is None else "column"
     output.print_table(
-        "Tasks",
-        ("name", "domain", "pattern", "metric", "in quick", "data", "what it asks"),
+        "Tasks" if suite is None else f"Tasks of suite {suite}",
+        ("name", "domain", "pattern", "metric", columns, "data", "what it asks"),
         (
             (
                 c.name,
                 c.domain,
                 c.pattern,
                 f"{c.metric} ({'higher' if c.higher_is_better else 'lower'} is better)",
-                _status(c),
+                _status(c) if suite is None else ", ".join(c.suites[suite].values()),
                 ", ".join(c.data) or "built in",
                 c.summary,
             )
-            for c in registry.cards()
+            for c in cards
         ),
     )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cab.errors import CabError
+from cab.profiles import DEFAULT_PROFILE, SUITE_PROFILE
 from cab.records.fields import LARGEST_SEED
 from cab.taxonomy import Domain, Pattern
 
@@ -57,6 +58,19 @@ Device = Annotated[
 ]
 
 Profile = Annotated[str, typer.Option("--profile", help="smoke, quick, standard or full.")]
+SuiteProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", help="smoke, quick, standard or full. Default: quick; with --suite, full."
+    ),
+]
+Suite = Annotated[
+    str | None,
+    typer.Option(
+        "--suite",
+        help="Only tasks of this published benchmark, such as cab or lra; see docs/published.md.",
+    ),
+]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task. Repeatable.")]
 Domains = Annotated[
     list[Domain] | None, typer.Option("--domain", help="Only this domain. Repeatable.")
@@ -151,6 +165,11 @@ TrackingUri = Annotated[
 ]
 
 DEFAULT_STORE = Path("runs")
+
+
+def profile_of(given: str | None, suite: str | None) -> str:
+    """The profile that was asked for: by default quick, or full with a suite."""
+    return given or (DEFAULT_PROFILE if suite is None else SUITE_PROFILE)
 
 
 def read_patterns(given: Sequence[str]) -> tuple[Pattern, ...]:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,12 +10,17 @@ from cab.commands import output
 from cab.commands.boards import (
     FromStore,
     Results,
-    ScoredProfile,
     load_board,
+    read_records,
+    scored_profile,
 )
-from cab.commands.options import Include
+from cab.commands.options import Include, Suite, SuiteProfile, profile_of
 from cab.records.files import try_writing, write_file
 from cab.records.text import tidy
+from cab.registry import discover_tasks, discover_variants, of_suite, reference_names
+
+if TYPE_CHECKING:
+    from cab.scores.board import Board
 
 
 class Format(StrEnum):
@@ -31,7 +36,8 @@ def report(
     format_: Annotated[
         Format, typer.Option("--format", help="The format of the table.")
     ] = Format.MARKDOWN,
-    profile: ScoredProfile = "quick",
+    suite: Suite = None,
+    profile: SuiteProfile = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Write only this many rows.")] = None,
     results: Results = None,
     store: FromStore = None,
@@ -43,13 +49,25 @@ def report(
         Path | None, typer.Option("--output", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
-    """Write the board as a table.
+    """Write the board, or a published benchmark's own tables beside your results, as a table.
 
     csv and json contain every task; latex and md have one line per entry.
     """
     if file is not None:
         try_writing(file, "The report")
-    board, _, _ = load_board(results, store, profile, tuple(include or ()), strict=strict)
+    chosen, files = scored_profile(profile_of(profile, suite)), tuple(include or ())
+    if suite is None:
+        text = _board(format_, rows, load_board(results, store, chosen, files, strict=strict)[0])
+    else:
+        text = _suite(suite, format_, chosen, results, store, files, strict)
+    if file is None:
+        output.write_text(text)
+        return
+    write_file(file, tidy(text), "The report")
+    output.say(f"Wrote {file}.")
+
+
+def _board(format_: Format, rows: int | None, board: "Board") -> str:
     from cab.scores import report as reports
 
     write = {
@@ -58,9 +76,23 @@ def report(
         Format.LATEX: reports.to_latex,
         Format.MARKDOWN: reports.to_markdown,
     }[format_]
-    text = write(board, rows)
-    if file is None:
-        output.write_text(text)
-        return
-    write_file(file, tidy(text), "The report")
-    output.say(f"Wrote {file}.")
+    return write(board, rows)
+
+
+def _suite(
+    suite: str,
+    format_: Format,
+    profile: str,
+    results: Path | None,
+    store: Path | None,
+    include: tuple[Path, ...],
+    strict: bool,
+) -> str:
+    from cab.commands.suites import tables_of, to_text
+    from cab.records.folders import results_folders
+
+    tasks, variants = discover_tasks(include), discover_variants(include)
+    of_suite(tasks, suite)  # an unknown one is said before any file is read
+    folders, references = results_folders(results), reference_names(variants)
+    records = read_records(folders, store, profile, references, strict)
+    return to_text(tables_of(suite, tasks, records, profile, results), format_)

@@ -38,6 +38,7 @@ class Asked:
     task: Sequence[str] = ()
     pattern: Sequence[str] = ()
     domain: Sequence[Domain] = ()
+    suite: str | None = None
     profile: str = "quick"
     seeds: int | None = None
     settings: Sequence[str] = ()
@@ -107,6 +108,7 @@ def plan_work(
         tasks=asked.task,
         patterns=read_patterns(asked.pattern),
         domains=asked.domain,
+        suite=asked.suite,
         options=_options(asked),
         include=asked.include,
         unchecked=asked.unchecked,
@@ -212,13 +214,20 @@ def report(
 ) -> bool:
     """Print how cells ended; return whether all is well."""
     from cab.commands.run_report import close, document, print_results
+    from cab.commands.suites import print_suite, suite_of_store
 
+    asked = work.asked
     followed = {cell.key: cell for cell in work.search.added if cell.key in tally.seen}
     cells = [*({cell.key: cell for cell in cells} | followed).values()]
     if json:
-        output.print_json(document(tally, cells, work.left_out, work.refused, work.records))
+        found = document(tally, cells, work.left_out, work.refused, work.records)
+        if asked.suite:
+            found["suite"] = suite_of_store(asked.suite, work.tasks, work.records, asked.profile)
+        output.print_json(found)
     elif cells:
-        print_results(cells, work.records, work.variants, work.tasks, work.asked.profile)
+        print_results(cells, work.records, work.variants, work.tasks, asked.profile)
+        if asked.suite:
+            print_suite(suite_of_store(asked.suite, work.tasks, work.records, asked.profile))
         close(tally, work.records, tracking == TrackingKind.MLFLOW)
     return not (tally.failed or work.refused)
 
