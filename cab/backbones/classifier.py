@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -16,8 +18,9 @@ class ClassifierConfig:
     """Sizes of the classifier.
 
     Inputs are tokens of a vocabulary or, if vocabulary is 0, frames of `features` numbers. pool
-    selects what is classified: the mean of the unpadded tokens, or the first token. grid is
-    (height, width) if the tokens form an image in raster order, otherwise None.
+    selects what is classified: the mean of the unpadded tokens, the first token, or a learned
+    token put before all others (cls). grid is (height, width) if the tokens form an image in
+    raster order, otherwise None.
     """
 
     width: Width
@@ -25,12 +28,14 @@ class ClassifierConfig:
     length: int
     vocabulary: int = 0
     features: int = 0
-    pool: Literal["mean", "first"] = "mean"
+    pool: Literal["mean", "first", "cls"] = "mean"
     grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if (self.vocabulary > 0) == (self.features > 0):
             raise ValueError("a classifier needs either vocabulary or features, and not both")
+        if self.pool == "cls" and self.grid is not None:
+            raise ValueError("with a token of its own (pool = cls), tokens form no grid")
 
 
 class SequenceEncoder(nn.Module):
@@ -45,13 +50,16 @@ class SequenceEncoder(nn.Module):
             nn.init.normal_(self.embedding.weight, std=0.02)
         else:
             self.embedding = nn.Linear(config.features, width.dim)
+        length = config.length
+        if config.pool == "cls":
+            self.cls, length = nn.Parameter(torch.randn(width.dim) * 0.02), length + 1
         self.positions = (
-            LearnedPositions(config.length, width.dim)
+            LearnedPositions(length, width.dim)
             if config.grid is None
             else GridPositions(config.grid, width.dim)
         )
         self.layers = nn.ModuleList(
-            Layer(width, slots.fill("encoder_self", Pattern.NS, width, config.length, config.grid))
+            Layer(width, slots.fill("encoder_self", Pattern.NS, width, length, config.grid))
             for _ in range(width.layers)
         )
         self.norm = nn.LayerNorm(width.dim)
@@ -62,11 +70,15 @@ class SequenceEncoder(nn.Module):
         padding: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B D"]:
         """Return the pooled sequences; padding is True for tokens to ignore."""
-        x = self.positions(self.embedding(tokens))
+        x = self.embedding(tokens)
+        if self.config.pool == "cls":
+            x = torch.cat((self.cls.expand(len(x), 1, -1), x), dim=1)
+            padding = None if padding is None else F.pad(padding, (1, 0))
+        x = self.positions(x)
         for layer in self.layers:
             x = layer(x, padding=padding)
         x = self.norm(x)
-        if self.config.pool == "first":
+        if self.config.pool != "mean":
             return x[:, 0]
         if padding is None:
             return x.mean(dim=1)

@@ -18,13 +18,17 @@ from cab.backbones.slots import Slots, Width
 
 @dataclass(frozen=True)
 class TwoTowerConfig:
-    """Sizes: vocabulary, maximum length, classes; and how the two vectors are joined."""
+    """Sizes: vocabulary, maximum length, classes; how the two vectors are joined and made.
+
+    pool is that of `ClassifierConfig`.
+    """
 
     width: Width
     vocabulary: int
     length: int
     classes: int
     join: Literal["ends", "products"] = "products"
+    pool: Literal["mean", "first", "cls"] = "mean"
 
 
 class TwoTower(nn.Module):
@@ -34,7 +38,13 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config, width = config, config.width
         self.encoder = SequenceEncoder(
-            ClassifierConfig(width, config.classes, config.length, vocabulary=config.vocabulary),
+            ClassifierConfig(
+                width,
+                config.classes,
+                config.length,
+                vocabulary=config.vocabulary,
+                pool=config.pool,
+            ),
             slots,
         )
         joined = width.dim * (4 if config.join == "products" else 2)

@@ -1,5 +1,7 @@
 """Evaluate nested list operations, balanced so that the first operators do not give the answer."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,12 +13,19 @@ from cab.task import Batch, Recipe, Split, Task, Training
 from cab.tasks.long_range._listops import DIGITS, PADDING, VOCABULARY, Shape, draw, guess
 
 
-def recipe(shape: Shape, width: Width, training: Training, examples: int) -> Recipe:
+def recipe(
+    shape: Shape,
+    width: Width,
+    training: Training,
+    examples: int,
+    pool: Literal["first", "cls", "mean"] = "first",
+    evaluations: int = 2,
+) -> Recipe:
     """Size the classifier, which reads the answer at the root operator, for a shape."""
     model = ClassifierConfig(
-        width, classes=DIGITS, length=shape.longest, vocabulary=VOCABULARY, pool="first"
+        width, classes=DIGITS, length=shape.longest, vocabulary=VOCABULARY, pool=pool
     )
-    return Recipe(shape, model, training, examples, examples)
+    return Recipe(shape, model, training, examples, examples, evaluations=evaluations)
 
 
 @register_task(

@@ -63,7 +63,9 @@ class Pictures:
         return self.paths.side // self.patch, self.paths.side // self.patch
 
 
-def recipe(pictures: Pictures, width: Width, training: Training, examples: int) -> Recipe:
+def recipe(
+    pictures: Pictures, width: Width, training: Training, examples: int, evaluations: int = 2
+) -> Recipe:
     """Size the classifier: a pixel is one of 256 tokens, a patch a frame of numbers."""
     rows, columns = pictures.grid
     pixels = pictures.patch == 1
@@ -75,7 +77,7 @@ def recipe(pictures: Pictures, width: Width, training: Training, examples: int) 
         features=0 if pixels else pictures.patch**2,
         grid=pictures.grid,
     )
-    return Recipe(pictures, model, training, examples, examples)
+    return Recipe(pictures, model, training, examples, examples, evaluations=evaluations)
 
 
 @cache

@@ -28,7 +28,7 @@ def tokens_of(*shape, vocabulary=9):
     return torch.randint(1, vocabulary, shape, generator=generator("tokens", *shape))
 
 
-@pytest.mark.parametrize("pool", ["mean", "first"])
+@pytest.mark.parametrize("pool", ["mean", "first", "cls"])
 def test_a_padded_row_is_answered_as_the_row_alone(pool):
     model, slots = made(Classifier, ClassifierConfig(WIDTH, 5, 11, vocabulary=9, pool=pool))
     tokens, lengths = tokens_of(4, 11), [11, 1, 7, 4]
@@ -55,6 +55,23 @@ def test_what_is_pooled_is_the_mean_or_the_first():
         expected = [x[row, :length].mean(dim=0) for row, length in enumerate((10, 6, 2))]
         expected = x[:, 0] if pool == "first" else torch.stack(expected)
         assert relative_difference(model(frames, padding), expected) < 1e-12
+
+
+def test_a_token_of_its_own_stands_before_all_others_and_reads_each_of_them():
+    config = ClassifierConfig(WIDTH, 5, 10, features=4, pool="cls")
+    model, slots = made(SequenceEncoder, config)
+    assert [one.max_length for _, _, one in slots.filled] == [11, 11]
+    frames = draw(2, 10, 4)
+    base = model(frames)
+    for place in range(10):
+        changed = frames.clone()
+        changed[:, place] += 1
+        assert relative_difference(model(changed), base) > 1e-6
+    with torch.no_grad():
+        model.cls[0] += 1
+    assert relative_difference(model(frames), base) > 1e-3
+    with pytest.raises(ValueError, match="tokens form no grid"):
+        ClassifierConfig(WIDTH, 5, 9, vocabulary=4, pool="cls", grid=(3, 3))
 
 
 def test_a_picture_tells_its_grid_to_the_slots():

@@ -24,9 +24,9 @@ from cab.tasks.language._bytes import byte_rows
 from cab.tasks.speech.speech_commands import SAMPLE_RATE
 
 PUBLISHED = {
-    "image": "cifar10",
-    "text": "imdb",
-    "match": "aan",
+    "image-s4": "cifar10",
+    "text-lra": "imdb",
+    "match-lra": "aan",
     "speech-commands": "speech-commands-2",
 }
 
@@ -163,7 +163,7 @@ def test_a_backbone_learns_one_batch_from_small_files(name: str, home: Path) -> 
 def test_grey_pictures_are_the_luma_of_the_published_ones(home: Path) -> None:
     from cab.data import decode_image, load_part
 
-    task = made("image", home)
+    task = made("image-s4", home)
     batch = task.draw("test", 20, generator("order"))
     rows = load_part("cifar10", home, "test")
     assert batch["targets"].tolist() == rows[:]["label"]
@@ -177,7 +177,7 @@ def test_grey_pictures_are_the_luma_of_the_published_ones(home: Path) -> None:
 def test_reviews_are_read_as_their_first_bytes(home: Path) -> None:
     from cab.data import load_part
 
-    task = made("text", home)
+    task = made("text-lra", home)
     batch = task.draw("test", 20, generator("order"))
     rows = load_part("imdb", home, "test")
     published = {
@@ -199,7 +199,7 @@ def test_bytes_are_one_more_than_themselves_and_padding_zero() -> None:
 
 
 def test_pairs_are_read_line_by_line_and_a_tested_pair_is_not_trained_on(home: Path) -> None:
-    task = made("match", home)
+    task = made("match-lra", home)
     pairs, labels = task._pairs["test"]
     assert pairs.shape == (20, 2, 1024)
     for row in range(20):

@@ -15,8 +15,8 @@ from cab.running.facts import fingerprint
 from cab.seeding import generator
 from cab.task import SPLITS
 from cab.tasks.vision._pathfinder import Paths, draw_once, draw_pictures, grow, paint
+from cab.tasks.vision._pathx import LARGE
 from cab.tasks.vision.pathfinder import DISC, EASY, HARD
-from cab.tasks.vision.pathx import LARGE
 
 SIZES = {"easy": EASY, "hard": HARD, "large": LARGE}
 

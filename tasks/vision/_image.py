@@ -1,4 +1,4 @@
-"""Classify a small grey image, pixel by pixel."""
+"""Small grey images, pixel by pixel: the image task of Long Range Arena."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from cab.backbones.classifier import Classifier, ClassifierConfig
 from cab.backbones.slots import Slots, Width
 from cab.data import decode_image, divide, load_part
-from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training, choose
 
 
@@ -23,12 +22,21 @@ class Scan:
     side: int = 32
 
 
-def _recipe(width: Width, training: Training, valid: int, test: int) -> Recipe:
-    scan = Scan()
+def recipe(width: Width, training: Training, *, grid: bool, valid: int, **more: Any) -> Recipe:
+    """Make a recipe that tests on all images; more is of the classifier.
+
+    With a grid there is a position vector per row and per column, otherwise one per pixel.
+    """
+    scan, evaluations = Scan(), more.pop("evaluations", 2)
     model = ClassifierConfig(
-        width, classes=10, length=scan.side**2, vocabulary=256, grid=(scan.side, scan.side)
+        width,
+        classes=10,
+        length=scan.side**2,
+        vocabulary=256,
+        grid=(scan.side, scan.side) if grid else None,
+        **more,
     )
-    return Recipe(scan, model, training, valid, test)
+    return Recipe(scan, model, training, valid, 10_000, evaluations=evaluations)
 
 
 def read_grey(table: Any) -> tuple[Tensor, Tensor]:
@@ -37,42 +45,8 @@ def read_grey(table: Any) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pictures), torch.tensor(table[:]["label"])
 
 
-@register_task(
-    name="image",
-    domain="vision",
-    pattern="ns",
-    summary="classify a grey image of 32 x 32 pixels into ten classes, pixel by pixel",
-    backbone="classifier",
-    metric="accuracy",
-    higher_is_better=True,
-    chance=0.1,
-    version=1,
-    length="1,024 pixels",
-    data=("cifar10",),
-    imports=("datasets",),
-    grid=True,
-    source="CIFAR-10 (Krizhevsky, 2009) in grey, the image task of Long Range Arena (Tay et al., "
-    "2020, arXiv 2011.04006), without augmentation; a learned vector per row and column instead "
-    "of one per pixel. Tested on small files of the same format only, not on the real set",
-    licence="none stated",
-)
 class Image(Task):
     """A tenth of the training images is for validation; images of the test set are left out."""
-
-    recipes = {  # noqa: RUF012
-        "standard": _recipe(
-            Width(dim=128, heads=4, layers=4, expansion=2, dropout=0.1),
-            Training(35_000, 64, 1e-3, weight_decay=0.01),
-            valid=2000,
-            test=10_000,
-        ),
-        "full": _recipe(
-            Width(dim=256, heads=8, layers=6, expansion=4, dropout=0.1),
-            Training(180_000, 50, 1e-3, weight_decay=0.05),
-            valid=4000,
-            test=10_000,
-        ),
-    }
 
     @cached_property
     def _pictures(self) -> dict[Split, tuple[Tensor, Tensor]]:

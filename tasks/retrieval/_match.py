@@ -1,4 +1,4 @@
-"""Decide whether one of two papers cites the other; each document is encoded alone."""
+"""Pairs of papers, each encoded alone: the retrieval task of Long Range Arena."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from cab.backbones.slots import Slots, Width
 from cab.backbones.two_tower import TwoTower, TwoTowerConfig
 from cab.data import keep_apart, load_part
-from cab.registry import register_task
 from cab.task import SPLITS, Batch, Recipe, Split, Task, Training, choose
 from cab.tasks.language._bytes import VOCABULARY, byte_rows
 
@@ -27,9 +26,11 @@ class Documents:
     length: int
 
 
-def _recipe(length: int, width: Width, training: Training, valid: int, test: int) -> Recipe:
-    model = TwoTowerConfig(width, vocabulary=VOCABULARY, length=length, classes=2)
-    return Recipe(Documents(length), model, training, valid, test)
+def recipe(length: int, width: Width, training: Training, **more: Any) -> Recipe:
+    """Make a recipe that tests on all published pairs; more is of the two towers."""
+    valid, evaluations = more.pop("valid", 18_090), more.pop("evaluations", 2)
+    model = TwoTowerConfig(width, vocabulary=VOCABULARY, length=length, classes=2, **more)
+    return Recipe(Documents(length), model, training, valid, 17_437, evaluations=evaluations)
 
 
 def read_pairs(table: Any, length: int) -> tuple[Tensor, Tensor]:
@@ -43,45 +44,8 @@ def read_pairs(table: Any, length: int) -> tuple[Tensor, Tensor]:
     return torch.cat(pairs), torch.cat(labels)
 
 
-@register_task(
-    name="match",
-    domain="retrieval",
-    pattern="ns",
-    summary="decide whether one of two papers cites the other, reading each of them alone, byte "
-    "by byte",
-    backbone="two towers",
-    metric="accuracy",
-    higher_is_better=True,
-    chance=0.5,
-    version=1,
-    length="2 x 1,024 bytes in standard, 2 x 4,000 in full",
-    data=("aan",),
-    imports=("datasets",),
-    source="ACL Anthology Network (Radev et al., 2013), the retrieval task of Long Range Arena "
-    "(Tay et al., 2020, arXiv 2011.04006) and its tables; the two vectors a and b are joined as "
-    "(a, b, a * b, a - b), as in later implementations, which score about 20 points more. Tested "
-    "on small files of the same format only, not on the real set",
-    licence="ACL Anthology: CC BY-NC-SA 3.0 up to 2015, CC BY 4.0 since",
-)
 class Match(Task):
     """The published split, without pairs that are also in a later part of it."""
-
-    recipes = {  # noqa: RUF012
-        "standard": _recipe(
-            1024,
-            Width(dim=128, heads=4, layers=4, expansion=4, dropout=0.1),
-            Training(30_000, 32, 3e-4, weight_decay=0.04),
-            valid=4000,
-            test=17_437,
-        ),
-        "full": _recipe(
-            4000,
-            Width(dim=128, heads=4, layers=6, expansion=4, dropout=0.1),
-            Training(60_000, 32, 3e-4, weight_decay=0.04),
-            valid=18_090,
-            test=17_437,
-        ),
-    }
 
     @cached_property
     def _pairs(self) -> dict[Split, tuple[Tensor, Tensor]]:

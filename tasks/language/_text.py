@@ -1,7 +1,8 @@
-"""Classify film reviews as positive or negative, byte by byte."""
+"""Film reviews, byte by byte: the text task of Long Range Arena."""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from cab.backbones.classifier import Classifier, ClassifierConfig
 from cab.backbones.slots import Slots, Width
 from cab.data import divide, load_part
-from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Task, Training, choose
 from cab.tasks.language._bytes import VOCABULARY, byte_rows
 
@@ -22,49 +22,15 @@ class Reviews:
     length: int
 
 
-def _recipe(length: int, width: Width, training: Training, valid: int, test: int) -> Recipe:
-    model = ClassifierConfig(width, classes=2, length=length, vocabulary=VOCABULARY)
-    return Recipe(Reviews(length), model, training, valid, test)
+def recipe(length: int, width: Width, training: Training, **more: Any) -> Recipe:
+    """Make a recipe: 2,000 reviews validate, all test; more is of the classifier."""
+    evaluations = more.pop("evaluations", 2)
+    model = ClassifierConfig(width, classes=2, length=length, vocabulary=VOCABULARY, **more)
+    return Recipe(Reviews(length), model, training, 2_000, 25_000, evaluations=evaluations)
 
 
-@register_task(
-    name="text",
-    domain="language",
-    pattern="ns",
-    summary="classify a film review as positive or negative, byte by byte",
-    backbone="classifier",
-    metric="accuracy",
-    higher_is_better=True,
-    chance=0.5,
-    version=1,
-    length="1,024 bytes in standard, 4,096 in full",
-    data=("imdb",),
-    imports=("datasets",),
-    source="IMDb reviews (Maas et al., 2011) as bytes, the text task of Long Range Arena (Tay et "
-    "al., 2020, arXiv 2011.04006), which validates on its test reviews; here a tenth of the "
-    "training reviews is for validation. Tested on small files of the same format only, not on "
-    "the real set",
-    licence="none stated; for research",
-)
 class Text(Task):
     """Reviews of both published parts are left out of training; all test reviews are kept."""
-
-    recipes = {  # noqa: RUF012
-        "standard": _recipe(
-            1024,
-            Width(dim=256, heads=4, layers=4, expansion=4, dropout=0.1),
-            Training(20_000, 32, 5e-4, weight_decay=0.1),
-            valid=2000,
-            test=25_000,
-        ),
-        "full": _recipe(
-            4096,
-            Width(dim=256, heads=8, layers=6, expansion=4, dropout=0.1),
-            Training(50_000, 32, 5e-4, weight_decay=0.1),
-            valid=2000,
-            test=25_000,
-        ),
-    }
 
     @cached_property
     def _reviews(self) -> dict[Split, tuple[Tensor, Tensor]]:
