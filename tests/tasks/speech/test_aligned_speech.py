@@ -1,43 +1,16 @@
 """LJSpeech with phonemes: alignments are read, pitch is found, sentences become frames."""
 
-import math
-import zipfile
 from itertools import pairwise
 
 import pytest
 import torch
-from published_support import encoded, wav, write_parquet
+from speech_files import RATE, SAID, text_grid, tone, write_corpus
 
 from cab.registry import discover_tasks
 from cab.seeding import generator
 from cab.tasks.speech import _aligned
 from cab.tasks.speech._aligned import PHONEMES, SYMBOLS, read_alignment
 from cab.tasks.speech._pitch import contour, fundamental
-
-RATE = 22_050
-
-
-def text_grid(phones):
-    """A TextGrid file of two tiers, as the Montreal Forced Aligner writes it."""
-    end = phones[-1][1]
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        f"xmin = 0.0\nxmax = {end}\ntiers? <exists>\nsize = 2\nitem []:",
-    ]
-    for number, (name, entries) in enumerate(
-        (("words", [(0.0, end, "word")]), ("phones", phones)), 1
-    ):
-        lines.append(f'\titem [{number}]:\n\t\tclass = "IntervalTier"\n\t\tname = "{name}"')
-        lines.append(f"\t\txmin = 0.0\n\t\txmax = {end}\n\t\tintervals: size = {len(entries)}")
-        for at, (start, stop, said) in enumerate(entries, 1):
-            lines.append(f"\t\t\tintervals [{at}]:\n\t\t\t\txmin = {start}\n\t\t\t\txmax = {stop}")
-            lines.append(f'\t\t\t\ttext = "{said}"')
-    return "\n".join(lines) + "\n"
-
-
-SAID = [(0.0, 0.1, "sil"), (0.1, 0.2, "HH"), (0.2, 0.35, "AY1"), (0.35, 0.45, "sp")]
-SAID += [(0.45, 0.6, "T"), (0.6, 0.7, "sil")]
 
 
 def test_silence_around_speech_is_cut_off_and_within_it_kept():
@@ -61,11 +34,6 @@ def test_silence_around_speech_is_cut_off_and_within_it_kept():
 def test_a_file_that_is_no_alignment_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         read_alignment(text)
-
-
-def tone(hertz, samples=9_000):
-    time = torch.arange(samples) / RATE
-    return sum(0.2 / n * torch.sin(2 * math.pi * n * hertz * time) for n in (1, 2, 3))
 
 
 @pytest.mark.parametrize("hertz", [80.0, 123.4, 220.0, 411.0])
@@ -96,20 +64,6 @@ def home(tmp_path, monkeypatch):
     _aligned.aligned_corpus.cache_clear()
     yield tmp_path
     _aligned.aligned_corpus.cache_clear()
-
-
-def write_corpus(root):
-    """Six sentences, the third without an alignment; their pitch tells them apart."""
-    names = ["LJ001-1", "LJ002-7", "LJ004-9", "LJ003-2", "LJ004-1", "LJ050-3"]
-    rows = {
-        "id": names,
-        "audio": [encoded(wav(tone(100.0 + 20 * at, 16_000).numpy(), RATE)) for at in range(6)],
-        "normalized_text": ["high"] * 6,
-    }
-    write_parquet(root / "ljspeech" / "main" / "train" / "0000.parquet", rows)
-    with zipfile.ZipFile(root / "ljspeech" / "ljspeech_mfa.zip", "w") as archive:
-        for name in (name for name in names if name != "LJ004-9"):
-            archive.writestr(f"{name}.TextGrid", text_grid(SAID))
 
 
 def test_sentences_have_durations_pitch_and_energy_of_each_phoneme(home):
