@@ -23,7 +23,7 @@ from cab.tasks.language._text import Text, recipe
     source="IMDb reviews (Maas et al., 2011) as bytes, the text task of Long Range Arena (Tay et "
     "al., 2020, arXiv 2011.04006), which validates on its test reviews; here a tenth of the "
     "training reviews is for validation. In full, LRA's own training and sizes. Unlike there, "
-    "layers are pre-norm with learned positions, attention has no dropout, the head is linear and "
+    "positions are learned (sines there), attention has no dropout, the head is linear and "
     "batches are drawn with replacement. Tested on small files of the same format only, not on "
     "the real set",
     licence="none stated; for research",

@@ -23,8 +23,8 @@ from cab.tasks.long_range.listops import ListOps, recipe
     "Range Arena (Tay et al., 2020, arXiv 2011.04006), cut to 64 tokens in quick. Its answers can "
     "be guessed: at the published lengths the most likely class scores 0.17, the root operator "
     "0.37, and the root with its operands' operators 0.60; published Transformers score 0.36 to "
-    "0.37, as if they read one token. In full, LRA's own training and sizes. Unlike there, layers "
-    "are pre-norm with learned positions, attention has no dropout, the head is linear and "
+    "0.37, as if they read one token. In full, LRA's own training and sizes. Unlike there, "
+    "positions are learned (sines there), attention has no dropout, the head is linear and "
     "batches are drawn with replacement",
     licence="generated",
     suites={"lra": {"accuracy": "ListOps"}},

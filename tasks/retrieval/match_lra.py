@@ -24,10 +24,10 @@ from cab.tasks.retrieval._match import Match, recipe
     source="ACL Anthology Network (Radev et al., 2013), the retrieval task of Long Range Arena "
     "(Tay et al., 2020, arXiv 2011.04006) and its tables; in full, LRA's own training, whose "
     "warm-up of 8,000 steps is longer than its 5,000 steps, and its sizes, the two vectors joined "
-    "as (a, b). Unlike there, layers are pre-norm with learned positions, attention has no "
-    "dropout, the head is linear and batches are drawn with replacement. In standard they are "
-    "joined as (a, b, a * b, a - b), as in later implementations, which score about 20 points "
-    "more. Tested on small files of the same format only, not on the real set",
+    "as (a, b). Unlike there, positions are learned (sines there), attention has no dropout, the "
+    "head has one hidden layer instead of two and batches are drawn with replacement. In standard "
+    "they are joined as (a, b, a * b, a - b), as in later implementations, which score about 20 "
+    "points more. Tested on small files of the same format only, not on the real set",
     licence="ACL Anthology: CC BY-NC-SA 3.0 up to 2015, CC BY 4.0 since",
     suites={"lra": {"accuracy": "Retrieval"}},
     diagnostic=("standard", "full"),

@@ -23,9 +23,8 @@ from cab.tasks.vision._image import Image, recipe
     source="CIFAR-10 (Krizhevsky, 2009) in grey, the image task of Long Range Arena (Tay et al., "
     "2020, arXiv 2011.04006), without augmentation; LRA's own training and sizes for its "
     "Transformer, whose sizes differ from model to model. Unlike there, projections are as wide "
-    "as the model (64 there), layers are pre-norm, attention has no dropout, the head is linear "
-    "and batches are drawn with replacement. Tested on small files of the same format only, not "
-    "on the real set",
+    "as the model (64 there), attention has no dropout, the head is linear and batches are drawn "
+    "with replacement. Tested on small files of the same format only, not on the real set",
     licence="none stated",
     suites={"lra": {"accuracy": "Image"}},
     diagnostic=("full",),

@@ -23,8 +23,9 @@ from cab.tasks.vision.pathfinder import HARD, Pathfinder, Pictures, recipe
     "(Tay et al., 2020, arXiv 2011.04006), drawn as in `pathfinder`: paths begin anywhere instead "
     "of at the centre, answers are drawn with equal chances, and the distance of the discs does "
     "not depend on the answer. LRA's own training and sizes for its Transformer. Unlike there, "
-    "projections are as wide as the model (16 there), layers are pre-norm, attention has no "
-    "dropout, the head is linear and batches are drawn with replacement",
+    "projections are as wide as the model (16 there), positions are a learned vector per row and "
+    "column (sines there), attention has no dropout, the head is linear and batches are drawn "
+    "with replacement",
     licence="generated",
     suites={"lra": {"accuracy": "Pathfinder"}},
     diagnostic=("full",),

@@ -25,9 +25,9 @@ from cab.tasks.vision.pathfinder import Pathfinder, Pictures, recipe
     "`pathfinder`: paths begin anywhere instead of at the centre, answers are drawn with equal "
     "chances, and the distance of the discs does not depend on the answer; the released images of "
     "this size are known to be faulty (issue 38 of its repository). LRA's own training and sizes "
-    "for its Transformer. Unlike there, projections are as wide as the model (16 there), layers "
-    "are pre-norm, attention has no dropout, the head is linear and batches are drawn with "
-    "replacement",
+    "for its Transformer. Unlike there, projections are as wide as the model (16 there), "
+    "positions are a learned vector per row and column instead of one per pixel, attention has no "
+    "dropout, the head is linear and batches are drawn with replacement",
     licence="generated",
     suites={"lra": {"accuracy": "Path-X"}},
     diagnostic=("standard", "full"),

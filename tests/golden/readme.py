@@ -5,6 +5,8 @@ Run it after a card or the glossary has changed, or after results were published
 
 from pathlib import Path
 
+from published_settings import CAB, LRA, forecasting, table
+
 from cab.commands.boards import load_board
 from cab.errors import CabError
 from cab.registry import discover_tasks
@@ -104,6 +106,11 @@ def costs() -> str:
 BLOCKS = {
     "README.md": {"glossary": glossary, "findings": findings, "board": board},
     "docs/costs.md": {"costs": costs},
+    "docs/published.md": {
+        "cab": lambda: table(CAB),
+        "lstf": forecasting,
+        "lra": lambda: table(LRA),
+    },
     "docs/tasks.md": {"tasks": tasks},
 }
 """The generated blocks of each file."""
