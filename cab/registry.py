@@ -291,15 +291,3 @@ def discover_tasks(
 ) -> Registry[TaskCard]:
     """All tasks, from the same places."""
     return _discover(Registry("task", TaskCard, tolerant=tolerant), "cab.tasks", include)
-
-
-def of_suite(tasks: Registry[TaskCard], suite: str) -> list[TaskCard]:
-    """The cards of the tasks that repeat columns of a published benchmark, sorted by name.
-
-    Raises:
-        UnknownName: there is no such suite; the message lists similar names.
-    """
-    known = sorted({name for card in tasks.cards() for name in card.suites})
-    if suite not in known:
-        raise UnknownName("suite", suite, known)
-    return [card for card in tasks.cards() if suite in card.suites]

@@ -4,11 +4,13 @@ The taxonomy {noncausal, causal} x {self, cross} is CAB's (Zhang et al., 2023, a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any, Literal, get_args
+
+from cab.errors import UnknownName
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -270,3 +272,15 @@ class TaskCard:
     def scored_in(self, profile: str) -> bool:
         """Whether results of this profile are scored."""
         return self.in_row(profile) and bool(self.certificate[profile].measured)
+
+
+def of_suite(cards: Sequence[TaskCard], suite: str) -> list[TaskCard]:
+    """The cards of the tasks that repeat columns of a published benchmark.
+
+    Raises:
+        UnknownName: there is no such suite; the message lists similar names.
+    """
+    known = sorted({name for card in cards for name in card.suites})
+    if suite not in known:
+        raise UnknownName("suite", suite, known)
+    return [card for card in cards if suite in card.suites]

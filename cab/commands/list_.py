@@ -12,8 +12,8 @@ from cab.data import DATA_SETS, data_directory, locate
 from cab.errors import CabError
 from cab.profiles import PROFILES, Profile
 from cab.records.folders import results_folders
-from cab.registry import certified, discover_tasks, discover_variants, of_suite
-from cab.taxonomy import TaskCard, VariantCard
+from cab.registry import certified, discover_tasks, discover_variants
+from cab.taxonomy import TaskCard, VariantCard, of_suite
 
 
 class Kind(StrEnum):
@@ -101,7 +101,7 @@ def _source(card: VariantCard) -> str:
 def tasks(include: tuple[Path, ...], json: bool, suite: str | None = None) -> None:
     """List tasks: all, or those of a suite with the columns that they repeat."""
     registry = discover_tasks(include)
-    cards = registry.cards() if suite is None else of_suite(registry, suite)
+    cards = registry.cards() if suite is None else of_suite(registry.cards(), suite)
     for problem in registry.problems:
         output.warn(problem)
     if json:

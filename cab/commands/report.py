@@ -17,7 +17,8 @@ from cab.commands.boards import (
 from cab.commands.options import Include, Suite, SuiteProfile, profile_of
 from cab.records.files import try_writing, write_file
 from cab.records.text import tidy
-from cab.registry import discover_tasks, discover_variants, of_suite, reference_names
+from cab.registry import discover_tasks, discover_variants, reference_names
+from cab.taxonomy import of_suite
 
 if TYPE_CHECKING:
     from cab.scores.board import Board
@@ -92,7 +93,7 @@ def _suite(
     from cab.records.folders import results_folders
 
     tasks, variants = discover_tasks(include), discover_variants(include)
-    of_suite(tasks, suite)  # an unknown one is said before any file is read
+    of_suite(tasks.cards(), suite)  # an unknown one is said before any file is read
     folders, references = results_folders(results), reference_names(variants)
     records = read_records(folders, store, profile, references, strict)
     return to_text(tables_of(suite, tasks, records, profile, results), format_)

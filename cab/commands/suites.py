@@ -8,11 +8,11 @@ from pathlib import Path
 from cab.commands import output
 from cab.records.folders import results_folders
 from cab.records.store import Record, RecordStore
-from cab.registry import Registry, of_suite
+from cab.registry import Registry
 from cab.scores.reference import ReferenceTables, read_tables
 from cab.scores.report import tex
 from cab.scores.suites import SuiteTable, suite_tables
-from cab.taxonomy import TaskCard
+from cab.taxonomy import TaskCard, of_suite
 
 
 def suite_of_store(
@@ -31,7 +31,7 @@ def tables_of(
     results: Path | None = None,
 ) -> list[SuiteTable]:
     """The tables of a suite with the results of some records."""
-    cards = of_suite(tasks, suite)
+    cards = of_suite(tasks.cards(), suite)
     return suite_tables(suite, cards, records, published_tables(results), profile)
 
 

@@ -16,7 +16,7 @@ from cab.profiles import Profile
 from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.rates import SEARCH_SEED
 from cab.records.sources import source_hash
-from cab.registry import Entry, Registry, import_file, name_of_role, of_suite
+from cab.registry import Entry, Registry, import_file, name_of_role
 from cab.running.fitting import (
     model_refusal,
     other_slot,
@@ -28,7 +28,7 @@ from cab.running.fitting import (
 from cab.running.recipes import HYBRID, RATE, is_of_recipe, recipe_of
 from cab.settings import parse_settings
 from cab.task import Recipe, Task
-from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard
+from cab.taxonomy import Domain, Pattern, TaskCard, VariantCard, of_suite
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ class Request:
     """What the user requested; empty selections mean everything that the variant supports.
 
     tasks: by default those that are scored in the profile (in quick, where nothing is scored), and
-    those for gates of feature maps; with `diagnostic` all that have a recipe there. With `suite`
-    only those of this published benchmark, by default all of them.
+    those for gates of feature maps; with `diagnostic` or `suite` all that have a recipe there.
     every: tasks that a variant does not support are skipped, even if they were named.
     rates: of a task with several learning rates all are planned, with seed 0 (the other seeds
     follow at the best, see `cab.running.search`); otherwise `seeds` cells, by default one, at the
@@ -269,11 +268,9 @@ def _source(entry: Entry[TaskCard]) -> dict[str, Any]:
 
 def _choose_tasks(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
     named = [tasks.card(name) for name in dict.fromkeys(request.tasks)]
-    if request.suite is not None:
-        of_it = of_suite(tasks, request.suite)
-        named = [card for card in of_it if not named or card in named]
-    elif not named:
-        named = _row(request, tasks)
+    if suite := request.suite:
+        named = [card for card in of_suite(tasks.cards(), suite) if not named or card in named]
+    named = named or _row(request, tasks)
     chosen = [
         card
         for card in named

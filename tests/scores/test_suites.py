@@ -11,9 +11,10 @@ from support import REPOSITORY
 
 from cab.errors import UnknownName
 from cab.records.store import Estimate, Metrics, RecordStore, TaskInfo
-from cab.registry import discover_tasks, of_suite
+from cab.registry import discover_tasks
 from cab.scores.reference import read_reference
 from cab.scores.suites import suite_tables
+from cab.taxonomy import of_suite
 
 TASKS = discover_tasks()
 REFERENCES = read_reference(REPOSITORY / "results")
@@ -45,7 +46,7 @@ def result(task, seed=0, profile="full", minutes=0, version=None, **metrics):
 
 
 def tables(suite, *records, profile="full"):
-    return suite_tables(suite, of_suite(TASKS, suite), records, REFERENCES, profile)
+    return suite_tables(suite, of_suite(TASKS.cards(), suite), records, REFERENCES, profile)
 
 
 def own(table, entry="softmax"):
@@ -172,7 +173,7 @@ def test_the_sizes_of_s4_have_lra_s_columns_and_no_published_rows():
 def test_an_unknown_suite_is_refused_with_those_that_there_are(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownName, match=r"no suite called 'cap'\. Did you mean cab\?"):
-        of_suite(TASKS, "cap")
+        of_suite(TASKS.cards(), "cap")
     for command in (
         ("list", "tasks", "--suite", "glue"),
         ("run", "--variant", "softmax", "--suite", "glue", "--dry-run"),
@@ -190,7 +191,9 @@ def test_the_commands_select_a_suite_and_report_its_tables(tmp_path: Path, monke
     asked = ("run", "--suite", "cab", "--dry-run", "--json")
     said = cab_here(*asked, "--variant", "abc")
     cells = json.loads(said.out)["cells"]
-    assert {cell["task"] for cell in cells} == {card.name for card in of_suite(TASKS, "cab")}
+    assert {cell["task"] for cell in cells} == {
+        card.name for card in of_suite(TASKS.cards(), "cab")
+    }
     causal = cab_here(*asked, "--variant", "linear", "--pattern", "cs")
     found = {cell["task"] for cell in json.loads(causal.out)["cells"]}
     assert found == {"lm", "summarise-cs", "tts-transformer-ljspeech-cs"}

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from cab.registry import discover_tasks, of_suite
+from cab.registry import discover_tasks
 from cab.running.optimisation import factor
+from cab.taxonomy import of_suite
 
 TASKS = discover_tasks()
 COLUMNS = {
@@ -21,7 +22,7 @@ COLUMNS = {
 
 @pytest.mark.parametrize(("suite", "ending"), [("lra", "-lra"), ("lra-s4", "-s4")])
 def test_a_suite_has_lra_s_six_columns_and_none_is_scored(suite, ending):
-    cards = of_suite(TASKS, suite)
+    cards = of_suite(TASKS.cards(), suite)
     found = {card.name.removesuffix(ending): card.suites[suite]["accuracy"] for card in cards}
     assert found == COLUMNS
     for card in cards:
