@@ -11,7 +11,6 @@ from cab.commands.options import DataDir, Include, Json, Suite
 from cab.data import DATA_SETS, data_directory, locate
 from cab.errors import CabError
 from cab.profiles import PROFILES, Profile
-from cab.records.folders import results_folders
 from cab.registry import certified, discover_tasks, discover_variants
 from cab.taxonomy import TaskCard, VariantCard, of_suite
 
@@ -134,6 +133,8 @@ def tasks(include: tuple[Path, ...], json: bool, suite: str | None = None) -> No
 
 def profiles(json: bool) -> None:
     """List profiles, with what has been certified and published in each."""
+    from cab.records.folders import results_folders
+
     registry, folders = discover_tasks(), results_folders()
     rows = [
         (one, certified(registry, one.name), len(folders.files(one.name, "*.jsonl")[0]))
