@@ -58,8 +58,8 @@ class LargeChunkTraining(MultiHeadAttention):
     training. q, k and v pass SiLU, and q and k are divided by their norms. a is softmax attention
     over the last w tokens (in NS also over the next) with the same projections before SiLU, q and
     k scaled and shifted per channel. The first W are learned by the outer loop: W_1 in full, W_0
-    and W_2 as half of the identity plus a product of low rank. Training is not linear in W, so the
-    code loops over chunks.
+    and W_2 as half of the unit matrix plus a product of low rank. Training is not linear in W, so
+    the code loops over chunks.
 
     With `muon` W changes by G made nearly orthogonal, in five steps of Newton and Schulz, as in
     the paper's best models. It is not the default: each such step is about as large as W, so that
