@@ -14,7 +14,7 @@ from cab.tasks.language._summarise import RECIPES, Summarise
     metric="rouge_1",
     higher_is_better=True,
     version=1,
-    length="up to 400 tokens",
+    length="up to 400 tokens, in a network for 4,096",
     data=("multi-news", "gpt2-bpe"),
     imports=("datasets", "tiktoken", "rouge_score.rouge_scorer"),
     source="Multi-News (Fabbri et al., 2019, arXiv 1906.01749), hub alexfabbri/multi_news; an "

@@ -17,7 +17,7 @@ from cab.tasks.language._text import Text, recipe
     higher_is_better=True,
     chance=0.5,
     version=1,
-    length="1,000 bytes in full, 1,024 in standard",
+    length="1,001 in full: 1,000 bytes and a token; 1,024 in standard",
     data=("imdb",),
     imports=("datasets",),
     source="IMDb reviews (Maas et al., 2011) as bytes, the text task of Long Range Arena (Tay et "

@@ -18,7 +18,7 @@ from cab.tasks.long_range.listops import ListOps, recipe
     higher_is_better=True,
     chance=0.1,
     version=2,
-    length="up to 64 tokens",
+    length="up to 64 tokens, 1,999 in standard, 2,000 in full",
     source="ListOps (Nangia and Bowman, 2018, arXiv 1804.06028) with the distribution of Long "
     "Range Arena (Tay et al., 2020, arXiv 2011.04006), cut to 64 tokens in quick. Its answers can "
     "be guessed: at the published lengths the most likely class scores 0.17, the root operator "

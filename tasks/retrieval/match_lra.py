@@ -18,7 +18,7 @@ from cab.tasks.retrieval._match import Match, recipe
     higher_is_better=True,
     chance=0.5,
     version=1,
-    length="2 x 4,000 bytes in full, 2 x 1,024 in standard",
+    length="2 x 4,001 in full: 4,000 bytes and a token; 2 x 1,024 in standard",
     data=("aan",),
     imports=("datasets",),
     source="ACL Anthology Network (Radev et al., 2013), the retrieval task of Long Range Arena "

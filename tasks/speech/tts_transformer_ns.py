@@ -14,7 +14,7 @@ from cab.tasks.speech._transformer_tts import RECIPES, TransformerTts
     metric="mcd",
     higher_is_better=False,
     version=1,
-    length="6 symbols",
+    length="6 symbols, in a network for 36 steps",
     source="generated speech, see `_voice.py`; the task is CAB's, with Transformer-TTS (Li et "
     "al., 2019, arXiv 1809.08895); log mel of 40 bands every 12.5 ms",
     licence="generated",

@@ -17,7 +17,7 @@ from cab.tasks.vision._image import Image, recipe
     higher_is_better=True,
     chance=0.1,
     version=1,
-    length="1,024 pixels and a token of its own",
+    length="1,025: 1,024 pixels and a token of its own",
     data=("cifar10",),
     imports=("datasets",),
     source="CIFAR-10 (Krizhevsky, 2009) in grey, the image task of Long Range Arena (Tay et al., "
