@@ -104,7 +104,7 @@ def costs() -> str:
 
 
 BLOCKS = {
-    "README.md": {"glossary": glossary, "findings": findings, "board": board},
+    "README.md": {"glossary": glossary, "board": board, "findings": findings},
     "docs/costs.md": {"costs": costs},
     "docs/published.md": {
         "cab": lambda: table(CAB),
