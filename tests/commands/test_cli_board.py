@@ -128,8 +128,8 @@ def test_paths_of_the_author_s_machine_are_not_published(tmp_path: Path) -> None
             ("leaderboard", "--results", "empty"),
             "Run `cab run --variant softmax --profile quick`, then `cab publish --profile quick`",
         ),
-        (("leaderboard", "--profile", "standard"), "no scored standard results"),
-        (("report", "--profile", "standard"), "`cab run --variant softmax --profile standard`"),
+        (("leaderboard", "--profile", "standard"), "No task is certified in profile standard"),
+        (("report", "--profile", "standard"), "`cab certify TASK --profile standard`"),
     ],
 )
 def test_an_empty_folder_is_a_sentence(
