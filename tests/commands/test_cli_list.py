@@ -98,7 +98,7 @@ def test_info_says_all_of_any_name(name: str) -> None:
         assert facts["description"]
         assert Path(facts["file"]).is_file()
     if facts["kind"] == "task":
-        assert set(facts["recipes"]) >= {"smoke", "quick"} or "standard" in facts["recipes"]
+        assert set(facts["recipes"]) >= {"smoke", "quick"} or "full" in facts["recipes"]
         assert all(recipe["train"]["steps"] > 0 for recipe in facts["recipes"].values())
 
 
