@@ -292,7 +292,7 @@ PLUGGED = """from cab.registry import register_task
 from cab.tasks.retrieval.mqar import Mqar
 
 @register_task(name="plugged", domain="retrieval", pattern="cs", summary="for a test", version=1,
-               backbone="decoder", metric="accuracy", higher_is_better=True, length="16 tokens")
+               backbone="decoder", metric="accuracy", higher_is_better=True, length="128 tokens")
 class Plugged(Mqar):
     def shortcuts(self, batch):
         raise ValueError("no short way today")
