@@ -20,7 +20,7 @@ from cab.tasks.long_range.lstf._ecl import ECL, UNI
     "arXiv 2012.07436); Informer and CAB's settings, no normalisation of single windows. CAB's "
     "column ECL is the mean over one channel and all, each over three seeds. Unlike there, the "
     "other attention layers are softmax without dropout, windows are drawn with replacement, all "
-    "six epochs run, and every test window counts; not tested on the published files yet",
+    "six epochs run, and every window is tested; not tested on the published files yet",
     licence="CC BY 4.0",
     suites={"cab": {"mse": "ECL MSE", "mae": "ECL MAE"}},
     diagnostic=("standard", "full"),

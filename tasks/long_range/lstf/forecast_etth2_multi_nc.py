@@ -20,7 +20,7 @@ from cab.tasks.long_range.lstf._etth2 import MULTI, ETTh2
     "settings, no normalisation of single windows. CAB's column ETT is the mean over ETTh1, ETTh2 "
     "and ETTm1, one channel and all, each over five seeds. Unlike there, the other attention "
     "layers are softmax without dropout, windows are drawn with replacement, all six epochs run, "
-    "and every test window counts",
+    "and every window is tested",
     licence="CC BY-ND 4.0",
     suites={"cab": {"mse": "ETT MSE", "mae": "ETT MAE"}},
     diagnostic=("standard", "full"),

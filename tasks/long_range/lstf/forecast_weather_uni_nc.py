@@ -21,7 +21,7 @@ from cab.tasks.long_range.lstf._weather import UNI, Weather
     "2012.07436); Informer and CAB's settings, no normalisation of single windows. CAB's column "
     "Weather is the mean over one channel and all, each over three seeds. Unlike there, the other "
     "attention layers are softmax without dropout, windows are drawn with replacement, all six "
-    "epochs run, and every test window counts; not tested on the published files yet",
+    "epochs run, and every window is tested; not tested on the published files yet",
     licence="public domain",
     suites={"cab": {"mse": "Weather MSE", "mae": "Weather MAE"}},
     diagnostic=("standard", "full"),
