@@ -28,7 +28,7 @@ from fuzzing import (
     real_records,
     text_of,
 )
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from support import REPOSITORY
 
@@ -192,10 +192,12 @@ def test_stores_with_anything_in_them_are_shown_without_it(tmp_path: Path, good:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(3))  # parts, which several workers share
 def test_many_stores_with_anything_in_them_are_shown_without_it(
-    tmp_path: Path, good: Path
+    part: int, tmp_path: Path, good: Path
 ) -> None:
-    @usual(300)
+    @seed(part)
+    @usual(100)
     @given(bad_stores())
     def each(put: Callable[[Path], list[Path]]) -> None:
         check_store(tmp_path / "store", tmp_path / "none", put, good)
