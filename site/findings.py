@@ -1,29 +1,33 @@
-"""The sentences of the page of findings, which README repeats."""
+"""The sentences of the page of findings, which README repeats, and what they rest on."""
 
 from cab.analysis.findings import findings
-from cab.analysis.variance import Components, scores_of, variance_components
+from cab.analysis.reliability import Reliability, reliability
+from cab.analysis.variance import scores_of
 from cab.scores.rows import RANKED_ROLES
 from cab.site.content import Content, ProfileContent
-from cab.taxonomy import Pattern
+
+RECALL = (
+    ("softmax", ("softmax",)),
+    ("the delta rule", ("deltanet", "gated-deltanet")),
+    ("gated linear attention", ("gla", "mamba2", "retention")),
+    ("a window", ("window",)),
+    ("uniform attention", ("mean",)),
+)
+"""The order on exact recall of Arora et al. (2023, arXiv 2312.04927) and Yang et al. (2024, arXiv
+2406.06484), the best first."""
 
 
 def findings_of(content: Content, one: ProfileContent) -> list[str]:
     """Return what the published records of a profile say, in sentences."""
-    return findings(one.board, content.tasks, components(content, one))
+    return findings(one.board, content.tasks, judged(content, one).components, RECALL)
 
 
-def components(content: Content, one: ProfileContent) -> dict[Pattern, Components]:
-    """The variance of the scores in each pattern by what it comes from, controls left out."""
-    ranked = {row.entry for row in one.board.rows if row.role in RANKED_ROLES}
-    scores = [
-        score
-        for score in scores_of(one.records.values(), one.board.scales)
-        if score.entry in ranked
-    ]
-    found = {
-        pattern: variance_components(
-            [score for score in scores if content.tasks[score.task].pattern == pattern]
-        )
-        for pattern in Pattern
-    }
-    return {pattern: parts for pattern, parts in found.items() if parts is not None}
+def judged(content: Content, one: ProfileContent) -> Reliability:
+    """How well the scored tasks tell the published entries of a profile apart."""
+    return reliability(
+        scores_of(one.records.values(), one.board.scales),
+        (),
+        {name: content.tasks[name] for name in one.board.scales},
+        content.reference,
+        [row.entry for row in one.board.rows if row.role not in RANKED_ROLES],
+    )

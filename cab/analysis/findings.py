@@ -17,23 +17,18 @@ from cab.scores.report import interval_text
 from cab.scores.rows import RANKED_ROLES, BoardRow
 from cab.taxonomy import Domain, Pattern, TaskCard
 
-PUBLISHED_ORDER = (
-    ("softmax",),
-    ("deltanet", "gated-deltanet"),
-    ("gla", "mamba2", "retention"),
-    ("window",),
-    ("mean",),
-)
-"""Mechanisms by how well they recall, the best first: softmax, the delta rule, gated sums, a
-window and uniform attention (Arora et al., 2023, arXiv 2312.04927; Yang et al., 2024, arXiv
-2406.06484). Nothing is said of the order within a group."""
+Order = Sequence[tuple[str, Sequence[str]]]
+"""Groups of entries in a published order, the best first: words for a group, and its entries."""
 
 LARGE = 0.3
 """A change of the score that is called large."""
 
 
 def findings(
-    board: Board, tasks: Mapping[str, TaskCard], components: Mapping[Pattern, Components]
+    board: Board,
+    tasks: Mapping[str, TaskCard],
+    components: Mapping[Pattern, Components],
+    recall: Order,
 ) -> list[str]:
     """Return at most eight sentences; each is left out where the records do not carry it.
 
@@ -41,12 +36,14 @@ def findings(
         board: the board of a profile.
         tasks: all task cards.
         components: of each pattern, the variance of the scores by what it comes from.
+        recall: the published order of entries on exact recall. Nothing is said of the order
+            within a group.
     """
     return [
         *_leaders(board, tasks),
         *_reference_beaten(board, tasks),
         *_rates(board),
-        *_published_order(board, tasks),
+        *_published_order(board, tasks, recall),
         *_reliabilities(components),
     ]
 
@@ -135,7 +132,7 @@ def _rates(board: Board) -> Iterator[str]:
     )
 
 
-def _published_order(board: Board, tasks: Mapping[str, TaskCard]) -> Iterator[str]:
+def _published_order(board: Board, tasks: Mapping[str, TaskCard], order: Order) -> Iterator[str]:
     """Yield how far the published order on exact recall is found again."""
     recall = {
         task
@@ -144,9 +141,9 @@ def _published_order(board: Board, tasks: Mapping[str, TaskCard]) -> Iterator[st
     }
     rows = [
         (place, row)
-        for place, group in enumerate(PUBLISHED_ORDER)
+        for place, (_, entries) in enumerate(order)
         for row in board.rows
-        if row.entry in group and recall and not row.obstacle(recall)
+        if row.entry in entries and recall and not row.obstacle(recall)
     ]
     gaps = {
         (row.entry, other.entry): _on(row, recall).minus(_on(other, recall))
@@ -159,10 +156,10 @@ def _published_order(board: Board, tasks: Mapping[str, TaskCard]) -> Iterator[st
     significant = {pair for pair, p in holm(tested).items() if p < LEVEL}
     reversed_ = sorted(pair for pair in significant if gaps[pair].point < 0)
     sentence = (
-        f"Publications order {len(tested)} pairs of these entries on exact recall (softmax, delta "
-        f"rule, gated sums, window, uniform attention); on {_listed(sorted(recall))} together, "
-        f"{len(significant) - len(reversed_)} are significantly in this order, {len(reversed_)} "
-        f"reversed"
+        f"Published results order {len(tested)} pairs of these entries by exact recall (the best "
+        f"first: {_listed([words for words, _ in order])}); on {_listed(sorted(recall))} "
+        f"together, {len(significant) - len(reversed_)} are significantly in this order, "
+        f"{len(reversed_)} reversed"
     )
     if reversed_:
         named = [

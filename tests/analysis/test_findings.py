@@ -15,7 +15,7 @@ from cab.analysis.findings import LARGE, findings
 from cab.scores.board import make_board
 from cab.scores.rows import RANKED_ROLES
 from cab.site.content import Content, gather
-from cab.site.findings import components, findings_of
+from cab.site.findings import RECALL, findings_of, judged
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "golden"))
 from recompute import chosen_rate, rate_of, recompute
@@ -158,14 +158,14 @@ def test_other_results_give_other_sentences(content: Content) -> None:
         place("window", task, 0.95)
         place("deltanet", task, 0.6)
     board = make_board(table, one.profile, content.tasks, content.variants)
-    sentences = findings(board, content.tasks, components(content, one))
+    sentences = findings(board, content.tasks, judged(content, one).components, RECALL)
     (beaten,) = (text for text in sentences if "pairs of entry and task" in text)
     assert "linear on parity (by " in beaten
-    (order,) = (text for text in sentences if "Publications order" in text)
+    (order,) = (text for text in sentences if "Published results order" in text)
     assert "window is better than deltanet by " in order
 
 
 def test_a_board_without_results_says_nothing(content: Content) -> None:
     one = content.profiles[0]
     board = make_board(one.cells.head(0), one.profile, content.tasks, content.variants)
-    assert findings(board, content.tasks, {}) == []
+    assert findings(board, content.tasks, {}, RECALL) == []

@@ -7,15 +7,12 @@ from pathlib import Path
 
 from published_settings import CAB, LRA, forecasting, table
 
-from cab.analysis.reliability import reliability
-from cab.analysis.variance import scores_of
 from cab.commands.boards import load_board
 from cab.errors import CabError
 from cab.registry import discover_tasks
 from cab.scores.report import interval_text, to_markdown
-from cab.scores.rows import RANKED_ROLES
 from cab.site.content import gather
-from cab.site.findings import findings_of
+from cab.site.findings import findings_of, judged
 from cab.site.glossary import GLOSSARY
 from cab.site.kernels import PASSES, kernel_tables
 from cab.taxonomy import Domain, Pattern, TaskCard
@@ -68,16 +65,12 @@ def findings() -> str:
 def gate() -> str:
     """Return how the published entries meet the conditions of `cab reliability`."""
     content = gather(REPOSITORY / "results")
-    one = content.profiles[0]
-    scored = {name: content.tasks[name] for name in one.board.scales}
-    aside = [row.entry for row in one.board.rows if row.role not in RANKED_ROLES]
-    scores = scores_of(one.records.values(), one.board.scales)
-    judged = reliability(scores, (), scored, content.reference, aside)
+    found = judged(content, content.profiles[0])
     words = {True: "holds", False: "**fails**", None: "not decided"}
     lines = ["| condition | found | required | |", "|---|---|---|---|"]
     lines += [
-        f"| {found.name} | {found.found} | {found.required} | {words[found.holds]} |"
-        for found in judged.findings
+        f"| {one.name} | {one.found} | {one.required} | {words[one.holds]} |"
+        for one in found.findings
     ]
     return "\n".join(lines) + "\n"
 
