@@ -10,8 +10,8 @@ from cab.records.folders import results_folders
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry
 from cab.scores.reference import ReferenceTables, read_tables
-from cab.scores.report import tex
-from cab.scores.suites import SuiteTable, suite_tables
+from cab.scores.report import markdown_cell, spreadsheet_cell, tex
+from cab.scores.suites import SuiteRow, SuiteTable, suite_tables
 from cab.taxonomy import TaskCard, of_suite
 
 
@@ -61,12 +61,16 @@ def _head(table: SuiteTable) -> list[str]:
 def _lines(table: SuiteTable) -> list[list[str]]:
     return [
         [
-            f"{row.entry} (published)" if row.published else row.entry,
+            _label(row),
             *map(_number, row.values),
             *(_number(row.index.get(name)) for name in table.index),
         ]
         for row in table.rows
     ]
+
+
+def _label(row: SuiteRow) -> str:
+    return f"{row.entry} (published)" if row.published else row.entry
 
 
 def _number(value: float | None) -> str:
@@ -90,7 +94,7 @@ def to_text(tables: Iterable[SuiteTable], form: str) -> str:
 def _markdown(table: SuiteTable) -> str:
     head = _head(table)
     lines = [f"**{table.title}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(cells)} |" for cells in _lines(table)]
+    lines += [f"| {' | '.join(map(markdown_cell, cells))} |" for cells in _lines(table)]
     return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
 
 
@@ -110,6 +114,7 @@ def _csv(table: SuiteTable) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["table", *_head(table)])
-    for cells in _lines(table):
-        writer.writerow([table.title, *cells])
+    for row in table.rows:
+        cells = (table.title, _label(row), *row.values, *(row.index.get(n) for n in table.index))
+        writer.writerow(map(spreadsheet_cell, cells))
     return out.getvalue()

@@ -128,7 +128,7 @@ def to_csv(board: Board, rows: int | None = None) -> str:
             outcomes = " ".join(f"{count} {name}" for name, count in one.outcomes.items())
             writer.writerow(
                 [
-                    _spreadsheet(value)
+                    spreadsheet_cell(value)
                     for value in (
                         *start,
                         task,
@@ -147,7 +147,7 @@ _FORMULA = r"[\s'\"]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
 """How a formula begins, also for readers that skip blanks and quotes, or fold wide characters."""
 
 
-def _spreadsheet(value: object) -> object:
+def spreadsheet_cell(value: object) -> object:
     """A text that a spreadsheet would take for a formula is marked as text."""
     return "'" + value if isinstance(value, str) and re.match(_FORMULA, value) else value
 
@@ -164,7 +164,7 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
         "|---|---|---|" + "---|" * (len(Pattern) + 1),
     ]
     for row in board.rows[:rows]:
-        name = _markdown(row.entry)
+        name = markdown_cell(row.entry)
         name = name if row.role == "entry" else f"*{name}*"
         name += f" ({', '.join(row.marks)})" if row.marks else ""
         cells = (
@@ -178,7 +178,7 @@ def to_markdown(board: Board, rows: int | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """A text in which neither the next cell of a table nor markup begins."""
     return re.sub(r"([\\|<`!\[\]])", r"\\\1", text)
 

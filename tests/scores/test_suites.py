@@ -1,14 +1,18 @@
 """Published tables with own results: columns, units, means over tasks, and CAB's index by hand."""
 
+import csv
 import hashlib
+import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli_support import cab_here, make_record
 from support import REPOSITORY
 
+from cab.commands.suites import to_text
 from cab.errors import UnknownName
 from cab.records.store import Estimate, Metrics, RecordStore, TaskInfo
 from cab.registry import discover_tasks
@@ -215,3 +219,15 @@ def test_the_commands_select_a_suite_and_report_its_tables(tmp_path: Path, monke
     assert "| LongShort (published) |" in table
     for form, start in (("csv", "table,entry"), ("latex", "% CAB: ns"), ("json", "[")):
         assert cab_here(*report, "--format", form).out.startswith(start)
+
+
+def test_a_report_of_a_suite_runs_nothing_in_a_spreadsheet_or_in_latex():
+    name = "=cmd|' /c calc'!A0 \\input{x} & 5%"
+    (row,) = [row for row in tables("lra", result("text-lra", accuracy=0.5))[0].rows
+              if not row.published]  # fmt: skip
+    table = replace(tables("lra")[0], rows=(replace(row, entry=name),))
+    _, line = csv.reader(io.StringIO(to_text([table], "csv")))
+    assert line[1] == "'" + name
+    assert line[2 + [one.name for one in table.columns].index("Text")] == "50.0"
+    assert r"\textbackslash{}input\{x\} \& 5\%" in to_text([table], "latex")
+    assert r"=cmd\|" in to_text([table], "md")
