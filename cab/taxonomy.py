@@ -257,7 +257,18 @@ class TaskCard:
     @classmethod
     def from_keywords(cls, **keywords: Any) -> "TaskCard":
         """Build a card from the decorator's keywords (literals only)."""
-        certificate = keywords.pop("certificate", {})
+        certificate, suites = keywords.pop("certificate", {}), keywords.get("suites", {})
+        if not isinstance(certificate, dict):
+            raise ValueError(f"certificate must be a dictionary by profile, not {certificate!r}")
+        columns = list(suites.values()) if isinstance(suites, dict) else [None]
+        if not all(
+            isinstance(one, dict) and all(isinstance(name, str) for name in one.values())
+            for one in columns
+        ):
+            raise ValueError(
+                f"suites must name a column for each metric of a benchmark, such as "
+                f"{{'lra': {{'accuracy': 'Text'}}}}, not {suites!r}"
+            )
         keywords["certificate"] = {name: Certificate(**one) for name, one in certificate.items()}
         keywords["domain"] = Domain(str(keywords["domain"]))
         keywords["pattern"] = Pattern(str(keywords["pattern"]))

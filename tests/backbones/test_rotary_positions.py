@@ -153,6 +153,11 @@ def test_who_does_not_take_them_is_refused_before_it_runs(name: str) -> None:
         planned(name, **SETTING)
 
 
+def test_who_turns_queries_and_keys_itself_is_refused() -> None:
+    with pytest.raises(CabError, match="rope turns its queries and keys itself"):
+        planned("rope", **SETTING)
+
+
 @pytest.mark.parametrize("value", ["rotray", "nan-1"])
 def test_other_positions_are_refused(value: str) -> None:
     with pytest.raises(CabError, match=r"the backbone of mqar \(model\.\*\): positions"):

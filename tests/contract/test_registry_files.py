@@ -159,6 +159,23 @@ def test_a_name_that_could_be_an_option_a_path_or_a_control_code_is_refused(refu
     assert message.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("certificate=5", "certificate must be a dictionary by profile, not 5"),
+        ('suites="lra"', "suites must name a column for each metric of a benchmark"),
+        ('suites={"lra": "Text"}', "not {'lra': 'Text'}"),
+        ('suites={"lra": {"accuracy": 5}}', "not {'lra': {'accuracy': 5}}"),
+    ],
+)
+def test_fields_of_a_task_that_are_of_another_kind_are_named(tmp_path, given, said):
+    path = tmp_path / "ask.py"
+    path.write_text(TASK.replace("version=1", f"version=1, {given}"))
+    with pytest.raises(CabError, match=r"the card in @register_task is not valid: ") as refusal:
+        discover_tasks((path,))
+    assert said in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", ["--help", "a_b"])
 def test_the_name_of_a_task_is_checked_alike(tmp_path, name):
     path = tmp_path / "mine.py"

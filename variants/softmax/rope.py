@@ -1,9 +1,10 @@
 """Softmax attention with rotary positions."""
 
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from cab.decoding import CachedAttention
+from cab.errors import Unsupported
 from cab.kernels.linear.rotation import places, rotate
 from cab.registry import register_variant
 from cab.taxonomy import Pattern
@@ -47,6 +48,12 @@ class RotaryAttention(CachedAttention):
     the backbone gives. Between a stream and a context there is no distance, so that the cross
     patterns are left out.
     """
+
+    def turn_by(self, turn: nn.Module) -> None:
+        """Refuse: queries and keys are turned here already. See `Attention.turn_by`."""
+        raise Unsupported(
+            "rope turns its queries and keys itself. Leave out --set model.positions=rotary."
+        )
 
     def attend(
         self,
