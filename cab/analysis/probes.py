@@ -19,6 +19,10 @@ RESIDUAL = 0.5
 """The residual stream's share in a rollout, as in its paper."""
 WHOLE = 2**30
 """The capacity 1 of a flow, which is counted in whole numbers."""
+NEAR = 8
+"""A token is far from a query if it is 1/8 of the sequence or more away."""
+MOST = 0.5
+"""The weight on far tokens from which on a query looks far."""
 
 
 def entropy(maps: Map) -> PerHead:
@@ -79,6 +83,26 @@ def distance(maps: Map) -> PerHead:
     places = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     apart = (places[: maps.shape[-2], None] - places).abs()
     return _mean_over_rows((maps * apart).sum(dim=-1), maps)
+
+
+def far(maps: Map) -> PerHead:
+    r"""Return the share of queries for which a self-attention head looks far.
+
+    .. math:: \frac{1}{|Q|} \sum_{t \in Q} \Bigl[\sum_{s > 0,\, |t - s| \ge N / 8} p_{ts}
+              \ge \tfrac12\Bigr], \quad Q = \{t > N / 8\}
+
+    The first token is not counted, since idle heads rest on it, nor are the first queries, which
+    have nothing else so far behind them. A head near 0 would lose little if it read a window; one
+    in between decides by the query ("Unveiling Simplicities of Attention: Adaptive Long-Context
+    Head Identification", Donhauser et al., 2025, arXiv 2502.09647, with a longer window). 0 where
+    there is no such query.
+    """
+    length = maps.shape[-1]
+    places = torch.arange(length, device=maps.device)
+    apart = (places[:, None] - places).abs()
+    there = (apart * NEAR >= length) & (places > 0)
+    weight = (maps * there).sum(dim=-1)[..., places * NEAR > length]
+    return (weight >= MOST).double().sum(dim=(0, 2)) / max(1, weight[:, 0].numel())
 
 
 def _with_residual(maps: Map) -> Float[Tensor, "B N N"]:
@@ -162,6 +186,22 @@ def retrieval(
     looked = inputs[:, None].expand(-1, maps.shape[1], -1).gather(2, maps.argmax(dim=-1))
     right = (looked == targets[:, None]) & asked[:, None]
     return right.double().sum(dim=(0, 2)) / asked.sum().clamp(min=1)
+
+
+def contextual(
+    maps: Map, inputs: Int[Tensor, "B N"], targets: Int[Tensor, "B N"], asked: Tensor
+) -> PerHead:
+    r"""Return the mean weight that a head has on tokens equal to the answer, at asked positions.
+
+    .. math:: \frac{1}{|Q|} \sum_{t \in Q} \sum_s p_{ts} [x_s = y_t]
+
+    `retrieval` counts where the largest weight is; this is how much there is, the contextual score
+    of "Focus Directions Make Your Language Models Pay More Attention to Relevant Contexts" (Zhu et
+    al., 2025, arXiv 2503.23306), where the relevant context is known from the data.
+    """
+    relevant = (inputs[:, None] == targets[:, :, None]) & asked[:, :, None]
+    weight = (maps.double() * relevant[:, None]).sum(dim=(0, 2, 3))
+    return weight / asked.sum().clamp(min=1)
 
 
 def similarity(x: Float[Tensor, "B N D"]) -> float:

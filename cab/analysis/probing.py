@@ -70,7 +70,11 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
         "effective_rank": probes.effective_rank,
     }
     if alone:
-        functions |= {"distance": probes.distance, "low_pass": probes.low_pass}
+        functions |= {
+            "distance": probes.distance,
+            "far": probes.far,
+            "low_pass": probes.low_pass,
+        }
     heads = {
         name: {one.layer: function(one.map).tolist() for one in maps}
         for name, function in functions.items()
@@ -86,14 +90,15 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
             left_out.append(f"flow is skipped: the sequence has more than {LONGEST_FLOW} tokens.")
     else:
         left_out.append(
-            "distance, low_pass, rollout and flow are skipped: they need self-attention over one "
-            "sequence."
+            "distance, far, low_pass, rollout and flow are skipped: they need self-attention over "
+            "one sequence."
         )
-    if (found := _retrieval(batch, maps)) is not None:
-        heads["retrieval"] = found
+    if found := _of_answers(batch, maps):
+        heads |= found
     else:
         left_out.append(
-            "retrieval is skipped: it needs a task whose labels are tokens of its input."
+            "retrieval and contextual are skipped: they need a task whose labels are tokens of "
+            "its input."
         )
     importance = _importance(trained)
     if not importance:
@@ -114,20 +119,27 @@ def probe(trained: TrainedCell, count: int = 16) -> Probed:
     )
 
 
-def _retrieval(batch: Batch, maps: Sequence[Mixing]) -> dict[str, list[float]] | None:
+def _of_answers(batch: Batch, maps: Sequence[Mixing]) -> dict[str, dict[str, list[float]]]:
+    """What heads do at the tokens to be answered, by probe and layer; nothing on other tasks."""
     inputs, targets = batch.get("inputs"), batch.get("targets")
     if inputs is None or targets is None or targets.is_floating_point():
-        return None
+        return {}
     if inputs.shape != targets.shape or inputs.dim() != 2:
-        return None
+        return {}
     fitting = [one for one in maps if one.map.shape[-2:] == (inputs.shape[1],) * 2]
+    if not fitting:
+        return {}
     asked = targets != IGNORED
+    functions = {"retrieval": probes.retrieval, "contextual": probes.contextual}
     return {
-        one.layer: probes.retrieval(
-            one.map, *(x[: len(one.map)] for x in (inputs, targets, asked))
-        ).tolist()
-        for one in fitting
-    } or None
+        name: {
+            one.layer: function(
+                one.map, *(x[: len(one.map)] for x in (inputs, targets, asked))
+            ).tolist()
+            for one in fitting
+        }
+        for name, function in functions.items()
+    }
 
 
 @contextmanager

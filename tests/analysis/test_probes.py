@@ -50,6 +50,24 @@ def test_distance_by_hand():
     assert probes.distance(MAP).tolist() == pytest.approx([(0 + 0.5 + (2 + 1 + 0) / 3) / 3])
 
 
+def test_far_by_hand():
+    maps = torch.eye(16, dtype=torch.float64).repeat(1, 2, 1, 1)
+    assert probes.far(maps).tolist() == [0, 0]
+    maps[0, 0] = torch.eye(16).roll(-1, dims=1).tril()  # token t - 1 is near
+    maps[0, 1, 3:] = 0
+    maps[0, 1, 3:, 1] = 1  # token 1 is far from the queries 3 and later, all that are asked
+    assert probes.far(maps).tolist() == [0, 1]
+    maps[0, 1, :, 0], maps[0, 1, :, 1] = 0.6, 0.4  # the first token does not count
+    assert probes.far(maps)[1] == 0
+    maps[0, 1, 10:, 0], maps[0, 1, 10:, 1] = 0.5, 0.5
+    assert probes.far(maps)[1] == pytest.approx(6 / 13)
+    maps[0, 0] = torch.eye(16).roll(1, dims=1)  # token t + 1, and of the last the first
+    assert probes.far(maps)[0] == 0
+    maps[0, 0] = torch.eye(16).roll(2, dims=1)  # token t + 2 is far, too; of 14 the first
+    assert probes.far(maps)[0] == pytest.approx(12 / 13)
+    assert probes.far(torch.ones(1, 1, 1, 1)).tolist() == [0]
+
+
 def test_rows_that_see_nothing_are_left_out():
     empty = MAP.clone()
     empty[:, :, 0] = 0
@@ -101,6 +119,18 @@ def test_retrieval_by_hand():
     maps[0, 0, 2, 0] = maps[0, 1, 2, 1] = 1
     inputs, targets = torch.tensor([[7, 8, 9]]), torch.tensor([[-100, -100, 7]])
     assert probes.retrieval(maps, inputs, targets, targets >= 0).tolist() == [1, 0]
+
+
+def test_contextual_by_hand():
+    inputs = torch.tensor([[5, 7, 5, 9]])
+    targets = torch.tensor([[-100, -100, 5, 7]])
+    maps = torch.zeros(1, 2, 4, 4, dtype=torch.float64)
+    maps[0, 0, 2], maps[0, 0, 3] = torch.tensor([[0.25, 0.5, 0.25, 0], [0.125, 0.25, 0.5, 0.125]])
+    maps[0, 1, :2, 0] = 1  # these are not asked
+    expected = [((0.25 + 0.25) + 0.25) / 2, 0]
+    assert probes.contextual(maps, inputs, targets, targets >= 0).tolist() == pytest.approx(
+        expected
+    )
 
 
 def test_similarity_by_hand():
@@ -219,7 +249,8 @@ def test_every_probe_that_applies_is_there_and_the_others_are_named(task, tmp_pa
     assert ("distance" in found.heads) == (not cross)
     assert (found.rollout is None) == cross
     assert bool(found.flow) == (not cross)
-    assert ("retrieval" in found.heads) == (task == "mqar")
+    for name in ("retrieval", "contextual"):
+        assert (name in found.heads) == (task == "mqar")
     assert bool(found.left_out) == (task != "mqar")
     assert (len(found.collapse) == 5) == (task == "mqar")
     names = {one.metric for one in evaluations(cell, found)}
