@@ -6,17 +6,15 @@ Dimensions: B examples, N positions, V vocabulary.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 import cab
 from cab.analysis.figures import figure
-from cab.attention import State
+from cab.analysis.rounding import round_state
 from cab.backbones.decoder import Decoder
 from cab.backbones.stepping import can_step, start, step
 from cab.errors import Unsupported
@@ -26,10 +24,8 @@ from cab.running.trained import TrainedCell
 from cab.scores.normalise import Scale
 from cab.task import slice_batch
 
-STATE_DTYPES = ("float32", "bfloat16", "float16", "int8")
 PARTS = 4
 """Into how many equal parts of the sequence the error is divided."""
-LARGEST_CODE = 127
 
 
 @dataclass(frozen=True)
@@ -63,40 +59,6 @@ class StatePrecision:
     rounded: Mapping[str, Rounded]
     left_out: tuple[str, ...]
     examples: int | None
-
-
-def round_state(state: State, dtype: str) -> State:
-    """Round the floating-point tensors of a state to a type of `STATE_DTYPES`, and back.
-
-    Of complex tensors both parts are rounded. Integers, booleans and Python numbers stay.
-    """
-    return tree_map_only(Tensor, partial(_round, dtype=dtype), state)
-
-
-def _round(x: Tensor, dtype: str) -> Tensor:
-    if x.is_complex():
-        return torch.complex(_round(x.real, dtype), _round(x.imag, dtype))
-    if not x.is_floating_point():
-        return x
-    return quantise(x) if dtype == "int8" else x.to(getattr(torch, dtype)).to(x.dtype)
-
-
-def quantise(x: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:
-    r"""Return what is left of a tensor that was stored in int8, symmetrically and row by row.
-
-    .. math:: s = \max_e |x_e| / 127, \quad x_e' = s \cdot \mathrm{round}(x_e / s)
-
-    A row is the last dimension; its scale s is kept in the tensor's own type. Elements that are
-    not finite stay as they are, and the scale is that of the others.
-    """
-    if not x.numel():
-        return x
-    finite = x.isfinite()
-    known = x.masked_fill(~finite, 0.0)
-    scale = known.abs().amax(dim=-1, keepdim=True) / LARGEST_CODE
-    codes = (known / scale.masked_fill(scale == 0, 1.0)).round()
-    codes = codes.clamp(-LARGEST_CODE, LARGEST_CODE).to(torch.int8)
-    return torch.where(finite, codes * scale, x)
 
 
 class Stepped(nn.Module):

@@ -19,7 +19,7 @@ StateTypes = Annotated[
     typer.Option(
         "--state-dtype",
         help="Decode the test examples with the state rounded after every step, to bfloat16, "
-        "float16, float32 or int8; several as bfloat16,int8.",
+        "float16, float32, int8, int4, int2 or int2-rotated; several as bfloat16,int8.",
     ),
 ]
 
@@ -33,7 +33,7 @@ def read_types(given: str | None) -> tuple[str, ...]:
     """
     if given is None:
         return ()
-    from cab.analysis.state_precision import STATE_DTYPES
+    from cab.analysis.rounding import STATE_DTYPES
 
     words = tuple(dict.fromkeys(word.strip() for word in given.split(",") if word.strip()))
     if not words:

@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from cli_support import cab_here, cells_of, make_record
+from scipy.linalg import hadamard
 from support import VARIANTS, draw
 from torch import Tensor, nn
 
+from cab.analysis.rounding import STATE_DTYPES, quantise, quantise_range, rotate, round_state
 from cab.analysis.state_precision import (
-    STATE_DTYPES,
     Stepped,
     evaluations,
     measure,
     plot,
-    quantise,
     relative_errors,
-    round_state,
     squares,
 )
 from cab.attention import Attention, build_attention
@@ -154,6 +153,51 @@ def test_int8_of_special_values() -> None:
     assert quantise(torch.zeros(2, 0)).shape == (2, 0)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_few_bits_are_the_nearest_of_evenly_spaced_numbers(bits: int) -> None:
+    x = draw(3, 2, 5, 7, seed="rows") * torch.logspace(-6, 6, 5)[:, None] + 0.3
+    found = quantise_range(x, bits)
+    for given, got in zip(x.flatten(0, 2), found.flatten(0, 2), strict=True):
+        stored = torch.linspace(*given.aminmax(), 2**bits, dtype=x.dtype)
+        nearest = (given[:, None] - stored).abs().amin(dim=1)
+        spread = float(given.max() - given.min())
+        torch.testing.assert_close((got - given).abs(), nearest, rtol=1e-4, atol=1e-6 * spread)
+        assert len(got.unique()) <= 2**bits
+    again = quantise_range(found, bits)
+    torch.testing.assert_close(again, found, rtol=1e-5, atol=1e-6)
+
+
+def test_few_bits_of_special_values() -> None:
+    x = torch.tensor([[1.0, -math.inf, 0.3], [math.nan, 0.0, 0.0], [2.0, 2.0, 2.0]])
+    found = quantise_range(x, 2)
+    assert found[0].tolist() == pytest.approx([1.0, -math.inf, 0.3])
+    assert found[1, 0].isnan()
+    assert found[1:, 1:].tolist() == [[0, 0], [2, 2]]
+    huge = torch.tensor([3e38, -3e38, 2.5e38])
+    assert quantise_range(huge, 2).tolist() == pytest.approx([3e38, -3e38, 3e38], rel=1e-5)
+    assert quantise_range(torch.full((2,), math.nan), 2).isnan().all()
+    assert quantise_range(torch.tensor(3.0), 2) == 3
+    assert quantise_range(torch.zeros(2, 0), 2).shape == (2, 0)
+
+
+@pytest.mark.parametrize(("length", "block"), [(1, 1), (2, 2), (8, 8), (12, 4), (7, 1)])
+def test_the_rotation_is_the_walsh_hadamard_transform_of_blocks(length: int, block: int) -> None:
+    matrix = torch.from_numpy(hadamard(block) / block**0.5)
+    whole = torch.block_diag(*[matrix] * (length // block))
+    x = draw(3, 5, length, seed="rows", dtype=torch.float64)
+    torch.testing.assert_close(rotate(x), x @ whole)
+    torch.testing.assert_close(rotate(rotate(x)), x)
+    assert rotate(torch.tensor(3.0)) == 3
+
+
+def test_the_rotation_saves_rows_with_one_large_element() -> None:
+    x = draw(50, 16, seed="rows")
+    x[:, 3] = 6
+    plain = quantise_range(x, 2)
+    (rotated,) = round_state([x], "int2-rotated")
+    assert (rotated - x).norm() < 0.8 * (plain - x).norm()
+
+
 def test_every_floating_tensor_of_a_nested_state_is_rounded_and_nothing_else() -> None:
     k, v = draw(1, 2, 3, 4, seed="k"), draw(1, 2, 3, 4, seed="v")
     tail, mask = draw(1, 2, 8, seed="tail"), torch.tensor([[True, False, False]])
@@ -274,7 +318,7 @@ def test_mlflow_names_the_results_by_what_was_measured() -> None:
     [
         ("nystrom", "mqar", "int8", "nystrom does not decode token by token"),
         ("linear", "sort", "int8", "The network of sort (memory decoder) does not decode"),
-        ("linear", "mqar", "int4", "There is no state dtype called 'int4'"),
+        ("linear", "mqar", "int3", "There is no state dtype called 'int3'"),
         ("linear", "mqar", ",", "--state-dtype is empty"),
     ],
 )
