@@ -77,7 +77,7 @@ def _recipe(
     metric="accuracy",
     higher_is_better=True,
     chance=0.015625,
-    version=5,
+    version=4,
     controls={"window": {"window": 16}},
     length="8 to 128 tokens",
     source="Zoology: Measuring and Improving Recall in Efficient Language Models (Arora et al., "
@@ -105,11 +105,9 @@ class Mqar(LabelledTask):
     The levels are 2 to 32 pairs, each in the shortest sequence with room for its questions. A key
     and its value occur once, in random order, so only the place of the key tells the value: a
     memory of fixed size holds fewer pairs the longer it is written to, and a window loses those
-    that it has passed. One layer is enough, as the short convolution mixes a key into its value's
-    token; with two, some seeds of gated memories stop at a guess among the values they have seen.
-    In standard the levels are zoology's training sets and its two longest tests, with its
-    vocabulary, two layers and no positions; its widths of 64 to 512 are `model.dim`, of which 128
-    is scored.
+    that it has passed. In standard the levels are zoology's training sets and its two longest
+    tests, with its vocabulary and without positions; its widths of 64 to 512 are `model.dim`, of
+    which 128 is scored.
     """
 
     recipes = {  # noqa: RUF012
@@ -121,8 +119,8 @@ class Mqar(LabelledTask):
         ),
         "quick": _recipe(
             [Recall(4 * pairs, pairs, vocabulary=128) for pairs in (2, 4, 8, 16, 32)],
-            Width(dim=32, heads=2, layers=1, short_convolution=3),
-            Training(2500, 32, 5e-3),
+            Width(dim=32, heads=2, layers=2, short_convolution=3),
+            Training(1000, 32, 5e-3),
             200,
             rates=(2e-3, 5e-3, 1e-2),
         ),

@@ -106,7 +106,8 @@ class RecallLatest(Labelled):
 
     The levels are the numbers of keys and of writes. A memory that adds what is written cannot
     tell the values of a key apart; one that forgets evenly loses keys that were written early.
-    There is one layer, for the reason given at `mqar`.
+    One layer is enough, as the short convolution mixes a key into its value's token; with two,
+    some seeds of gated memories stop at a guess among the values that they have seen.
     """
 
     recipes = {  # noqa: RUF012
