@@ -25,6 +25,7 @@ Batch = dict[str, Tensor]
 
 Split = Literal["train", "valid", "test"]
 Precision = Literal["float32", "bf16"]
+Activations = Literal["float32", "int8"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 IGNORED = -100
@@ -39,10 +40,11 @@ LONGEST = 4
 PROTOCOL = 2
 """The version of training and testing, a part of every recipe: raise it when a change of the loop
 changes results. 2 takes weight decay off vectors and trains on levels."""
+OPTIONS = {"precision": "float32", "compile": False, "activations": "float32"}
+"""The options of training that no recipe of CAB uses, with their defaults."""
 
 AVERAGED = 5
 """Of so many validations the weights are averaged, where a recipe asks for their mean."""
-
 GROWTH = 0.6
 """The share of the training steps after which all levels are open. Levels open one after another,
 evenly spread over these steps, and training visits those that are open in turn."""
@@ -53,8 +55,8 @@ class Training:
     """How a cell is trained: AdamW with a one-cycle schedule, the same for every variant.
 
     precision: bf16 runs the network and its gradients in bfloat16 where PyTorch's autocast does;
-    weights, the optimiser, losses and all tests stay in float32. compile: training runs the
-    network through `torch.compile`.
+    weights, the optimiser, losses and all tests stay in float32. compile: trains through
+    `torch.compile`. activations: int8 keeps those for the backward pass in 8 bits.
     """
 
     may_be_zero: ClassVar[bool] = False
@@ -68,10 +70,14 @@ class Training:
     gradient_clip: float = 1.0
     precision: Precision = "float32"
     compile: bool = False
+    activations: Activations = "float32"
 
     def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}")
+        for name, kinds in (("precision", Precision), ("activations", Activations)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(kinds))}")
+        if self.activations != "float32" and (self.precision != "float32" or self.compile):
+            raise ValueError("activations in int8 need precision float32 and no compilation")
         if not (1 <= self.steps < 2**31 and 1 <= self.batch_size < 2**31):
             raise ValueError("steps and batch_size must be at least 1 and below 2^31")
         if not (self.may_be_zero or 0 < self.warmup < 1):
@@ -161,14 +167,13 @@ class Recipe:
         """Return the recipe as JSON holds it, for records and keys.
 
         The protocol and the growth of the levels stand in it, since they change results, too.
-        Precision and compilation do if they are not the defaults, which older records do not name.
+        Options of training do if they are not the defaults, which older records do not name.
         """
         values = {**dataclasses.asdict(self), "growth": GROWTH, "protocol": PROTOCOL}
-        for name, usual in (("precision", "float32"), ("compile", False)):
+        for name, usual in OPTIONS.items():
             if values["train"][name] == usual:
                 del values["train"][name]
-        plain: dict[str, Any] = json.loads(json.dumps(values))
-        return plain
+        return dict(json.loads(json.dumps(values)))
 
     def at_rate(self, rate: float) -> "Recipe":
         """Return the recipe with another learning rate."""

@@ -1,6 +1,5 @@
 """Rounding a decode state to types of fewer bits, and back."""
 
-import math
 from functools import partial
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from cab.attention import State
+from cab.running.low_bits import decode, encode
 
 STATE_DTYPES = ("float32", "bfloat16", "float16", "int8", "int4", "int2", "int2-rotated")
 LARGEST_CODE = 127
@@ -68,15 +68,7 @@ def quantise_range(x: Float[Tensor, "*rows E"], bits: int) -> Float[Tensor, "*ro
     """
     if not x.numel():
         return x
-    finite = x.isfinite()
-    least = x.masked_fill(~finite, math.inf).amin(dim=-1, keepdim=True)
-    most = x.masked_fill(~finite, -math.inf).amax(dim=-1, keepdim=True)
-    # Parts of the largest numbers of a type are finite where their difference is not.
-    steps = 2**bits - 1
-    scale = most / steps - least / steps
-    share = (x / scale - least / scale).round().clamp(0, steps) / steps
-    stored = torch.where(scale > 0, least * (1 - share) + most * share, x)
-    return torch.where(finite, stored, x)
+    return torch.where(x.isfinite(), decode(encode(x, bits), bits), x)
 
 
 def rotate(x: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from cab.running.low_bits import low_bit_activations
 from cab.task import Batch, Task, Training
 
 Loss = Callable[[Task, Batch], Tensor]
@@ -23,6 +24,14 @@ def training_loss(model: nn.Module, recipe: Training, device: torch.device) -> I
     compiled.
     """
     network = _compiled(model) if recipe.compile else model
+    if recipe.activations == "int8":
+
+        def stored_low(task: Task, batch: Batch) -> Tensor:
+            with low_bit_activations(model):
+                return task.loss(network, batch)
+
+        yield stored_low
+        return
     if recipe.precision == "float32":
         yield lambda task, batch: task.loss(network, batch)
         return

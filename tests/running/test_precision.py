@@ -1,4 +1,4 @@
-"""Precision and compilation of training: recorded options that leave the tests in float32."""
+"""Precision, compilation and stored activations: recorded options of training alone."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -57,17 +57,25 @@ def test_every_scored_task_trains_in_bfloat16_and_is_tested_in_float32(name: str
 
 def test_a_recipe_names_what_is_not_the_default_and_its_key_depends_on_it() -> None:
     (usual,) = cells_of(["softmax"])
-    named = {"train.precision": "float32", "train.compile": "false"}
+    named = {
+        "train.precision": "float32",
+        "train.compile": "false",
+        "train.activations": "float32",
+    }
     (same,) = cells_of(["softmax"], options=named)
     assert same.key == usual.key
-    assert not {"precision", "compile"} & usual.recipe.as_dict()["train"].keys()
+    assert not {"precision", "compile", "activations"} & usual.recipe.as_dict()["train"].keys()
     keys = {usual.key}
-    for name, value, said in (("precision", "bf16", "bf16"), ("compile", "true", True)):
+    for name, value, said in (
+        ("precision", "bf16", "bf16"),
+        ("compile", "true", True),
+        ("activations", "int8", "int8"),
+    ):
         (cell,) = cells_of(["softmax"], options={f"train.{name}": value})
         assert cell.recipe.as_dict()["train"][name] == said
         assert cell.changed == {f"train.{name}": said}
         keys.add(cell.key)
-    assert len(keys) == 3
+    assert len(keys) == 4
 
 
 def test_a_precision_that_is_none_is_refused_with_those_there_are() -> None:
@@ -77,6 +85,11 @@ def test_a_precision_that_is_none_is_refused_with_those_there_are() -> None:
     assert "bf16" in said.err
     with pytest.raises(ValueError, match="precision must be one of float32, bf16"):
         Training(1, 1, 0.1, precision="half")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="activations must be one of float32, int8"):
+        Training(1, 1, 0.1, activations="int4")  # type: ignore[arg-type]
+    for other in ({"precision": "bf16"}, {"compile": True}):
+        with pytest.raises(ValueError, match="activations in int8 need precision float32"):
+            Training(1, 1, 0.1, activations="int8", **other)
 
 
 def test_a_record_says_that_training_was_in_bfloat16(tmp_path: Path) -> None:
