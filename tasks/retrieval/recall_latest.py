@@ -1,6 +1,6 @@
 """Recall with keys that are written several times: the last value counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -134,7 +134,7 @@ class RecallLatest(Labelled):
                     for keys, writes in ((2, 1), (4, 2), (16, 2), (64, 2), (128, 3))
                 ),
                 reading(SHALLOW),
-                TRAINING,
+                replace(TRAINING, steps=20_000),
                 EXAMPLES,
             )
         ),

@@ -1,6 +1,6 @@
 """Few-shot recognition: name a handwritten digit by the labels that this sequence gave."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -124,7 +124,7 @@ class FewShot(LabelledTask):
                     for classes, shots in ((2, 2), (6, 4), (10, 8), (20, 6), (20, 12))
                 ),
                 reading(DEEP),
-                TRAINING,
+                replace(TRAINING, steps=20_000),
                 EXAMPLES,
             )
         ),
