@@ -13,7 +13,7 @@ from made_records import (
     made,
     made_board,
     made_entry,
-    tests_own_tasks_scored,
+    own_tasks_scored,
 )
 from plug_ins import installed_source
 from support import REPOSITORY
@@ -27,7 +27,7 @@ ENTRIES = {"linear": 0.5, "performer": 0.52, "gqa": 0.97, "window": 0.3}
 
 @pytest.fixture(autouse=True)
 def _own_tasks() -> Iterator[None]:
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         yield
 
 

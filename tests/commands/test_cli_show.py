@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli_support import Said, cab_here, make_record, write_variant
 from levelled_records import at_levels
-from made_records import made, tests_own_tasks_scored
+from made_records import made, own_tasks_scored
 
 from cab.records.results import results_file, write_results
 from cab.records.store import Record, RecordStore, Settings
@@ -33,7 +33,7 @@ def fill(folder: Path) -> RecordStore:
 
 @pytest.fixture(autouse=True)
 def _own_tasks() -> Iterator[None]:
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         yield
 
 

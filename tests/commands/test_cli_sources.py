@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cli_support import cab, cab_here
-from made_records import made, made_board, tests_own_tasks_scored
+from made_records import made, made_board, own_tasks_scored
 from plug_ins import install, installed_source, write
 
 from cab.records.copies import key_of
@@ -202,7 +202,7 @@ def _of_task_source(record: Record, source: str) -> Record:
 def test_pages_mark_results_of_another_source(tmp_path: Path) -> None:
     for record in (*made_board(), *made("linear", "mqar", (0.7, 0.7, 0.7), source=OTHER)):
         write_results(results_file(tmp_path, "quick", record.variant.name), [record])
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         build_site(tmp_path, tmp_path / "public")
     pages = {
         name: (tmp_path / "public" / name).read_text()

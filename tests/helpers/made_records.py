@@ -40,7 +40,7 @@ def _certified(card: TaskCard) -> TaskCard:
 
 
 @contextmanager
-def tests_own_tasks_scored() -> Iterator[None]:
+def own_tasks_scored() -> Iterator[None]:
     """Let boards, `cab show` and pages score the tasks of `COUNTING`."""
     modules = ("cab.commands.boards", "cab.commands.show", "cab.site.content")
     with ExitStack() as stack:

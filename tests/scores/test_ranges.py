@@ -14,7 +14,7 @@ from made_records import (
     made,
     made_board,
     made_entry,
-    tests_own_tasks_scored,
+    own_tasks_scored,
 )
 
 from cab.records.store import RecordStore
@@ -191,7 +191,7 @@ def test_the_leaderboard_in_the_terminal_says_so_too(tmp_path):
     for record in made("mamba2", "mqar", WIDE):
         store.write(sized(record, 1390))
     (tmp_path / "none").mkdir()
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         said = cab_here("leaderboard", "--results", tmp_path / "none", "--store", tmp_path)
     assert said.code == 0, said.err
     out = " ".join(said.out.split())

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_records import tests_own_tasks_scored
+from made_records import own_tasks_scored
 from site_support import FLAGS, chromium, hostile, results_of, whole_board
 
 from cab.site.build import build_site
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tests_own_tasks_scored() -> Iterator[None]:
+def _own_tasks_scored() -> Iterator[None]:
     # Not for the session: other tests of this process look at the tasks as they are.
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         yield
 
 
@@ -26,7 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def site(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("web") / "under" / "a-path"
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         assert build_site(results, out).problems == ()
     return out
 
@@ -36,7 +36,7 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = results_of(tmp_path_factory.mktemp("hostile"), whole_board())
     hostile(results)
     out = tmp_path_factory.mktemp("hostile-web") / "site"
-    with tests_own_tasks_scored():
+    with own_tasks_scored():
         build_site(results, out)
     return out
 

@@ -66,18 +66,18 @@ def test_the_figures_are_those_of_the_published_lines(content, task: str) -> Non
     values = [one["metrics"]["levels"][-1]["test"]["value"] for one in without]
     assert shown[task]["without"] == pytest.approx(sum(values) / 3)
     width = lines("softmax", task)[0]["settings"]["recipe"]["model"]["width"]
-    assert (width["dim"], width["layers"], width["hybrid"]) == (32, 2, 0)
-    length = {"mqar": 128, "recall-latest": 80}[task]
-    # Keys and values of two layers, each of 32 channels in float32.
-    assert rows["softmax"].size == 2 * 2 * length * 32 * 4
-    assert rows["window"].size == 2 * 2 * 16 * 32 * 4
+    dim, layers, length = {"mqar": (32, 2, 128), "recall-latest": (64, 1, 80)}[task]
+    assert (width["dim"], width["layers"], width["hybrid"]) == (dim, layers, 0)
+    # Keys and values of each layer, in float32.
+    assert rows["softmax"].size == 2 * layers * length * dim * 4
+    assert rows["window"].size == 2 * layers * 16 * dim * 4
     assert rows["linear"].size < rows["softmax"].size
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", [one for one in ENTRIES if one != "none"])
 def test_the_bytes_are_those_of_the_network_that_was_trained(content, name: str) -> None:
-    for task in ("mqar", "recall-latest"):
+    for task, sizes in (("mqar", (2, 32, 2)), ("recall-latest", (4, 64, 1))):
         (cell, *_) = cells_of([name], profile=get_profile("quick"), tasks=(task,))
         made_task = TASKS.load(task)(cell.recipe)
         test = made_task.at_levels()[-1].examples("test")["inputs"][:1]
@@ -93,7 +93,7 @@ def test_the_bytes_are_those_of_the_network_that_was_trained(content, name: str)
         )
         path = PUBLISHED / "quick" / f"{name}.jsonl"
         record = next(one for one in read_file(path) if one.task.name == task)
-        assert sizes_of(record.settings.recipe) == Sizes(2, 32, 2, 0, test.shape[1])
+        assert sizes_of(record.settings.recipe) == Sizes(*sizes, 0, test.shape[1])
         found = state_bytes(record, content.variants, content.reference)
         assert found == pytest.approx(counted), task
 
