@@ -19,10 +19,10 @@ RESIDUAL = 0.5
 """The residual stream's share in a rollout, as in its paper."""
 WHOLE = 2**30
 """The capacity 1 of a flow, which is counted in whole numbers."""
-NEAR = 8
-"""A token is far from a query if it is 1/8 of the sequence or more away."""
-MOST = 0.5
-"""The weight on far tokens from which on a query looks far."""
+FAR = 1 / 8
+"""The share of the sequence from which on a distance is far."""
+FAR_WEIGHT = 0.5
+"""How much weight a query that looks far has on far tokens, at least."""
 
 
 def entropy(maps: Map) -> PerHead:
@@ -100,9 +100,11 @@ def far(maps: Map) -> PerHead:
     length = maps.shape[-1]
     places = torch.arange(length, device=maps.device)
     apart = (places[:, None] - places).abs()
-    there = (apart * NEAR >= length) & (places > 0)
-    weight = (maps * there).sum(dim=-1)[..., places * NEAR > length]
-    return (weight >= MOST).double().sum(dim=(0, 2)) / max(1, weight[:, 0].numel())
+    there = (apart >= FAR * length) & (places > 0)
+    later = places > FAR * length
+    asked = maps[:, :, later]
+    weight = (asked * there[later]).sum(dim=-1)
+    return _mean_over_rows((weight >= FAR_WEIGHT).to(maps.dtype), asked)
 
 
 def _with_residual(maps: Map) -> Float[Tensor, "B N N"]:

@@ -66,6 +66,8 @@ def test_far_by_hand():
     maps[0, 0] = torch.eye(16).roll(2, dims=1)  # token t + 2 is far, too; of 14 the first
     assert probes.far(maps)[0] == pytest.approx(12 / 13)
     assert probes.far(torch.ones(1, 1, 1, 1)).tolist() == [0]
+    maps[0, 1, 3:10] = 0  # queries that see nothing are left out
+    assert probes.far(maps)[1] == 1
 
 
 def test_rows_that_see_nothing_are_left_out():
