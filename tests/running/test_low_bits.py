@@ -83,7 +83,7 @@ def test_what_is_not_finite_is_kept_as_it_is() -> None:
     )
 
 
-def test_two_steps_of_training_store_low_bits_and_learn_nearly_alike() -> None:
+def test_training_that_stores_low_bits_learns_nearly_the_same() -> None:
     task = make("mqar", "smoke")
     low = type(task)(replace(task.recipe, train=replace(task.recipe.train, activations="int8")))
     losses = []

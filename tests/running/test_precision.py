@@ -92,6 +92,21 @@ def test_a_precision_that_is_none_is_refused_with_those_there_are() -> None:
             Training(1, 1, 0.1, activations="int8", **other)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("activations=int4",), "activations: Input should be 'float32' or 'int8'"),
+        (("activations=int8", "precision=bf16"), "int8 need precision float32"),
+        (("activations=int8", "compile=true"), "int8 need precision float32 and no compilation"),
+    ],
+)
+def test_the_program_refuses_other_activations_in_a_sentence(settings, said: str) -> None:
+    given = [word for one in settings for word in ("--set", f"train.{one}")]
+    found = cab_here("run", "--variant", "mean", "--task", "mqar", *given)
+    assert found.code == 2
+    assert said in found.err
+
+
 def test_a_record_says_that_training_was_in_bfloat16(tmp_path: Path) -> None:
     run = ("run", "--variant", "mean", "--task", "mqar", "--profile", "smoke", "--unchecked")
     how = ("--set", "train.precision=bf16", "--tracking", "none", "--store", tmp_path, "--json")
