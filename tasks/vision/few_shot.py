@@ -96,8 +96,7 @@ class FewShot(LabelledTask):
     A class is a digit as it is, or with light and dark exchanged. Which label a class has is drawn
     for each sequence, so it can only be found at another image of the class before. A token is an
     image or a label. The levels are the numbers of classes and of labelled images of each. No
-    image is in two splits. There is one layer, for the
-    reason given at `recall-latest`.
+    image is in two splits. There is one layer, for the reason given at `recall-latest`.
     """
 
     recipes = {  # noqa: RUF012
