@@ -1,7 +1,7 @@
 """What the pages show: published results and cards, gathered once."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -15,10 +15,13 @@ from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
 from cab.publishing.status import Rerun, Status, compare, status_of
+from cab.records import invariance as invariance_records
+from cab.records import precision as precision_records
+from cab.records.by_variant import Found, split_by_source
 from cab.records.certificates import read_certificate
 from cab.records.folders import Published, results_folders
-from cab.records.invariance import FILE as INVARIANCE
-from cab.records.invariance import MeasuredInvariance, read_invariance, split_by_source
+from cab.records.invariance import MeasuredInvariance, read_invariance
+from cab.records.precision import MeasuredPrecision, read_precision
 from cab.records.sources import installed_sources, installed_task_sources, other_source
 from cab.records.store import Record
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
@@ -87,6 +90,7 @@ class Content:
     texts: Mapping[str, str]
     kernels: Mapping[str, list[BenchRow]]
     invariance: Mapping[str, MeasuredInvariance]
+    precision: Mapping[str, MeasuredPrecision]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -145,7 +149,20 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         tuple(read_tables(files("reference", "*.json"), problems)),
         texts,
         _kernels(files("kernels", "*.jsonl"), registry, problems),
-        _invariance(files(".", INVARIANCE), registry, problems),
+        _by_variant(
+            files(".", invariance_records.FILE),
+            read_invariance,
+            "cab check NAMES --invariance --write",
+            registry,
+            problems,
+        ),
+        _by_variant(
+            files(".", precision_records.FILE),
+            read_precision,
+            "cab probe --state-dtype --write for each",
+            registry,
+            problems,
+        ),
         problems,
         notes,
     )
@@ -171,22 +188,27 @@ def _kernels(
     return found
 
 
-def _invariance(
-    files: Iterable[Path], registry: Registry[VariantCard], problems: list[str]
-) -> Mapping[str, MeasuredInvariance]:
-    """What was measured of the installed sources, by variant."""
-    found: dict[str, MeasuredInvariance] = {}
+def _by_variant(
+    files: Iterable[Path],
+    read: Callable[[Path], dict[str, Found]],
+    command: str,
+    registry: Registry[VariantCard],
+    problems: list[str],
+) -> Mapping[str, Found]:
+    """What was measured of the installed sources, by variant; command measures it again."""
+    found: dict[str, Found] = {}
     for path in files:
         try:
-            read = read_invariance(path)
+            measured = read(path)
         except CabError as error:
             problems.append(str(error))
             continue
-        found, changed = split_by_source(read, installed_sources(registry, read))
+        found, changed = split_by_source(measured, installed_sources(registry, measured))
         if changed:
+            names = ",".join(changed)
             problems.append(
                 f"{path}: results of {', '.join(changed)} are not shown, because their source "
-                f"code has changed; run cab check {','.join(changed)} --invariance --write."
+                f"code has changed; run {command.replace('NAMES', names)}."
             )
     return found
 

@@ -31,6 +31,7 @@ from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.news import NEW_FOR, new_variants, newest_record
 from cab.site.not_run import not_run
+from cab.site.precision import precision
 from cab.site.state_tracking import state_tracking
 from cab.site.strips import Axis, score_axis, spark
 from cab.site.unscored import without_score
@@ -90,18 +91,16 @@ def profile_pages(
     yield "tasks/index.html", "tasks.html", {"by_pattern": _tasks_by_pattern(content)}
     yield "compare.html", "compare.html", {"counting": _counting(content, one)}
     yield "pareto.html", "pareto.html", costs.pareto(content, one)
-    yield (
-        "kernels.html",
-        "kernels.html",
-        {
-            "kernels": kernels.drawn(measured, one.board.rows, content.family),
-            "family_of": content.family,
-        },
-    )
-    yield "feature-maps.html", "feature-maps.html", feature_maps(content, one)
+    drawn = kernels.drawn(measured, one.board.rows, content.family)
+    yield "kernels.html", "kernels.html", {"kernels": drawn, "family_of": content.family}
     yield "findings.html", "findings.html", {"findings": findings_of(content, one)}
-    yield "capacity.html", "capacity.html", capacity(content, one)
-    yield "state-tracking.html", "state-tracking.html", state_tracking(content, one)
+    for name, values_of in (
+        ("feature-maps", feature_maps),
+        ("capacity", capacity),
+        ("state-tracking", state_tracking),
+        ("precision", precision),
+    ):
+        yield f"{name}.html", f"{name}.html", values_of(content, one)
     yield "taxonomy.html", "taxonomy.html", {"families": list(Family)}
     shared = analyses(content, one)
     for name in ("consistency", "correlations", "benefit", "lengths"):
@@ -239,8 +238,7 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
     points = {entry: sign * mean.point for entry, mean in means.items()}
     rows.sort(key=lambda row: (points.get(row.entry, math.inf), row.entry))
     reach = [end for mean in means.values() for end in _reach(mean)]
-    if card.chance is not None:
-        reach.append(card.chance)
+    reach += [] if card.chance is None else [card.chance]
     scale = one.board.scales.get(name)
     reach += [] if scale is None else [scale.floor, scale.top]
     shortcuts: dict[str, float] = {}

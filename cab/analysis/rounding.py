@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from cab.attention import State
 from cab.running.low_bits import decode, encode
@@ -35,6 +35,30 @@ def _round(x: Tensor, dtype: str) -> Tensor:
     if dtype in BITS:
         return quantise_range(x, BITS[dtype])
     return x.to(getattr(torch, dtype)).to(x.dtype)
+
+
+def stored_bytes(state: State, dtype: str) -> float:
+    """Bytes that a state takes in memory if its floating-point tensors are stored in a type.
+
+    A row is the last dimension. In int8 it keeps a scale in the tensor's own type besides its
+    codes, in int4 and int2 its least and greatest element. Integers and booleans count as they
+    are, Python numbers not at all.
+    """
+    return sum(_bytes(leaf, dtype) for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
+
+
+def _bytes(x: Tensor, dtype: str) -> float:
+    if x.is_complex():
+        return 2 * _bytes(x.real, dtype)
+    if not x.is_floating_point():
+        return float(x.numel() * x.element_size())
+    rows = x.numel() / x.shape[-1] if x.numel() and x.dim() else x.numel()
+    if dtype == "int8":
+        return x.numel() + rows * x.element_size()
+    bits = BITS.get(dtype.removesuffix("-rotated"))
+    if bits is not None:
+        return x.numel() * bits / 8 + 2 * rows * x.element_size()
+    return float(x.numel() * getattr(torch, dtype).itemsize)
 
 
 def quantise(x: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:

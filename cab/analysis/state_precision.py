@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import cab
 from cab.analysis.figures import figure
-from cab.analysis.rounding import round_state
+from cab.analysis.rounding import round_state, stored_bytes
 from cab.backbones.decoder import Decoder
 from cab.backbones.stepping import can_step, start, step
 from cab.errors import Unsupported
@@ -34,7 +34,8 @@ class Rounded:
 
     error holds the relative error of the logits in each part of the longest sequences; after is
     the task's metric, lost by how much it is worse, score_lost the same on the task's scale (None
-    of a task without one). by_position is the relative error at every position.
+    of a task without one). by_position is the relative error at every position. size is the number
+    of bytes of one sequence's state after the last token of the longest sequences.
     """
 
     error: tuple[float, ...]
@@ -42,6 +43,7 @@ class Rounded:
     lost: Estimate
     score_lost: Estimate | None
     by_position: tuple[float, ...]
+    size: float
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,14 @@ class StatePrecision:
 
     before is the metric with the state as it is; parallel_error is the relative difference of
     these steps from the parallel form, over all positions. places holds the first and last
-    position of each part. left_out says which types gave no result, and why.
+    position of each part, size the bytes of the state as it is. left_out says which types gave no
+    result, and why.
     """
 
     before: Estimate
     parallel_error: float
     places: tuple[tuple[int, int], ...]
+    size: float
     rounded: Mapping[str, Rounded]
     left_out: tuple[str, ...]
     examples: int | None
@@ -65,7 +69,7 @@ class Stepped(nn.Module):
     """A decoder that reads token by token, in place of its parallel form.
 
     dtype: to what the state is rounded after every step; None leaves it as it is. `logits` holds
-    the output of the last call.
+    the output of the last call, `size` the bytes of a sequence's state after it.
 
     Raises:
         Unsupported: the model does not decode token by token.
@@ -79,7 +83,7 @@ class Stepped(nn.Module):
                 "rounded. Choose a task whose backbone is a decoder, and a variant with a state."
             )
         self.model, self.dtype = model, dtype
-        self.logits = torch.empty(0)
+        self.logits, self.size = torch.empty(0), 0.0
 
     def forward(self, tokens: Int[Tensor, "B N"]) -> Float[Tensor, "B N V"]:
         """Return the logits of the next token at every position."""
@@ -90,6 +94,7 @@ class Stepped(nn.Module):
             if self.dtype is not None:
                 state = round_state(state, self.dtype)
         self.logits = torch.stack(outputs, dim=1)
+        self.size = stored_bytes(state, self.dtype or "float32") / len(tokens)
         return self.logits
 
 
@@ -156,7 +161,8 @@ def measure(
                 sums[run] = sums.get(run, 0) + squares(stepped.logits, wanted)
                 if run is not None and (said := _not_finite(stepped.logits, found)):
                     broken.setdefault(run, said)
-    return _summary(values, sums, broken, scale, card.higher_is_better, examples)
+    sizes = {run: stepped.size for run, stepped in runs.items()}
+    return _summary(values, sums, sizes, broken, scale, card.higher_is_better, examples)
 
 
 def _not_finite(logits: Float[Tensor, "B N V"], metric: Float[Tensor, " B"]) -> str:
@@ -170,6 +176,7 @@ def _not_finite(logits: Float[Tensor, "B N V"], metric: Float[Tensor, " B"]) -> 
 def _summary(
     values: Mapping[str | None, list[list[float]]],
     sums: Mapping[str | None, Tensor],
+    sizes: Mapping[str | None, float],
     broken: Mapping[str, str],
     scale: Scale | None,
     higher_is_better: bool,
@@ -192,12 +199,15 @@ def _summary(
             _estimate(lost),
             None if unit is None else _estimate([[x / unit for x in level] for level in lost]),
             relative_errors(sums[dtype], sums[dtype].shape[1])[1],
+            sizes[dtype],
         )
     left_out = [
         f"{dtype} is left out: with a state in {dtype} {said}." for dtype, said in broken.items()
     ]
     (parallel,) = relative_errors(sums[None], 1)[1]
-    return StatePrecision(_estimate(before), parallel, places, rounded, tuple(left_out), examples)
+    return StatePrecision(
+        _estimate(before), parallel, places, sizes[None], rounded, tuple(left_out), examples
+    )
 
 
 def _estimate(levels: Sequence[Sequence[float]]) -> Estimate:

@@ -84,7 +84,8 @@ def _variant(registry: Registry[Any], name: str) -> dict[str, Any]:
 
 def _invariance(registry: Registry[Any], name: str) -> dict[str, Any]:
     """Batch invariance and split prefill as published; nothing if none of this source is."""
-    from cab.records.invariance import FILE, read_invariance, split_by_source, words
+    from cab.records.by_variant import split_by_source
+    from cab.records.invariance import FILE, read_invariance, words
     from cab.records.sources import installed_sources
 
     for path in results_folders().files(".", FILE)[0]:

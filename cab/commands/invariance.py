@@ -39,7 +39,8 @@ def measure_invariance(
         variants.entry(name)
 
     from cab.analysis.invariance import measure
-    from cab.records.invariance import FILE, read_invariance, write_invariance
+    from cab.records.by_variant import write_by_variant
+    from cab.records.invariance import FILE, read_invariance
 
     path = results_folders(results).own / FILE
     stored: dict[str, MeasuredInvariance] = {}
@@ -56,7 +57,7 @@ def measure_invariance(
         found[name] = stored[name] = measure(variants, name)
         if write:  # an interrupted run keeps what it has measured
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_invariance(path, stored)
+            write_by_variant(path, stored)
     if write:
         output.say(f"{path} holds {len(stored)} variants.")
     _print(found)
@@ -69,7 +70,7 @@ def _current(
     known: Mapping[str, "MeasuredInvariance"], variants: Registry[VariantCard]
 ) -> dict[str, "MeasuredInvariance"]:
     """What need not be measured again: of this source, PyTorch and processor."""
-    from cab.records.invariance import split_by_source
+    from cab.records.by_variant import split_by_source
     from cab.records.sources import installed_sources
     from cab.running.environment import describe
 

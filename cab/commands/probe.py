@@ -18,9 +18,17 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
 )
-from cab.commands.probe_state import StateTypes, probe_state, read_types, refuse_without_state
+from cab.commands.probe_state import (
+    StateTypes,
+    WriteState,
+    probe_state,
+    read_types,
+    refuse_to_keep,
+    refuse_without_state,
+)
 from cab.commands.training import Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
+from cab.errors import CabError
 from cab.profiles import DEFAULT_PROFILE
 from cab.records.files import try_writing
 from cab.registry import discover_tasks, discover_variants, name_of_role
@@ -46,6 +54,7 @@ def probe(
         ),
     ] = None,
     state_dtype: StateTypes = None,
+    write: WriteState = False,
     plots: Annotated[Path | None, typer.Option(help="Folder for SVG drawings.")] = None,
     include: Include = None,
     unchecked: Unchecked = False,
@@ -63,6 +72,8 @@ def probe(
     files = tuple(include or ())
     variants, tasks = discover_variants(files), discover_tasks(files)
     rounding = read_types(state_dtype)
+    if write and not rounding:
+        raise CabError("--write keeps what --state-dtype measures. Add --state-dtype TYPES.")
     if plots is not None:
         try_writing(plots, "Drawings", folder=True)
 
@@ -82,13 +93,16 @@ def probe(
         data_directory(data_dir),
         choose_device(device),
     )
+    reference = name_of_role(variants, "reference")
     if rounding:
         refuse_without_state(variants.card(variant), tasks.card(task))
+    if write:
+        refuse_to_keep(
+            tasks.card(task), profile or DEFAULT_PROFILE, reference, set_ or (), unchecked
+        )
     (trained,) = trained_cells(wanted, [variant], variants, tasks)
     if rounding:
-        return probe_state(
-            trained, rounding, name_of_role(variants, "reference"), examples, plots, store, json
-        )
+        return probe_state(trained, rounding, reference, examples, plots, store, json, write)
     found = look(trained, examples or EXAMPLES)
     record = RecordStore(store).add_evaluations(trained.cell.key, evaluations(trained, found))
     drawn = plot(found, plots) if plots is not None else []

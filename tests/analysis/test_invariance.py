@@ -12,14 +12,13 @@ from cab.analysis import invariance as measuring
 from cab.analysis.invariance import BATCHES, LONGEST, invariance
 from cab.conformance.subject import Subject
 from cab.errors import CabError
+from cab.records.by_variant import split_by_source, write_by_variant
 from cab.records.invariance import (
     FILE,
     Invariance,
     MeasuredInvariance,
     read_invariance,
-    split_by_source,
     words,
-    write_invariance,
 )
 from cab.taxonomy import Pattern
 
@@ -92,7 +91,7 @@ def test_a_file_is_read_as_it_was_written_and_another_is_refused(tmp_path: Path)
     path = tmp_path / FILE
     assert read_invariance(path) == {}
     found = {"b": entry("1", 1e-7), "a": entry("2")}
-    write_invariance(path, found)
+    write_by_variant(path, found)
     assert read_invariance(path) == found
     assert [line[:4] for line in path.read_text().splitlines()[1:-1]] == ['"a":', '"b":']
     for text in ("[]", "{", '{"a": {"source": 1}}'):
@@ -124,7 +123,7 @@ def test_the_command_measures_only_what_has_changed(tmp_path: Path, monkeypatch)
     assert json.loads(report.read_text()) == json.loads(path.read_text())
     assert json.loads(report.read_text())["linear"]["torch"] == torch.__version__
     known = read_invariance(path)
-    write_invariance(
+    write_by_variant(
         path,
         {
             "linear": known["linear"].model_copy(update={"source": "another"}),

@@ -11,7 +11,14 @@ from scipy.linalg import hadamard
 from support import VARIANTS, draw
 from torch import Tensor, nn
 
-from cab.analysis.rounding import STATE_DTYPES, quantise, quantise_range, rotate, round_state
+from cab.analysis.rounding import (
+    STATE_DTYPES,
+    quantise,
+    quantise_range,
+    rotate,
+    round_state,
+    stored_bytes,
+)
 from cab.analysis.state_precision import (
     Stepped,
     evaluations,
@@ -214,6 +221,38 @@ def test_every_floating_tensor_of_a_nested_state_is_rounded_and_nothing_else() -
     assert torch.equal(second.mixer[0].imag, v.bfloat16().to(v.dtype))
     (waves,) = round_state([wave], "int8")
     assert torch.equal(waves.real, quantise(k))
+
+
+def test_the_bytes_of_a_state_are_those_of_its_codes_and_of_what_each_row_keeps() -> None:
+    cache, mask = draw(2, 3, 5, 8, seed="cache"), torch.ones(2, 5, dtype=torch.bool)
+    state = DecoderState(5, (LayerState(None, {"cache": cache, "mask": mask, "count": 3}),))
+    elements, rows, masked = 240, 30, 10
+    expected = {
+        "float32": 4 * elements,
+        "bfloat16": 2 * elements,
+        "float16": 2 * elements,
+        "int8": elements + 8 * rows,  # the tensors are in float64
+        "int4": elements / 2 + 16 * rows,
+        "int2": elements / 4 + 16 * rows,
+        "int2-rotated": elements / 4 + 16 * rows,
+    }
+    assert {dtype: stored_bytes(state, dtype) - masked for dtype in STATE_DTYPES} == expected
+    assert stored_bytes([torch.complex(cache, cache)], "int8") == 2 * expected["int8"]
+    assert stored_bytes([torch.empty(0, 4), torch.tensor(1.0)], "float16") == 2
+
+
+def test_the_size_of_a_found_state_is_that_of_its_tensors() -> None:
+    cell = untrained("softmax")
+    found = measure(cell, ("int8", "bfloat16"), examples=3)
+    length = cell.task.at_levels()[-1].examples("test")["inputs"].shape[1]
+    width = cell.cell.recipe.model.width
+    tails = width.layers * (width.short_convolution - 1) * width.dim
+    caches = width.layers * 2 * length * width.dim
+    masks = width.layers * length
+    assert found.size == 4 * (caches + tails) + masks
+    assert found.rounded["bfloat16"].size == 2 * (caches + tails) + masks
+    rows = width.layers * (2 * length * width.heads + width.short_convolution - 1)
+    assert found.rounded["int8"].size == caches + tails + 4 * rows + masks
 
 
 def test_what_does_not_step_is_refused() -> None:

@@ -17,7 +17,7 @@ PAGES = (
     "tasks/index.html", "tasks/mqar.html", "tasks/byte-lm.html", "tasks/digits-residual.html",
     "compare.html", "compare.html?with=linear&with=gla", "pareto.html", "kernels.html",
     "taxonomy.html", "findings.html", "consistency.html", "correlations.html", "benefit.html",
-    "lengths.html", "capacity.html", "state-tracking.html",
+    "lengths.html", "capacity.html", "state-tracking.html", "precision.html",
     "feature-maps.html", "published.html", "method.html", "contribute.html", "changelog.html",
 )  # fmt: skip
 MODES = [(1400, "light"), (1400, "dark"), (390, "light"), (390, "dark")]

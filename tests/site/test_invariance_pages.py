@@ -7,7 +7,8 @@ from made_records import made
 from site_support import results_of
 from support import VARIANTS
 
-from cab.records.invariance import FILE, Invariance, MeasuredInvariance, write_invariance
+from cab.records.by_variant import write_by_variant
+from cab.records.invariance import FILE, Invariance, MeasuredInvariance
 from cab.records.sources import installed_sources
 from cab.site.build import build_site
 from cab.site.content import gather
@@ -23,7 +24,7 @@ def entry(source: str, batch: float = 0.0) -> MeasuredInvariance:
 def test_pages_and_info_show_what_is_of_the_installed_source(tmp_path: Path) -> None:
     folder = results_of(tmp_path, made("linear", "mqar", (0.5, 0.6)))
     sources = installed_sources(VARIANTS, ["linear", "window"])
-    write_invariance(
+    write_by_variant(
         folder / FILE, {"linear": entry(sources["linear"], 1.23e-7), "window": entry("another")}
     )
     content = gather(folder)

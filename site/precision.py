@@ -1,0 +1,76 @@
+"""The precision of decode states: what entries lose when theirs is stored in fewer bits."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cab.records.precision import Precision, RoundedState
+from cab.site.content import Content, ProfileContent
+
+ALL_BUT_NOTHING = 0.02
+"""A loss on the task's scale that counts as none: what a rerun may differ by, too."""
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """A variant on a task, and the sentence on where it was measured.
+
+    fewest: the type with the smallest state of those that lose at most `ALL_BUT_NOTHING` of the
+    scale, one standard error included; empty if all lose more.
+    """
+
+    variant: str
+    family: str
+    found: Precision
+    fewest: str
+    measured_with: str
+
+
+def precision(content: Content, one: ProfileContent) -> dict[str, Any]:
+    """A table for each task: variants by the size of their state, and every type's loss."""
+    tables = []
+    for name, card in content.tasks.items():
+        rows = [
+            PrecisionRow(
+                variant,
+                content.family(variant),
+                found,
+                fewest(found),
+                f"PyTorch {measured.torch} on {measured.processor}",
+            )
+            for variant, measured in content.precision.items()
+            if (found := measured.tasks.get(name)) is not None
+            and found.version == card.version
+            and found.profile == one.profile
+        ]
+        if rows:
+            rows.sort(key=lambda row: (row.found.size, row.variant))
+            types = list(dict.fromkeys(key for row in rows for key in row.found.rounded))
+            types.sort(key=lambda key: (-largest(rows, key), key))
+            tables.append(
+                {
+                    "card": card,
+                    "rows": rows,
+                    "types": types,
+                    "conditions": sorted({row.measured_with for row in rows}),
+                }
+            )
+    return {"precisions": tables, "negligible": ALL_BUT_NOTHING}
+
+
+def largest(rows: list[PrecisionRow], dtype: str) -> float:
+    """The share of its bytes that a type leaves of a state, at most: types in order of size."""
+    return max(
+        rounded[dtype].size / row.found.size
+        for row in rows
+        if dtype in (rounded := row.found.rounded) and row.found.size
+    )
+
+
+def fewest(found: Precision) -> str:
+    """The type with the smallest state that loses next to nothing; empty if there is none."""
+    small = sorted(found.rounded.items(), key=lambda item: (item[1].size, item[0]))
+    return next((name for name, one in small if _harmless(one)), "")
+
+
+def _harmless(one: RoundedState) -> bool:
+    return one.score_lost.value + one.score_lost.standard_error <= ALL_BUT_NOTHING
