@@ -31,7 +31,7 @@ from cab.site.gates import feature_maps
 from cab.site.lengths import lengths
 from cab.site.news import NEW_FOR, new_variants, newest_record
 from cab.site.not_run import not_run
-from cab.site.precision import precision
+from cab.site.precision import of_variant, precision
 from cab.site.state_tracking import state_tracking
 from cab.site.strips import Axis, score_axis, spark
 from cab.site.unscored import without_score
@@ -208,6 +208,7 @@ def variant(
         "lengths": kernels.efficiency_lengths(measured, name),
         "evaluated": evaluated(counted),
         "invariance": content.invariance.get(name),
+        "precision": of_variant(content, one, name),
         "along": along_the_sequence(content, one, name),
         "costs": costs.of_records(counted),
         "axis": _axis([row for row in one.board.rows if row.score is not None]),

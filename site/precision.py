@@ -24,24 +24,33 @@ class PrecisionRow:
     fewest: str
     measured_with: str
 
+    @property
+    def types(self) -> list[tuple[str, RoundedState]]:
+        """What each type gives, the largest states first."""
+        return sorted(self.found.rounded.items(), key=lambda item: (-item[1].size, item[0]))
+
+
+def of_variant(content: Content, one: ProfileContent, variant: str) -> dict[str, PrecisionRow]:
+    """What was measured of a variant on the tasks as they are now, by task."""
+    measured = content.precision.get(variant)
+    if measured is None:
+        return {}
+    where = f"PyTorch {measured.torch} on {measured.processor}"
+    return {
+        task: PrecisionRow(variant, content.family(variant), found, fewest(found), where)
+        for task, found in measured.tasks.items()
+        if task in content.tasks
+        and found.version == content.tasks[task].version
+        and found.profile == one.profile
+    }
+
 
 def precision(content: Content, one: ProfileContent) -> dict[str, Any]:
     """A table for each task: variants by the size of their state, and every type's loss."""
     tables = []
+    every = [of_variant(content, one, variant) for variant in content.precision]
     for name, card in content.tasks.items():
-        rows = [
-            PrecisionRow(
-                variant,
-                content.family(variant),
-                found,
-                fewest(found),
-                f"PyTorch {measured.torch} on {measured.processor}",
-            )
-            for variant, measured in content.precision.items()
-            if (found := measured.tasks.get(name)) is not None
-            and found.version == card.version
-            and found.profile == one.profile
-        ]
+        rows = [found[name] for found in every if name in found]
         if rows:
             rows.sort(key=lambda row: (row.found.size, row.variant))
             types = list(dict.fromkeys(key for row in rows for key in row.found.rounded))

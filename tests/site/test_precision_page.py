@@ -92,6 +92,12 @@ def test_the_page_shows_what_is_of_the_installed_source_and_task(tmp_path: Path)
     assert "<td>bfloat16 <small>2,048 bytes</small></td>" in table
     assert page.index(">bfloat16<") < page.index(">int2<"), "types stand by their sizes"
     assert "Measured with PyTorch 2.13.0 on a &lt;chip&gt;" in page
+    own = (tmp_path / "site" / "variants" / "linear.html").read_text()
+    assert (
+        '<td>int2</td><td class="n">320</td><td class="n">0.250 <small>± 0.001</small></td>' in own
+    )
+    other = (tmp_path / "site" / "variants" / "gla.html").read_text()
+    assert "Precision of the state</h2>" not in other
 
 
 def test_results_of_another_task_stay_where_the_conditions_are_the_same() -> None:
