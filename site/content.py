@@ -14,7 +14,8 @@ from cab.errors import CabError
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
-from cab.publishing.status import Rerun, Status, compare, status_of
+from cab.publishing.status import Compared, Rerun, Status, judged, seeds_together, status_of
+from cab.publishing.verification import compare_all
 from cab.records import invariance as invariance_records
 from cab.records import precision as precision_records
 from cab.records.by_variant import Found, split_by_source
@@ -37,7 +38,8 @@ from cab.taxonomy import TaskCard, VariantCard
 class ProfileContent:
     """One profile: its board and its records.
 
-    cells is the records table that the board is made from; statuses are by entry, reruns by key.
+    cells is the records table that the board is made from; statuses are by entry, reruns by key,
+    judged says what counts of them: the rerun, or the mean over its seeds.
     others says of entries, by name, that their results are of another source than the installed.
     """
 
@@ -47,6 +49,7 @@ class ProfileContent:
     records: Mapping[str, Record]
     statuses: Mapping[str, Status]
     reruns: Mapping[str, Rerun]
+    judged: Mapping[str, Compared]
     certificates: Mapping[str, Mapping[str, Any]]
     others: Mapping[str, str]
 
@@ -228,25 +231,24 @@ def _profile(
 ) -> ProfileContent:
     table = records_table(published.records, installed, task_sources)
     board = make_board(table, profile, tasks, variants)
-    reruns = {
-        run.key: compare(run, tasks[run.task].metric, board.scales.get(run.task))
-        for run in published.verifications
-        if run.task in tasks
-    }
+    records = {record.key: record for record in published.records}
+    reruns = compare_all(records, published.verifications, tasks, board.scales)
+    counted = judged(reruns, seeds_together(published.records))
     # A rerun counts at any learning rate: all that an entry was given are published.
     every = at_every_rate(table, tasks, profile)
     keys = every.groupby(["entry", "task"])["key"].agg(list).to_dict()
     statuses = {
-        row.entry: status_of({task: keys[row.entry, task] for task in row.coverage.tasks}, reruns)
+        row.entry: status_of({task: keys[row.entry, task] for task in row.coverage.tasks}, counted)
         for row in board.rows
     }
     return ProfileContent(
         profile=profile,
         board=board,
         cells=every[every["counts"]].reset_index(drop=True),
-        records={record.key: record for record in published.records},
+        records=records,
         statuses=statuses,
         reruns=reruns,
+        judged=counted,
         certificates=certificates,
         others={
             row.entry: said
