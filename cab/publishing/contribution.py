@@ -42,8 +42,11 @@ REVIEWED = {
     "certificates": "certificates, which decide whether a task is scored",
     "reference": "tables of other benchmarks",
     "kernels": "measurements of a machine",
+    "invariance.json": "what batches and split prompts change",
+    "precision.json": "what rounded decode states lose",
+    "order.txt": "the order in which the board is measured",
 }
-"""Folders of `results/` that no check can repeat here, and what they hold."""
+"""Folders and files of `results/` that no check can repeat here, and what they hold."""
 
 WORDS = {"A": "added", "M": "changed", "D": "deleted", "R": "renamed", "T": "replaced"}
 KINDS = {
@@ -122,8 +125,9 @@ def _place(change: Change, found: Contribution, git: Git, start: str, notes: str
     """Sort a file of results that is there now; return what to add to its title."""
     parts = PurePosixPath(change.path).parts
     folder = parts[1] if len(parts) > 2 else ""
-    if folder in REVIEWED:
-        found.review.append(f"{shown(change.path)} ({REVIEWED[folder]})")
+    held = folder or parts[-1]
+    if held in REVIEWED:
+        found.review.append(f"{shown(change.path)} ({REVIEWED[held]})")
         return ""
     if change.path == f"{RESULTS}/README.md":
         return ""

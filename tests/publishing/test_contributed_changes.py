@@ -187,6 +187,19 @@ def test_what_is_published_is_removed_with_a_reason_only(
     assert any(path in one for one in explained.changed)
 
 
+@pytest.mark.parametrize("name", ["invariance.json", "precision.json", "order.txt"])
+def test_single_files_of_results_are_reviewed_by_hand(name: str, repository: Path) -> None:
+    write(repository, f"results/{name}", "{}\n")
+    write(repository, "results/other.json", "{}\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message=measured")
+    found = inspect(repository, "HEAD~1")
+    (reviewed,) = found.review
+    assert reviewed.startswith(f"results/{name} (")
+    (refused,) = found.refused
+    assert refused.startswith("results/other.json has no place in results/")
+
+
 def test_records_that_are_left_out_need_a_reason_too(repository: Path) -> None:
     write(repository, "results/quick/alone.jsonl", line("1"))
     (refused,) = merged(repository).refused
