@@ -28,7 +28,7 @@ from cab.commands import (
     sweep,
     verify,
 )
-from cab.commands.help import Command
+from cab.commands.common.help import Command
 
 app = typer.Typer(
     name="cab",

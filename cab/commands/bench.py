@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.bench_run import measure
-from cab.commands.bench_table import print_rows
-from cab.commands.measuring import (
+from cab.commands.common import output
+from cab.commands.common.options import Device, Include, Patterns, choose_device, read_patterns
+from cab.commands.measurements.bench_run import measure
+from cab.commands.measurements.bench_table import print_rows
+from cab.commands.measurements.measuring import (
     Batch,
     Dtype,
     HeadDim,
@@ -30,7 +31,6 @@ from cab.commands.measuring import (
     standard_baselines,
     thread_count,
 )
-from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
 from cab.errors import CabError
 from cab.records.files import try_writing
 from cab.registry import discover_variants

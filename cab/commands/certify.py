@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import (
+from cab.commands.cells.work import check_writable
+from cab.commands.common import output
+from cab.commands.common.options import (
     DEFAULT_STORE,
     DataDir,
     Device,
@@ -17,7 +18,6 @@ from cab.commands.options import (
     Store,
     choose_device,
 )
-from cab.commands.work import check_writable
 from cab.data import data_directory, require
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
@@ -54,7 +54,7 @@ def certify_tasks(
     check_writable(store)
 
     from cab.analysis.certificates import certificate_path, certify, control_cells
-    from cab.commands.progress import RunProgress
+    from cab.commands.cells.progress import RunProgress
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
     from cab.running.search import SEEDS, Search

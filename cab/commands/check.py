@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cab.commands import output
-from cab.commands.boards import Results
-from cab.commands.invariance import measure_invariance
-from cab.commands.options import Device, Include, Patterns, choose_device, read_patterns
+from cab.commands.common import output
+from cab.commands.common.boards import Results
+from cab.commands.common.options import Device, Include, Patterns, choose_device, read_patterns
+from cab.commands.measurements.invariance import measure_invariance
 from cab.errors import CabError, Interrupted, UnknownName, Unsupported, counted
 from cab.records.files import try_writing, write_file
 from cab.registry import Registry, discover_variants

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.boards import FromStore, Results, ScoredProfile, load_board
-from cab.commands.options import Include, Json
+from cab.commands.common import output
+from cab.commands.common.boards import FromStore, Results, ScoredProfile, load_board
+from cab.commands.common.options import Include, Json
 from cab.errors import UnknownName
 
 if TYPE_CHECKING:

@@ -6,8 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.measuring import (
+from cab.commands.common import output
+from cab.commands.common.options import (
+    Device,
+    Include,
+    Json,
+    Patterns,
+    choose_device,
+    read_patterns,
+)
+from cab.commands.measurements.measuring import (
     Batch,
     Dtype,
     HeadDim,
@@ -28,7 +36,6 @@ from cab.commands.measuring import (
     refused_variants,
     thread_count,
 )
-from cab.commands.options import Device, Include, Json, Patterns, choose_device, read_patterns
 from cab.errors import CabError
 from cab.records.files import try_writing
 from cab.registry import discover_variants

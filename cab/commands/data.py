@@ -12,9 +12,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cab.commands import list_, output
-from cab.commands.help import Command
-from cab.commands.options import DataDir, Json
+from cab.commands import list_
+from cab.commands.common import output
+from cab.commands.common.help import Command
+from cab.commands.common.options import DataDir, Json
 from cab.data import DATA_SETS, VERBATIM, data_directory, get_data_set, inspect, locate
 
 SMALL = [one.name for one in VERBATIM]

@@ -9,8 +9,8 @@ from typing import Literal
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import DEFAULT_STORE, DataDir, Json, Store
+from cab.commands.common import output
+from cab.commands.common.options import DEFAULT_STORE, DataDir, Json, Store
 from cab.data import DATA_SETS, data_directory, inspect
 from cab.errors import CabError, counted
 from cab.registry import discover_tasks, discover_variants

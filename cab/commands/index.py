@@ -3,8 +3,8 @@
 import typer
 from rich.progress import Progress
 
-from cab.commands import output
-from cab.commands.options import DEFAULT_STORE, Json, Store, TrackingUri
+from cab.commands.common import output
+from cab.commands.common.options import DEFAULT_STORE, Json, Store, TrackingUri
 
 
 def index(

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import Include, Json
+from cab.commands.common import output
+from cab.commands.common.options import Include, Json
 from cab.data import DATA_SETS
 from cab.errors import UnknownName
 from cab.profiles import PROFILES

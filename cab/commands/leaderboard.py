@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from cab.commands import output
-from cab.commands.boards import (
+from cab.commands.common import output
+from cab.commands.common.boards import (
     FromStore,
     Results,
     ScoredProfile,
     load_board,
 )
-from cab.commands.options import Include, Json, Patterns, read_patterns
+from cab.commands.common.options import Include, Json, Patterns, read_patterns
 from cab.errors import CabError
 from cab.taxonomy import Pattern
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import DataDir, Include, Json, Suite
+from cab.commands.common import output
+from cab.commands.common.options import DataDir, Include, Json, Suite
 from cab.data import DATA_SETS, data_directory, locate
 from cab.errors import CabError
 from cab.profiles import PROFILES, Profile

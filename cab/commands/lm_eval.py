@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import (
+from cab.commands.cells.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
+from cab.commands.common import output
+from cab.commands.common.options import (
     DEFAULT_STORE,
     DataDir,
     Device,
@@ -19,7 +20,6 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
 )
-from cab.commands.training import DEFAULT_TASK, Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.errors import CabError
 from cab.profiles import DEFAULT_PROFILE

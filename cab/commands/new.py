@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cab.commands import output
-from cab.commands.help import Command
+from cab.commands.common import output
+from cab.commands.common.help import Command
 from cab.errors import CabError
 from cab.records.files import write_file
 from cab.registry import Registry, discover_tasks, discover_variants
@@ -95,7 +95,7 @@ def _class_name(name: str, ending: str) -> str:
 
 
 def _write(target: Path, template: str, words: Mapping[str, str]) -> None:
-    text = resources.files("cab.commands").joinpath(template).read_text("utf-8")
+    text = resources.files("cab.commands").joinpath("templates", template).read_text("utf-8")
     for word, value in words.items():
         text = text.replace(f"@{word}@", value)
     write_file(target, text, "The file")

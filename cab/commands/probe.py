@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import (
+from cab.commands.cells.training import Checkpoint, Wanted, say_where, trained_cells
+from cab.commands.common import output
+from cab.commands.common.options import (
     DEFAULT_STORE,
     DataDir,
     Device,
@@ -18,7 +19,7 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
 )
-from cab.commands.probe_state import (
+from cab.commands.measurements.probe_state import (
     StateTypes,
     WriteState,
     probe_state,
@@ -26,7 +27,6 @@ from cab.commands.probe_state import (
     refuse_to_keep,
     refuse_without_state,
 )
-from cab.commands.training import Checkpoint, Wanted, say_where, trained_cells
 from cab.data import data_directory
 from cab.errors import CabError
 from cab.profiles import DEFAULT_PROFILE

@@ -67,8 +67,8 @@ def main() -> None:
     interruption = Interruption()
     _install(interruption)
     interruption.importing = True
-    from cab.commands import output
     from cab.commands.app import app
+    from cab.commands.common import output
 
     interruption.importing = False
     try:

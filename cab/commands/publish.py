@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.boards import Results, ScoredProfile, scored_profile
-from cab.commands.options import DEFAULT_STORE, Include, Json, Store
+from cab.commands.common import output
+from cab.commands.common.boards import Results, ScoredProfile, scored_profile
+from cab.commands.common.options import DEFAULT_STORE, Include, Json, Store
 from cab.errors import CabError
 
 

@@ -5,10 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.boards import FromStore, Results, ScoredProfile, read_records, scored_profile
-from cab.commands.names import EVERY, given_names
-from cab.commands.options import Json
+from cab.commands.common import output
+from cab.commands.common.boards import (
+    FromStore,
+    Results,
+    ScoredProfile,
+    read_records,
+    scored_profile,
+)
+from cab.commands.common.names import EVERY, given_names
+from cab.commands.common.options import Json
 from cab.errors import CabError
 from cab.registry import discover_tasks, discover_variants, name_of_role, reference_names
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.boards import (
+from cab.commands.common import output
+from cab.commands.common.boards import (
     FromStore,
     Results,
     load_board,
     read_records,
     scored_profile,
 )
-from cab.commands.options import Include, Suite, SuiteProfile, profile_of
+from cab.commands.common.options import Include, Suite, SuiteProfile, profile_of
 from cab.records.files import try_writing, write_file
 from cab.records.text import tidy
 from cab.registry import discover_tasks, discover_variants, reference_names
@@ -89,7 +89,7 @@ def _suite(
     include: tuple[Path, ...],
     strict: bool,
 ) -> str:
-    from cab.commands.suites import tables_of, to_text
+    from cab.commands.common.suites import tables_of, to_text
     from cab.records.folders import results_folders
 
     tasks, variants = discover_tasks(include), discover_variants(include)

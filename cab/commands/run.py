@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cab.commands.options import (
+from cab.commands.cells.work import (
+    Asked,
+    hear,
+    indexed,
+    plan_work,
+    prepare,
+    report,
+    say_what_follows,
+)
+from cab.commands.common.options import (
     DEFAULT_STORE,
     Checkpoints,
     DataDir,
@@ -32,15 +41,6 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
     profile_of,
-)
-from cab.commands.work import (
-    Asked,
-    hear,
-    indexed,
-    plan_work,
-    prepare,
-    report,
-    say_what_follows,
 )
 
 
@@ -101,10 +101,10 @@ def run(
     )
     work = plan_work(asked, start=not dry_run)
     if dry_run:
-        from cab.commands.dry_run import show_plan
+        from cab.commands.cells.dry_run import show_plan
 
         return show_plan(work, json)
-    from cab.commands.progress import RunProgress
+    from cab.commands.cells.progress import RunProgress
     from cab.running.execution import Runner
 
     here = choose_device(device)

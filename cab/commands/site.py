@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.boards import Results
-from cab.commands.help import Command
-from cab.commands.options import Include
+from cab.commands.common import output
+from cab.commands.common.boards import Results
+from cab.commands.common.help import Command
+from cab.commands.common.options import Include
 from cab.errors import CabError, counted
 
 app = typer.Typer(help="Build the pages of the leaderboard, or view them.", no_args_is_help=True)

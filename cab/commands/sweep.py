@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cab.commands import output
-from cab.commands.names import EVERY, are_many, given_names
-from cab.commands.options import (
+from cab.commands.cells.sharding import Shard
+from cab.commands.cells.work import (
+    Asked,
+    hear,
+    indexed,
+    plan_work,
+    prepare,
+    report,
+    say_what_follows,
+)
+from cab.commands.common import output
+from cab.commands.common.names import EVERY, are_many, given_names
+from cab.commands.common.options import (
     DEFAULT_STORE,
     Checkpoints,
     DataDir,
@@ -38,16 +48,6 @@ from cab.commands.options import (
     Unchecked,
     choose_device,
     profile_of,
-)
-from cab.commands.sharding import Shard
-from cab.commands.work import (
-    Asked,
-    hear,
-    indexed,
-    plan_work,
-    prepare,
-    report,
-    say_what_follows,
 )
 from cab.errors import CabError, counted
 from cab.registry import Registry, discover_tasks, discover_variants
@@ -178,10 +178,10 @@ def sweep(
     if part:
         work.planned = replace(work.planned, cells=part.of(work.planned.cells))
     if dry_run:
-        from cab.commands.dry_run import show_plan
+        from cab.commands.cells.dry_run import show_plan
 
         return show_plan(work, json)
-    from cab.commands.progress import RunProgress
+    from cab.commands.cells.progress import RunProgress
     from cab.running.environment import usable_cores
     from cab.running.execution import Runner
 

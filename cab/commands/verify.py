@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cab.commands import output
-from cab.commands.options import DataDir, Device, Include, Json, choose_device
+from cab.commands.common import output
+from cab.commands.common.options import DataDir, Device, Include, Json, choose_device
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError
 from cab.records.files import try_writing
@@ -179,7 +179,7 @@ def _run(
     device: Any,
 ) -> "tuple[list[Verification], list[str]]":
     """Rerun cells in a store of their own; say what gave no result."""
-    from cab.commands.progress import RunProgress
+    from cab.commands.cells.progress import RunProgress
     from cab.publishing.verification import verdict
     from cab.records.store import RecordStore
     from cab.running.execution import Runner

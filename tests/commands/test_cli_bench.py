@@ -3,7 +3,7 @@
 import pytest
 from cli_support import cab_here, write_variant
 
-from cab.commands.bench_table import print_rows
+from cab.commands.measurements.bench_table import print_rows
 from cab.errors import CabError
 from cab.measure.cell import row_key
 from cab.measure.points import MechanismName, Point

@@ -41,7 +41,7 @@ def test_a_place_that_cannot_be_written_is_said_before_any_work(
     monkeypatch.chdir(tmp_path)
     for heavy in (
         "cab.conformance.check.check",
-        "cab.commands.run_gate.check_all",
+        "cab.commands.cells.run_gate.check_all",
         "cab.measure.protocol.Runner.run",
         "cab.site.build.gather",
         "cab.running.processes.Processes.start",

@@ -10,7 +10,7 @@ import pytest
 from cli_support import Said, cab_here, cells_of, make_record, run_cells, write_variant
 from sweep_support import command, plugged, stored
 
-from cab.commands.progress import Pace, RunProgress
+from cab.commands.cells.progress import Pace, RunProgress
 from cab.errors import CabError
 from cab.records.store import RecordStore
 from cab.running.execution import Finished

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cab.commands import output
+from cab.commands.common import output
 
 
 def test_a_text_between_colons_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -181,7 +181,7 @@ def test_a_full_disk_under_stderr_changes_no_result(tmp_path: Path) -> None:
 def test_an_encoding_that_lacks_characters_still_shows_the_numbers(tmp_path: Path) -> None:
     said = finish(
         run_script(
-            "from cab.commands import output, program\n"
+            "from cab.commands import program\nfrom cab.commands.common import output\n"
             "from cab.commands.app import app\n"
             "@app.command('numbers')\n"
             "def numbers():\n"

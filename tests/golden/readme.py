@@ -7,7 +7,7 @@ from pathlib import Path
 
 from published_settings import CAB, LRA, forecasting, table
 
-from cab.commands.boards import load_board
+from cab.commands.common.boards import load_board
 from cab.errors import CabError
 from cab.registry import discover_tasks
 from cab.scores.report import interval_text, to_markdown

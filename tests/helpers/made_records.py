@@ -42,7 +42,7 @@ def _certified(card: TaskCard) -> TaskCard:
 @contextmanager
 def own_tasks_scored() -> Iterator[None]:
     """Let boards, `cab show` and pages score the tasks of `COUNTING`."""
-    modules = ("cab.commands.boards", "cab.commands.show", "cab.site.content")
+    modules = ("cab.commands.common.boards", "cab.commands.show", "cab.site.content")
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(mock.patch(f"{module}.discover_tasks", tasks_of_tests))

@@ -139,6 +139,16 @@ def test_commands_are_imported_by_the_entry_alone():
     assert importers == {"cab.__main__"}
 
 
+def test_what_commands_share_imports_no_command():
+    inner = ("cab.commands.common", "cab.commands.cells", "cab.commands.measurements")
+    for module, path in CAB.items():
+        for floor, room in enumerate(inner):
+            if within(module, {room}):
+                below = {*inner[:floor], room}
+                commands = {n for n in imports_of(path) if within(n, {"cab.commands"})}
+                assert not [n for n in commands if not within(n, below)], module
+
+
 def test_the_rooms_form_no_circle():
     graph: dict[str, set[str]] = {}
     for module, path in CAB.items():
@@ -158,7 +168,7 @@ def test_the_hall_of_cab_holds_the_contract_alone():
 
 
 def test_every_room_has_a_sign_that_says_what_to_read_first():
-    rooms = [path for path in (REPOSITORY / "cab").iterdir() if (path / "__init__.py").exists()]
+    rooms = [path.parent for path in (REPOSITORY / "cab").glob("*/**/__init__.py")]
     assert len(rooms) > 10
     for room in rooms:
         sign = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))

@@ -4,7 +4,7 @@ from collections import Counter
 
 from support import REPOSITORY, VARIANTS
 
-from cab.commands.names import given_names
+from cab.commands.common.names import given_names
 
 NAMES = given_names([f"@{REPOSITORY / 'results' / 'order.txt'}"])
 

@@ -110,7 +110,8 @@ def test_every_module_and_the_templates_are_shipped(installed: Installed) -> Non
         missing = [str(path) for path in sorted(expected) if not (shipped / path).is_file()]
         assert missing == []
     for name in ("variant", "variant_wrap", "task"):
-        assert (installed.target / "cab" / "commands" / f"{name}.py.template").is_file()
+        template = Path("cab", "commands", "templates", f"{name}.py.template")
+        assert (installed.target / template).is_file()
 
 
 @pytest.mark.slow

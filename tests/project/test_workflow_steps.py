@@ -24,7 +24,11 @@ MINE, ROW = "variants/softmax/mine.py", "results/quick/linear.jsonl"
 
 def mine(name: str = "mine", hidden: str = "hidden") -> str:
     """The file that `cab new variant` writes, of one pattern to be checked in seconds."""
-    text = resources.files("cab.commands").joinpath("variant.py.template").read_text("utf-8")
+    text = (
+        resources.files("cab.commands")
+        .joinpath("templates", "variant.py.template")
+        .read_text("utf-8")
+    )
     text = text.replace("ns cs nc cc", "cs").replace("@FAMILY@", "softmax")
     text = text.replace("masked_fill(hidden, torch", f"masked_fill({hidden}, torch")
     return text.replace("@CLASS@", "Mine").replace("@NAME@", name)

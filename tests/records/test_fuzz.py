@@ -40,7 +40,7 @@ from cab.registry import discover_tasks, discover_variants
 
 VARIANTS, TASKS = ("softmax", "none", "linear", "mean"), ("mqar", "mirror", "byte-lm")
 PLACES = (
-    "cab.commands.boards",
+    "cab.commands.common.boards",
     "cab.commands.show",
     "cab.commands.verify",
     "cab.site.content",

@@ -8,7 +8,7 @@ from cli_support import cab_here
 from support import HELPERS
 from sweep_support import EVERY_EXECUTOR, sweep_on
 
-from cab.commands.sharding import Shard
+from cab.commands.cells.sharding import Shard
 from cab.profiles import get_profile
 from cab.records.rates import chosen_rate, rate_of
 from cab.records.store import Record, RecordStore

@@ -12,7 +12,7 @@ import pytest
 from cli_support import cab_here, make_record
 from support import REPOSITORY
 
-from cab.commands.suites import to_text
+from cab.commands.common.suites import to_text
 from cab.errors import UnknownName
 from cab.records.store import Estimate, Metrics, RecordStore, TaskInfo
 from cab.registry import discover_tasks

@@ -9,7 +9,7 @@ from made_records import made
 from site_support import results_of
 from support import VARIANTS
 
-from cab.commands.probe_state import probe_state
+from cab.commands.measurements.probe_state import probe_state
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records.by_variant import write_by_variant

@@ -1,4 +1,7 @@
-"""Where the cells of a sweep run: processes of this machine, a Ray cluster, jobs of Slurm."""
+"""Where the cells of a sweep run: processes of this machine, a Ray cluster, jobs of Slurm.
+
+`local` runs them as processes of this machine: read it first.
+"""
 
 from collections.abc import Generator, Sequence
 from typing import Protocol

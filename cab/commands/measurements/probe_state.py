@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cab.commands import output
-from cab.commands.training import say_where
+from cab.commands.cells.training import say_where
+from cab.commands.common import output
 from cab.errors import CabError, UnknownName, Unsupported
 from cab.profiles import get_profile
 from cab.settings import split_assignments

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from cab.commands import output
-from cab.commands.show import print_lines, table
+from cab.commands.common import output
+from cab.commands.common.result_table import print_lines, table
 from cab.errors import counted
 from cab.records.copies import without_copies
 from cab.records.store import Record, RecordStore

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cab.commands import output
+from cab.commands.common import output
 from cab.records.text import tidy
 from cab.running.cells import Cell
 from cab.running.execution import Finished

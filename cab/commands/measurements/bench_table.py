@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cab.commands import output
+from cab.commands.common import output
 
 if TYPE_CHECKING:
     from cab.measure.record import BenchRow

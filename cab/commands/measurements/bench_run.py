@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cab.commands import output
-from cab.commands.bench_table import place
-from cab.commands.measuring import refused_variants
+from cab.commands.common import output
+from cab.commands.measurements.bench_table import place
+from cab.commands.measurements.measuring import refused_variants
 from cab.errors import Interrupted
 from cab.registry import Registry
 from cab.taxonomy import Pattern, VariantCard

@@ -3,7 +3,7 @@
 from collections.abc import Sequence, Set
 from multiprocessing.context import ForkServerContext
 
-from cab.commands import output
+from cab.commands.common import output
 from cab.running.cells import Cell
 from cab.running.gate import LawCheck, check_all, law_checks
 from cab.taxonomy import Pattern

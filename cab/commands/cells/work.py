@@ -7,8 +7,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cab.commands import output
-from cab.commands.options import TrackingKind, read_patterns
+from cab.commands.common import output
+from cab.commands.common.options import TrackingKind, read_patterns
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError, Interrupted
 from cab.profiles import get_profile
@@ -18,7 +18,7 @@ from cab.settings import split_assignments
 from cab.taxonomy import Domain, TaskCard, VariantCard
 
 if TYPE_CHECKING:
-    from cab.commands.run_report import Tally
+    from cab.commands.cells.run_report import Tally
     from cab.records.store import RecordStore
     from cab.running.cells import Cell, Plan
     from cab.running.execution import Finished, Runner
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """The options of both commands, which `cab.commands.options` describes.
+    """The options of both commands, which `cab.commands.common.options` describes.
 
     every: all variants were requested, so tasks that one of them does not support are skipped.
     """
@@ -131,7 +131,7 @@ def prepare(work: Work, device: "Device", workers: int = 1) -> "tuple[list[Cell]
     Returns:
         The cells, the keys of those that are to run, and the folder of the data sets.
     """
-    from cab.commands.run_gate import pass_gate
+    from cab.commands.cells.run_gate import pass_gate
     from cab.running.execution import is_done
     from cab.running.fork_server import start_fork_server
 
@@ -192,7 +192,7 @@ def indexed(
 
 def say_what_follows(work: Work, cells: "Sequence[Cell]") -> None:
     """Say how many cells the choice of learning rates will add to the run."""
-    from cab.commands.run_report import following
+    from cab.commands.cells.run_report import following
 
     if sentence := following(cells, work.search):
         output.say(sentence)
@@ -200,7 +200,7 @@ def say_what_follows(work: Work, cells: "Sequence[Cell]") -> None:
 
 def hear(work: Work, finished: "Generator[Finished, None, None]", json: bool) -> "Tally":
     """Wait for all cells to end; if interrupted, stop them."""
-    from cab.commands.run_report import Tally
+    from cab.commands.cells.run_report import Tally
 
     tally = Tally(work.records, keep=json)
     with closing(finished):
@@ -213,8 +213,8 @@ def report(
     work: Work, cells: "Sequence[Cell]", tally: "Tally", json: bool, tracking: TrackingKind
 ) -> bool:
     """Print how cells ended; return whether all is well."""
-    from cab.commands.run_report import close, document, print_results
-    from cab.commands.suites import print_suite, suite_of_store
+    from cab.commands.cells.run_report import close, document, print_results
+    from cab.commands.common.suites import print_suite, suite_of_store
 
     asked = work.asked
     followed = {cell.key: cell for cell in work.search.added if cell.key in tally.seen}

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from cab.commands import output
+from cab.commands.common import output
 from cab.records.folders import results_folders
 from cab.records.store import Record, RecordStore
 from cab.registry import Registry

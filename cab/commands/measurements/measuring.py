@@ -135,7 +135,7 @@ def refused_variants(
     cells: Sequence["Cell"], variants: Registry[VariantCard], context: ForkServerContext
 ) -> dict[tuple[str, Pattern], str]:
     """Check the variants of some cells against the laws; return the findings on refused ones."""
-    from cab.commands.run_gate import check_aloud
+    from cab.commands.cells.run_gate import check_aloud
     from cab.records.sources import source_hash
     from cab.running.environment import usable_cores
     from cab.running.gate import LawCheck

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cab.commands import output
+from cab.commands.common import output
 from cab.errors import CabError, Interrupted
 from cab.profiles import DEFAULT_PROFILE, get_profile
 from cab.registry import Registry
@@ -66,7 +66,7 @@ def trained_cells(
         CabError: a cell did not end well, or its variant breaks a law; or there is no checkpoint
             of it, more than one, or it does not fit.
     """
-    from cab.commands.work import check_writable
+    from cab.commands.cells.work import check_writable
     from cab.running.checkpoints import find
     from cab.running.trained import restore
 
@@ -166,9 +166,9 @@ def _train(
 def _run(wanted: Wanted, cells: "list[Cell]", tasks: Registry[TaskCard]) -> None:
     if not cells:
         return
-    from cab.commands.progress import RunProgress
-    from cab.commands.run_gate import pass_gate
-    from cab.commands.work import check_writable
+    from cab.commands.cells.progress import RunProgress
+    from cab.commands.cells.run_gate import pass_gate
+    from cab.commands.cells.work import check_writable
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
     from cab.running.fork_server import start_fork_server

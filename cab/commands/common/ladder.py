@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cab.commands import output
+from cab.commands.common import output
 
 
 def print_levels(lines: Sequence[dict[str, Any]]) -> None:
     """Print, for each task with levels, what each entry reached at each of them.
 
     Args:
-        lines: those of `cab.commands.show.Table`, one per task and entry.
+        lines: those of `cab.commands.common.result_table.Table`, one per task and entry.
     """
     by_task: dict[str, list[dict[str, Any]]] = {}
     for line in lines:

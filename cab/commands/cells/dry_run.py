@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from cab.commands import output
-from cab.commands.run_report import following
-from cab.commands.work import Work
+from cab.commands.cells.run_report import following
+from cab.commands.cells.work import Work
+from cab.commands.common import output
 from cab.data import data_directory, get_data_set, inspect
 from cab.errors import CabError, counted
 from cab.records.folders import results_folders

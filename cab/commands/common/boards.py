@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cab.commands import output
+from cab.commands.common import output
 from cab.errors import CabError
 from cab.profiles import PROFILES, get_profile
 from cab.registry import Registry, certified, discover_tasks, discover_variants, reference_names

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cab.commands import output
-from cab.commands.names import EVERY, given_names
+from cab.commands.common import output
+from cab.commands.common.names import EVERY, given_names
 from cab.records.files import try_writing, write_file
 from cab.records.folders import refuse_package, results_folders
 from cab.registry import Registry
