@@ -1,0 +1,132 @@
+"""Find the nearest of several random points: a target that heads of low rank cannot compute."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cab.backbones.context_reader import ContextReader, ContextReaderConfig
+from cab.backbones.slots import Slots, Width
+from cab.registry import register_task
+from cab.task import Batch, Recipe, Split, Training, choose
+from cab.tasks._labels import LabelledTask
+from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
+
+
+@dataclass(frozen=True)
+class Points:
+    """points N on the unit sphere in `dim` dimensions, each with one of `classes` labels."""
+
+    points: int
+    dim: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.points < 1 or self.dim < 2 or self.classes < 2:
+            raise ValueError("nearest-neighbour needs points >= 1, dim >= 2 and classes >= 2")
+
+
+def generate(params: Points, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return points and queries (count, N, dim), the points' labels and targets (count, N).
+
+    Points and queries are independent and uniform on the sphere. The target of a query is the
+    label of the point that is nearest to it.
+    """
+    shape = (count, params.points, params.dim)
+    points, queries = (
+        F.normalize(torch.randn(shape, generator=generator), dim=-1) for _ in range(2)
+    )
+    labels = choose(count * params.points, params.classes, generator).view(count, params.points)
+    nearest = (queries @ points.mT).argmax(dim=2)
+    return {
+        "points": points,
+        "labels": labels,
+        "inputs": queries,
+        "targets": labels.gather(1, nearest),
+    }
+
+
+def _recipe(levels: Sequence[Points], width: Width, training: Training, examples: int) -> Recipe:
+    top = levels[-1]
+    model = ContextReaderConfig(
+        width,
+        context_features=top.dim + top.classes,
+        query_features=top.dim,
+        outputs=top.classes,
+        length=top.points,
+    )
+    return Recipe(top, model, training, examples, examples, levels=tuple(levels))
+
+
+@register_task(
+    name="nearest-neighbour",
+    domain="retrieval",
+    pattern="nc",
+    summary="name the label of the nearest of up to 16 random points, which needs heads of full "
+    "rank",
+    backbone="context reader",
+    metric="accuracy",
+    higher_is_better=True,
+    chance=0.0625,
+    version=1,
+    length="16 queries, 16 points",
+    source="the target of On the Benefits of Rank in Attention Layers (Amsel, Yehudai, Bruna, "
+    "2024, arXiv 2407.16153), with a label in place of the point",
+    licence="generated",
+    diagnostic=("quick", "standard"),
+)
+class NearestNeighbour(LabelledTask):
+    """The nearest neighbour function of points and queries that are uniform on a sphere.
+
+    One softmax head whose queries and keys are as wide as the points computes it at any number of
+    points. Heads that are narrower need a number that grows exponentially with the dimension of
+    the points, as the paper proves for one layer, so there is one here: compare `--set
+    model.heads=1` with 16. Unlike in `nearest-key`, no query is close to a point.
+    """
+
+    recipes = {  # noqa: RUF012
+        "smoke": _recipe(
+            [Points(points, dim=4, classes=4) for points in (2, 4)],
+            Width(dim=16, heads=2, layers=1),
+            Training(4, 16, 4e-3),
+            50,
+        ),
+        "quick": _recipe(
+            [Points(points, dim=16, classes=16) for points in (2, 4, 8, 16)],
+            Width(dim=64, heads=4, layers=1),
+            Training(1500, 64, 3e-3),
+            200,
+        ),
+        "standard": standard(
+            _recipe(
+                [Points(points, dim=64, classes=32) for points in (2, 4, 8, 16, 32)],
+                SHALLOW,
+                TRAINING,
+                EXAMPLES,
+            )
+        ),
+    }
+
+    def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
+        """Generate; the splits differ by their generators, as points are real numbers."""
+        params: Points = self.recipe.data
+        drawn = generate(params, count, generator)
+        labels = F.one_hot(drawn["labels"], params.classes).float()
+        context = torch.cat((drawn["points"], labels), dim=-1)
+        return {"context": context, "inputs": drawn["inputs"], "targets": drawn["targets"]}
+
+    def build(self, slots: Slots) -> nn.Module:
+        """Build the context reader."""
+        return ContextReader(self.recipe.model, slots)
+
+    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the network's logits at each position (B, N, V)."""
+        return model(batch["context"], batch["inputs"])
+
+    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the most frequent label of each example scores as every answer."""
+        counts = batch["context"][..., self.recipe.data.dim :].sum(dim=1)
+        guess = counts.argmax(dim=1, keepdim=True)
+        return {"most frequent": self.score(guess, batch)}
