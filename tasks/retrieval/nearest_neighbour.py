@@ -48,7 +48,13 @@ def generate(params: Points, count: int, generator: torch.Generator) -> dict[str
     }
 
 
-def _recipe(levels: Sequence[Points], width: Width, training: Training, examples: int) -> Recipe:
+def _recipe(
+    levels: Sequence[Points],
+    width: Width,
+    training: Training,
+    examples: int,
+    rates: tuple[float, ...] = (),
+) -> Recipe:
     top = levels[-1]
     model = ContextReaderConfig(
         width,
@@ -57,7 +63,7 @@ def _recipe(levels: Sequence[Points], width: Width, training: Training, examples
         outputs=top.classes,
         length=top.points,
     )
-    return Recipe(top, model, training, examples, examples, levels=tuple(levels))
+    return Recipe(top, model, training, examples, examples, levels=tuple(levels), rates=rates)
 
 
 @register_task(
@@ -98,6 +104,7 @@ class NearestNeighbour(LabelledTask):
             Width(dim=64, heads=4, layers=1),
             Training(1500, 64, 3e-3),
             200,
+            rates=(1.5e-3, 3e-3, 6e-3),
         ),
         "standard": standard(
             _recipe(
