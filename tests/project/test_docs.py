@@ -77,7 +77,8 @@ def test_the_links_and_options_of_a_page_are_there(page: Path) -> None:
         assert (page.parent / target).exists(), target
     for name in re.findall(r"`(tests/[\w/]+\.py)`", text):
         assert (REPOSITORY / name).is_file(), name
-    sources = [REPOSITORY / "cab" / "commands" / f"{name}.py" for name in ("sweep", "options")]
+    commands = REPOSITORY / "cab" / "commands"
+    sources = [commands / "sweep.py", commands / "common" / "options.py"]
     known = set(re.findall(r'"(--[a-z-]+)"', "".join(path.read_text() for path in sources)))
     known |= {
         f"--{name.replace('_', '-')}"

@@ -98,7 +98,7 @@ def test_publishing_imports_nothing(included: tuple[Path, Path]) -> None:
 
 def test_every_command_that_takes_a_file_is_named() -> None:
     folder = REPOSITORY / "cab" / "commands"
-    taking = {path.stem for path in folder.glob("*.py") if "include: Include" in path.read_text()}
+    taking = {path.stem for path in folder.rglob("*.py") if "include: Include" in path.read_text()}
     taking -= {"options", "certify"}  # certify trains: it has a test of its own
     named = {name.split()[0].replace("-", "_") for name in (*RUNS, *READS)}
     assert {name.rstrip("_") for name in taking} <= named
