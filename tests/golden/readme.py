@@ -19,7 +19,7 @@ from cab.taxonomy import Domain, Pattern, TaskCard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAINS = (Domain.LONG_RANGE, Domain.RETRIEVAL, Domain.VISION, Domain.SPEECH)
-ROWS = 12
+ROWS = 9
 """How many of the board's rows are shown."""
 LENGTHS = (1024, 4096)
 """The lengths at which times are shown."""
