@@ -14,8 +14,7 @@ from cab.errors import CabError
 from cab.measure.record import BenchRow, read_rows
 from cab.measure.stale import part_by_source
 from cab.profiles import PROFILES
-from cab.publishing.status import Compared, Rerun, Status, judged, seeds_together, status_of
-from cab.publishing.verification import compare_all
+from cab.publishing.status import Rerun, Status, compare, status_of
 from cab.records import invariance as invariance_records
 from cab.records import precision as precision_records
 from cab.records.by_variant import Found, split_by_source
@@ -38,8 +37,7 @@ from cab.taxonomy import TaskCard, VariantCard
 class ProfileContent:
     """One profile: its board and its records.
 
-    cells is the records table that the board is made from; statuses are by entry, reruns by key,
-    judged says what counts of them: the rerun, or the mean over its seeds.
+    cells is the records table that the board is made from; statuses are by entry, reruns by key.
     others says of entries, by name, that their results are of another source than the installed.
     """
 
@@ -49,7 +47,6 @@ class ProfileContent:
     records: Mapping[str, Record]
     statuses: Mapping[str, Status]
     reruns: Mapping[str, Rerun]
-    judged: Mapping[str, Compared]
     certificates: Mapping[str, Mapping[str, Any]]
     others: Mapping[str, str]
 
@@ -155,14 +152,14 @@ def gather(results: Path | None, include: tuple[Path, ...] = ()) -> Content:
         _by_variant(
             files(".", invariance_records.FILE),
             read_invariance,
-            "cab check NAMES --invariance --write",
+            "cab check {names} --invariance --write",
             registry,
             problems,
         ),
         _by_variant(
             files(".", precision_records.FILE),
             read_precision,
-            "cab probe --state-dtype --write for each",
+            "cab probe --state-dtype TYPES --write for each of them",
             registry,
             problems,
         ),
@@ -198,7 +195,11 @@ def _by_variant(
     registry: Registry[VariantCard],
     problems: list[str],
 ) -> Mapping[str, Found]:
-    """What was measured of the installed sources, by variant; command measures it again."""
+    """What was measured of the installed sources, by variant.
+
+    Args:
+        command: what measures them again; `{names}` stands for their names.
+    """
     found: dict[str, Found] = {}
     for path in files:
         try:
@@ -208,10 +209,10 @@ def _by_variant(
             continue
         found, changed = split_by_source(measured, installed_sources(registry, measured))
         if changed:
-            names = ",".join(changed)
+            again = command.format(names=",".join(changed))
             problems.append(
                 f"{path}: results of {', '.join(changed)} are not shown, because their source "
-                f"code has changed; run {command.replace('NAMES', names)}."
+                f"code has changed; run {again}."
             )
     return found
 
@@ -231,24 +232,25 @@ def _profile(
 ) -> ProfileContent:
     table = records_table(published.records, installed, task_sources)
     board = make_board(table, profile, tasks, variants)
-    records = {record.key: record for record in published.records}
-    reruns = compare_all(records, published.verifications, tasks, board.scales)
-    counted = judged(reruns, seeds_together(published.records))
+    reruns = {
+        run.key: compare(run, tasks[run.task].metric, board.scales.get(run.task))
+        for run in published.verifications
+        if run.task in tasks
+    }
     # A rerun counts at any learning rate: all that an entry was given are published.
     every = at_every_rate(table, tasks, profile)
     keys = every.groupby(["entry", "task"])["key"].agg(list).to_dict()
     statuses = {
-        row.entry: status_of({task: keys[row.entry, task] for task in row.coverage.tasks}, counted)
+        row.entry: status_of({task: keys[row.entry, task] for task in row.coverage.tasks}, reruns)
         for row in board.rows
     }
     return ProfileContent(
         profile=profile,
         board=board,
         cells=every[every["counts"]].reset_index(drop=True),
-        records=records,
+        records={record.key: record for record in published.records},
         statuses=statuses,
         reruns=reruns,
-        judged=counted,
         certificates=certificates,
         others={
             row.entry: said

@@ -19,7 +19,7 @@ from cab.taxonomy import TaskCard, VariantCard
 
 if TYPE_CHECKING:
     from cab.publishing.problems import Problem
-    from cab.publishing.status import Compared, Rerun
+    from cab.publishing.status import Rerun
     from cab.records.folders import Published
     from cab.records.results import Verification
     from cab.records.store import Record
@@ -66,10 +66,8 @@ def verify(
     if sample:
         output.say(f"Cells are chosen by --draw {shlex.quote(draw)}.")
     from cab.publishing.recount import Recount
-    from cab.publishing.status import judged, reproduced, seeds_together, to_follow
+    from cab.publishing.status import compare, reproduced
     from cab.publishing.validation import trace, validate
-    from cab.publishing.verification import compare_all
-    from cab.publishing.verification import sample as draw_sample
     from cab.records.folders import folders_around, refuse_package
     from cab.records.results import read_file, write_verifications
 
@@ -78,7 +76,7 @@ def verify(
         for path in file:
             try_writing(_rerun_file(path), "Reruns", parents=True)
     problems: list[Problem] = []
-    reruns: list[tuple[Path, Rerun, Compared]] = []
+    reruns: list[tuple[Path, Rerun]] = []
     sentences: list[str] = []
     failed = False
     recount = Recount(variants, tasks, directory)
@@ -89,24 +87,12 @@ def verify(
         problems += found + trace(path, variants, published.verifications) + looks
         if sample == 0 or any(one.severity == "error" for one in found):
             continue
-        records = {record.key: record for record in read_file(path)}
-        place = variants, tasks, files, directory, chosen
-        cards = {card.name: card for card in tasks.cards()}
-        again, left_out = _run(draw_sample(list(records.values()), sample, draw), *place)
-        own = compare_all(records, again, cards, scales)
-        together = seeds_together(records.values())
-        if others := to_follow(own, together):
-            output.say(
-                f"A rerun on another kind of processor differs, so {len(others)} more cells are "
-                f"rerun, and the means over the seeds are compared."
-            )
-            more, left_out_too = _run([records[key] for key in sorted(others)], *place)
-            again, left_out = again + more, left_out + left_out_too
-            own = compare_all(records, again, cards, scales)
+        records = read_file(path)
+        again, left_out = _run(records, sample, draw, variants, tasks, files, directory, chosen)
         sentences += left_out
-        counted = judged(own, together)
-        reruns += [(path, one, counted[key]) for key, one in own.items()]
-        failed |= not reproduced(counted.values())
+        own = [compare(run, tasks.card(run.task).metric, scales.get(run.task)) for run in again]
+        reruns += [(path, one) for one in own]
+        failed |= not reproduced(own)
         if write and again:
             target = _rerun_file(path)
             write_verifications(target, again)
@@ -120,13 +106,8 @@ def verify(
                         **one.run.model_dump(mode="json"),
                         "difference": one.difference,
                         "agreement": one.agreement,
-                        "counted": {
-                            "seeds": counted.seeds,
-                            "difference": counted.difference,
-                            "agreement": counted.agreement,
-                        },
                     }
-                    for _, one, counted in reruns
+                    for _, one in reruns
                 ],
                 "failed": sentences,
                 "draw": draw if sample else None,
@@ -171,21 +152,24 @@ def _board(
 
 
 def _run(
-    chosen: "list[Record]",
+    records: "list[Record]",
+    count: int | None,
+    draw: str,
     variants: Registry[VariantCard],
     tasks: Registry[TaskCard],
     include: tuple[Path, ...],
     directory: Path,
     device: Any,
 ) -> "tuple[list[Verification], list[str]]":
-    """Rerun cells in a store of their own; say what gave no result."""
+    """Rerun a sample in a store of its own; say what gave no result."""
     from cab.commands.cells.progress import RunProgress
-    from cab.publishing.verification import verdict
+    from cab.publishing.verification import sample, verdict
     from cab.records.store import RecordStore
     from cab.running.execution import Runner
     from cab.running.fork_server import scratch_folder
     from cab.running.replanning import cell_of
 
+    chosen = sample(records, count, draw)
     by_key = {record.key: record for record in chosen}
     cells = [cell_of(record, variants, tasks, include) for record in chosen]
     _need_data(cells, directory)
@@ -212,9 +196,7 @@ def _need_data(cells: "list[Cell]", directory: Path) -> None:
             raise CabError(sentence)
 
 
-def _print(
-    problems: "list[Problem]", reruns: "list[tuple[Path, Rerun, Compared]]", failed: bool
-) -> None:
+def _print(problems: "list[Problem]", reruns: "list[tuple[Path, Rerun]]", failed: bool) -> None:
     for problem in problems:
         text = f"{problem.severity}: {problem.where}: {problem.message}"
         output.out.print(text, markup=False, soft_wrap=True)
@@ -230,24 +212,15 @@ def _print(
                     f"{one.run.published:.4f}",
                     f"{one.run.value:.4f}",
                     f"{one.difference:.4f}",
-                    _agreement(one, counted),
+                    one.agreement,
                 )
-                for path, one, counted in reruns
+                for path, one in reruns
             ],
         )
     errors = sum(one.severity == "error" for one in problems)
     text = f"{errors} errors, {len(problems) - errors} to look at"
     if reruns:
-        agree = sum(one.agreement == "agrees" for _, one, _ in reruns)
+        agree = sum(one.agreement == "agrees" for _, one in reruns)
         verdict = "not reproduced" if failed else "reproduced"
         text += f"; {len(reruns)} cells rerun, {agree} agree: {verdict}"
     output.out.print(f"{text}.", markup=False)
-
-
-def _agreement(one: "Rerun", counted: "Compared") -> str:
-    if counted.seeds == one.seeds:
-        return one.agreement
-    return (
-        f"{one.agreement}; mean over {counted.seeds} seeds: {counted.difference:.4f}, "
-        f"{counted.agreement}"
-    )

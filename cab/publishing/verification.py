@@ -1,18 +1,14 @@
 """Rerunning published cells, to see whether they give what was published."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from numpy.random import PCG64, Generator
 
 from cab.errors import CabError
-from cab.publishing.provenance import machine_of
-from cab.publishing.status import Rerun, compare
 from cab.records.results import Verification
 from cab.records.store import Record
-from cab.scores.normalise import Scale
 from cab.scores.summary import entry_label
-from cab.taxonomy import TaskCard
 
 
 def keyed_generator(*names: str) -> Generator:
@@ -66,22 +62,3 @@ def verdict(record: Record, again: Record) -> Verification:
         environment=again.environment,
         git_revision=again.provenance.git_revision,
     )
-
-
-def compare_all(
-    records: Mapping[str, Record],
-    verifications: Iterable[Verification],
-    tasks: Mapping[str, TaskCard],
-    scales: Mapping[str, Scale],
-) -> dict[str, Rerun]:
-    """Compare reruns with the records they are of; both by key. Unknown tasks are left out."""
-    return {
-        run.key: compare(
-            run,
-            tasks[run.task].metric,
-            scales.get(run.task),
-            elsewhere=machine_of(run) != machine_of(records[run.key]),
-        )
-        for run in verifications
-        if run.task in tasks
-    }

@@ -102,38 +102,6 @@ def test_a_number_that_was_not_measured_is_not_reproduced(error: float, publishe
     assert "1 cells rerun, 0 agree: not reproduced" in said.out
 
 
-@pytest.mark.usefixtures("unbelieved")
-@pytest.mark.parametrize(("moved", "code"), [((0.15, -0.14), 0), ((0.15, 0.08), 1)])
-def test_where_a_rerun_elsewhere_differs_the_mean_over_all_seeds_decides(
-    moved: tuple[float, float], code: int, published: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cab.publishing.status.SEEDS_FOR_A_RANK", 2)
-    lines = [json.loads(line) for line in published.read_text().splitlines()]
-    for line, by in zip(lines, moved, strict=True):
-        line["environment"]["cpu"] = "a processor that is not here"
-        line["metrics"]["test"]["accuracy"]["value"] += by
-    write(published, lines)
-    # The draw chooses the record that is off by .15, whichever of the two it is.
-    first = next(
-        str(n)
-        for n in range(100)
-        if sample(read_file(published), 1, str(n))[0].key == lines[0]["key"]
-    )
-    options = ("--sample", "1", "--draw", first, "--device", "cpu")
-    said = cab_here("verify", published, *options, "--json")
-    assert said.code == code
-    assert "so 1 more cells are rerun, and the means over the seeds are compared" in said.err
-    assert [run["agreement"] for run in said.document["runs"]].count("differs") >= 1
-    for run in said.document["runs"]:
-        assert run["counted"]["seeds"] == 2
-        assert run["counted"]["difference"] == pytest.approx(abs(sum(moved)) / 2)
-    shown = cab_here("verify", published, *options)
-    verdict_ = "agrees" if code == 0 else "differs"
-    assert f"mean over 2 seeds: {abs(sum(moved)) / 2:.4f}, {verdict_}" in " ".join(
-        shown.out.split()
-    )
-
-
 FAULTS: dict[str, tuple[Edit, str]] = {
     "NaN": (lambda d: d["cost"].update(seconds=float("nan")), "cost.seconds: Input should be"),
     "unknown field": (lambda d: d.update(evil=1), "evil"),

@@ -4,20 +4,8 @@ from typing import Any
 
 import pytest
 from cli_support import make_record
-from made_records import made
 
-from cab.publishing.status import (
-    AGREES,
-    TOLERATED,
-    OverSeeds,
-    Rerun,
-    compare,
-    judged,
-    reproduced,
-    seeds_together,
-    status_of,
-    to_follow,
-)
+from cab.publishing.status import AGREES, TOLERATED, Rerun, compare, reproduced, status_of
 from cab.records.results import Verification
 from cab.scores.normalise import Scale
 
@@ -92,51 +80,3 @@ def test_each_status() -> None:
     assert status(a=0.09, c=0.09) == "not reproduced"
     assert status(a=0.0, b=0.0, c=0.96) == "not reproduced"
     assert status(c=0.96) == "not reproduced"
-
-
-TOGETHER = [frozenset("abc"), frozenset("de")]
-
-
-def elsewhere(**above: float) -> dict[str, Rerun]:
-    return {key: Rerun(run(), one, elsewhere=True) for key, one in above.items()}
-
-
-def test_on_another_kind_of_processor_the_mean_over_the_seeds_counts_where_one_differs() -> None:
-    found = judged(elsewhere(a=-0.16, b=0.01, c=0.03), TOGETHER)
-    assert isinstance(found["a"], OverSeeds)
-    assert found["a"] is found["b"] is found["c"]
-    assert found["a"].difference == pytest.approx(0.04)
-    assert (found["a"].seeds, found["a"].agreement) == (3, "tolerated")
-    assert reproduced(found.values())
-    assert not reproduced(judged(elsewhere(a=-0.3, b=-0.1, c=0.06), TOGETHER).values())
-    # It counts once, not once for each of its seeds.
-    assert reproduced(judged(elsewhere(a=-0.12, b=-0.07, c=0.01), TOGETHER).values())
-
-
-def test_each_rerun_counts_where_seeds_are_missing_none_differs_or_the_processor_is_the_same() -> (
-    None
-):
-    some = elsewhere(a=-0.16, b=0.01)
-    assert judged(some, TOGETHER) == some
-    assert not reproduced(judged(some, TOGETHER).values())
-    close = elsewhere(a=-0.09, b=0.01, c=0.03)
-    assert judged(close, TOGETHER) == close
-    same = {key: Rerun(run(), one) for key, one in {"a": -0.16, "b": 0.0, "c": 0.0}.items()}
-    assert judged(same, TOGETHER) == same
-    mixed = elsewhere(a=-0.16, b=0.0) | {"c": Rerun(run(), 0.0)}
-    assert judged(mixed, TOGETHER) == mixed
-
-
-def test_the_other_seeds_follow_where_a_rerun_elsewhere_differs() -> None:
-    assert to_follow(elsewhere(a=0.2, d=0.05), TOGETHER) == {"b", "c"}
-    assert to_follow(elsewhere(a=0.2, b=0.0, c=0.0), TOGETHER) == frozenset()
-    assert to_follow({"a": Rerun(run(), 0.2)}, TOGETHER) == frozenset()
-
-
-def test_seeds_that_a_mean_is_over_are_those_at_one_rate() -> None:
-    records = made("softmax", "mqar", (0.9, 0.8, 0.7))
-    few = made("softmax", "parity", (0.9, 0.8))
-    (one,) = seeds_together([*records, *few])
-    assert one == {record.key for record in records}
-    failed = [*records[:2], records[2].model_copy(update={"status": "timeout"})]
-    assert seeds_together(failed) == []
