@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from cli_support import cab_here, cells_of
 from made_records import made
 from site_support import results_of
@@ -121,34 +122,66 @@ def test_a_file_of_something_else_is_refused_in_a_sentence(tmp_path: Path) -> No
         read_precision(path)
 
 
-def untrained(rate: str) -> TrainedCell:
+def untrained(rate: str, profile: str = "quick", *, unchecked: bool = False) -> TrainedCell:
     (cell,) = cells_of(
-        ["linear"], profile=get_profile("quick"), options={"train.learning_rate": rate}
+        ["linear"],
+        profile=get_profile(profile),
+        options={"train.learning_rate": rate},
+        unchecked=unchecked,
     )
     made_task = TASKS.load("mqar")(cell.recipe)
     return TrainedCell(cell, made_task, build_model(cell, made_task).eval())
 
 
-def test_write_keeps_a_cell_at_a_learning_rate_of_the_task_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CAB_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+def write(trained: TrainedCell, results: Path, *types: str) -> dict[str, MeasuredPrecision]:
+    probe_state(trained, types, "softmax", 4, None, results / "runs", False, write=True)
+    return read_precision(results / FILE)
+
+
+def test_write_keeps_a_cell_at_a_learning_rate_of_the_task(results: Path) -> None:
     rate = TASKS.load("mqar").recipes["quick"].rates[-1]
-
-    def kept(trained: TrainedCell) -> dict[str, MeasuredPrecision]:
-        probe_state(trained, ("int8",), "softmax", 4, None, tmp_path / "runs", False, write=True)
-        return read_precision(tmp_path / FILE)
-
-    assert kept(untrained("0.0123")) == {}
-    assert "is not kept: its settings are not those of the task." in capsys.readouterr().err
-    (found,) = kept(untrained(f"{rate}")).values()
+    (found,) = write(untrained(f"{rate}"), results, "int8").values()
     assert found.source == installed_sources(VARIANTS, ["linear"])["linear"]
     one = found.tasks["mqar"]
     assert (one.learning_rate, one.seed, one.profile) == (rate, 0, "quick")
     assert one.before.n == 4 * len(TASKS.load("mqar").recipes["quick"].levels)
     assert one.size > one.rounded["int8"].size > one.size / 4
-    document = json.loads((tmp_path / FILE).read_text())
+    document = json.loads((results / FILE).read_text())
     assert list(document) == ["linear"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "profile", "unchecked"),
+    [("0.0123", "quick", False), ("0.005", "smoke", False), ("0.005", "quick", True)],
+)
+def test_a_checkpoint_of_another_kind_is_not_kept(
+    rate: str, profile: str, unchecked: bool, results: Path
+) -> None:
+    with pytest.raises(CabError, match=f"profile {profile}, is none. Omit --write."):
+        write(untrained(rate, profile, unchecked=unchecked), results, "int8")
+    assert not (results / FILE).exists()
+
+
+def test_nothing_is_kept_where_no_type_gives_finite_outputs(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = untrained("0.005")
+    with torch.no_grad():
+        for name, parameter in trained.model.named_parameters():
+            if "value" in name:
+                parameter.mul_(1e6)  # beyond 65504, where float16 ends
+    with pytest.raises(
+        CabError, match=r"Nothing is kept of linear on mqar .* float16 is left out"
+    ):
+        write(trained, results, "float16")
+    assert "not rounded" in capsys.readouterr().out, "what was found is printed all the same"
+    assert not (results / FILE).exists()
 
 
 @pytest.mark.parametrize(

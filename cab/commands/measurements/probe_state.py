@@ -31,7 +31,6 @@ StateTypes = Annotated[
     ),
 ]
 
-
 WriteState = Annotated[
     bool,
     typer.Option(
@@ -119,6 +118,10 @@ def probe_state(
 
     Args:
         write: also keep what was found in results/precision.json.
+
+    Raises:
+        CabError: the cell of a checkpoint, or its learning rate, is not one that is kept; or no
+            type gave a result to keep.
     """
     from cab.analysis.state_precision import evaluations, measure, plot
     from cab.records.store import RecordStore
@@ -128,21 +131,28 @@ def probe_state(
     refuse_without_state(cell.variant, cell.task)
     scale = scale_of(cell.task, cell.profile.name, reference)
     own = scale if isinstance(scale, Scale) and _is_of_the_task(cell) else None
+    if write and (own is None or cell.unchecked):
+        raise CabError(
+            f"--write keeps results of scored tasks with their own settings, at one of their "
+            f"learning rates, and of checked variants. {cell.title}, profile {cell.profile.name}, "
+            f"is none. Omit --write."
+        )
     found = measure(trained, dtypes, own, examples)
     record = RecordStore(store).add_evaluations(cell.key, evaluations(trained, found))
     drawn = plot(found, plots) if plots is not None else []
-    if write:
-        _keep(trained, found)
     if json:
-        return output.print_json(
+        output.print_json(
             {"key": cell.key, "cell": cell.title, "metric": cell.task.metric}
             | _document(found)
             | {"plots": drawn}
         )
-    _print(found, cell.title, cell.task.metric)
-    for path in drawn:
-        output.say(f"Wrote {path}.")
-    say_where(record, store, cell.title)
+    else:
+        _print(found, cell.title, cell.task.metric)
+        for path in drawn:
+            output.say(f"Wrote {path}.")
+        say_where(record, store, cell.title)
+    if write:
+        _keep(trained, found)
 
 
 def _is_of_the_task(cell: "Cell") -> bool:
@@ -161,15 +171,8 @@ def _keep(trained: "TrainedCell", found: "StatePrecision") -> None:
     from cab.running.environment import describe
 
     cell = trained.cell
-    if not _is_of_the_task(cell) or not found.rounded:
-        return output.warn(
-            f"{cell.title} is not kept: "
-            + (
-                "no type gave a result."
-                if not found.rounded
-                else "its settings are not those of the task."
-            )
-        )
+    if not found.rounded:
+        raise CabError(f"Nothing is kept of {cell.title}: {' '.join(found.left_out)}")
     path = results_folders(None).own / FILE
     refuse_package([path])
     try_writing(path, "What was measured", parents=True)
