@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cab.backbones.context_reader import ContextReader, ContextReaderConfig
-from cab.backbones.slots import Slots, Width
+from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training, choose
-from cab.tasks._labels import LabelledTask
 from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
+from cab.tasks.retrieval._vectors import VectorMemory, recipe
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,7 @@ def _recipe(
     examples: int,
     rates: tuple[float, ...] = (),
 ) -> Recipe:
-    hardest = levels[-1]
-    model = ContextReaderConfig(
-        width,
-        context_features=hardest.dim + hardest.classes,
-        query_features=hardest.dim,
-        outputs=hardest.classes,
-        length=hardest.keys,
-    )
-    return Recipe(hardest, model, training, examples // 2, examples, levels=levels, rates=rates)
+    return recipe(levels, levels[-1].keys, width, training, examples // 2, examples, rates)
 
 
 @register_task(
@@ -92,7 +83,7 @@ def _recipe(
         "standard": {"margin": 0.6, "seeds": 3},
     },
 )
-class NearestKey(LabelledTask):
+class NearestKey(VectorMemory):
     """Associative memory of continuous patterns, which are new in every example.
 
     The levels are the number of keys. A mean over the memory says how often each label stands in
@@ -128,22 +119,5 @@ class NearestKey(LabelledTask):
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
         """Generate; the splits differ by their generators, as directions are real numbers."""
-        params: Vectors = self.recipe.data
-        drawn = generate(params, count, generator)
-        labels = F.one_hot(drawn["labels"], params.classes).float()
-        context = torch.cat((drawn["keys"], labels), dim=-1)
-        return {"context": context, "inputs": drawn["inputs"], "targets": drawn["targets"]}
-
-    def build(self, slots: Slots) -> nn.Module:
-        """Build the context reader."""
-        return ContextReader(self.recipe.model, slots)
-
-    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the network's logits at each position (B, N, V)."""
-        return model(batch["context"], batch["inputs"])
-
-    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the most frequent label of each memory scores as every answer."""
-        counts = batch["context"][..., self.recipe.data.dim :].sum(dim=1)
-        guess = counts.argmax(dim=1, keepdim=True)
-        return {"most frequent": self.score(guess, batch)}
+        drawn = generate(self.recipe.data, count, generator)
+        return self.batch(drawn["keys"], drawn)

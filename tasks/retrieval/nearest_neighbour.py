@@ -1,18 +1,16 @@
 """Find the nearest of several random points: a target that heads of low rank cannot compute."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cab.backbones.context_reader import ContextReader, ContextReaderConfig
-from cab.backbones.slots import Slots, Width
+from cab.backbones.slots import Width
 from cab.registry import register_task
 from cab.task import Batch, Recipe, Split, Training, choose
-from cab.tasks._labels import LabelledTask
 from cab.tasks._standard import EXAMPLES, SHALLOW, TRAINING, standard
+from cab.tasks.retrieval._vectors import VectorMemory, recipe
 
 
 @dataclass(frozen=True)
@@ -49,21 +47,13 @@ def generate(params: Points, count: int, generator: torch.Generator) -> dict[str
 
 
 def _recipe(
-    levels: Sequence[Points],
+    levels: tuple[Points, ...],
     width: Width,
     training: Training,
     examples: int,
     rates: tuple[float, ...] = (),
 ) -> Recipe:
-    top = levels[-1]
-    model = ContextReaderConfig(
-        width,
-        context_features=top.dim + top.classes,
-        query_features=top.dim,
-        outputs=top.classes,
-        length=top.points,
-    )
-    return Recipe(top, model, training, examples, examples, levels=tuple(levels), rates=rates)
+    return recipe(levels, levels[-1].points, width, training, examples, examples, rates)
 
 
 @register_task(
@@ -83,7 +73,7 @@ def _recipe(
     licence="generated",
     diagnostic=("quick", "standard"),
 )
-class NearestNeighbour(LabelledTask):
+class NearestNeighbour(VectorMemory):
     """The nearest neighbour function of points and queries that are uniform on a sphere.
 
     One softmax head whose queries and keys are as wide as the points computes it at any number of
@@ -94,13 +84,13 @@ class NearestNeighbour(LabelledTask):
 
     recipes = {  # noqa: RUF012
         "smoke": _recipe(
-            [Points(points, dim=4, classes=4) for points in (2, 4)],
+            tuple(Points(points, dim=4, classes=4) for points in (2, 4)),
             Width(dim=16, heads=2, layers=1),
             Training(4, 16, 4e-3),
             50,
         ),
         "quick": _recipe(
-            [Points(points, dim=16, classes=16) for points in (2, 4, 8, 16)],
+            tuple(Points(points, dim=16, classes=16) for points in (2, 4, 8, 16)),
             Width(dim=64, heads=4, layers=1),
             Training(1500, 64, 3e-3),
             200,
@@ -108,7 +98,7 @@ class NearestNeighbour(LabelledTask):
         ),
         "standard": standard(
             _recipe(
-                [Points(points, dim=64, classes=32) for points in (2, 4, 8, 16, 32)],
+                tuple(Points(points, dim=64, classes=32) for points in (2, 4, 8, 16, 32)),
                 SHALLOW,
                 TRAINING,
                 EXAMPLES,
@@ -118,22 +108,5 @@ class NearestNeighbour(LabelledTask):
 
     def draw(self, split: Split, count: int, generator: torch.Generator) -> Batch:
         """Generate; the splits differ by their generators, as points are real numbers."""
-        params: Points = self.recipe.data
-        drawn = generate(params, count, generator)
-        labels = F.one_hot(drawn["labels"], params.classes).float()
-        context = torch.cat((drawn["points"], labels), dim=-1)
-        return {"context": context, "inputs": drawn["inputs"], "targets": drawn["targets"]}
-
-    def build(self, slots: Slots) -> nn.Module:
-        """Build the context reader."""
-        return ContextReader(self.recipe.model, slots)
-
-    def logits(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Return the network's logits at each position (B, N, V)."""
-        return model(batch["context"], batch["inputs"])
-
-    def shortcuts(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the most frequent label of each example scores as every answer."""
-        counts = batch["context"][..., self.recipe.data.dim :].sum(dim=1)
-        guess = counts.argmax(dim=1, keepdim=True)
-        return {"most frequent": self.score(guess, batch)}
+        drawn = generate(self.recipe.data, count, generator)
+        return self.batch(drawn["points"], drawn)

@@ -59,3 +59,15 @@ def assert_disjoint(name: str, count: int = 300) -> None:
         for row in range(count):
             seen.add(fingerprint({key: batch[key][row] for key in batch}))
     assert len(seen) == count * len(SPLITS)
+
+
+def assert_labels_of_the_nearest(task: Task) -> None:
+    """Assert that each target is the label of the vector at the smallest distance, in loops."""
+    dim, classes = task.recipe.data.dim, task.recipe.data.classes
+    batch = task.draw("test", 5, generator("nearest"))
+    vectors, labels = batch["context"].split((dim, classes), dim=-1)
+    assert labels.sum(dim=-1).eq(1).all()
+    for row in range(5):
+        for query, target in zip(batch["inputs"][row], batch["targets"][row], strict=True):
+            distances = [(query - vector).square().sum().item() for vector in vectors[row]]
+            assert labels[row, distances.index(min(distances))].argmax() == target

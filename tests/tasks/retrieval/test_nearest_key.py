@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from task_support import assert_disjoint, draw, make, scored_by
+from task_support import (
+    assert_disjoint,
+    assert_labels_of_the_nearest,
+    draw,
+    make,
+    scored_by,
+)
 
 from cab.seeding import generator
 from cab.tasks.retrieval.nearest_key import generate
@@ -12,15 +18,7 @@ LEVELS = make("nearest-key").at_levels()
 
 @pytest.mark.parametrize("task", LEVELS, ids=lambda task: str(task.recipe.data.keys))
 def test_a_target_is_the_label_of_the_nearest_key(task):
-    params = task.recipe.data
-    batch = task.draw("test", 5, generator("nearest"))
-    keys, labels = batch["context"].split((params.dim, params.classes), dim=-1)
-    assert labels.sum(dim=-1).eq(1).all()
-    for row in range(5):
-        for query, target in zip(batch["inputs"][row], batch["targets"][row], strict=True):
-            distances = [(query - key).square().sum().item() for key in keys[row]]
-            nearest = distances.index(min(distances))
-            assert labels[row, nearest].argmax() == target
+    assert_labels_of_the_nearest(task)
 
 
 def test_keys_and_queries_have_length_one_and_every_key_is_asked_for_once():

@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from task_support import assert_disjoint, draw, make, scored_by
+from task_support import (
+    assert_disjoint,
+    assert_labels_of_the_nearest,
+    draw,
+    make,
+    scored_by,
+)
 
 from cab.seeding import generator
 from cab.tasks.retrieval.nearest_neighbour import Points, generate
@@ -12,14 +18,7 @@ LEVELS = make("nearest-neighbour").at_levels()
 
 @pytest.mark.parametrize("task", LEVELS, ids=lambda task: str(task.recipe.data.points))
 def test_a_target_is_the_label_of_the_nearest_point(task):
-    params = task.recipe.data
-    batch = task.draw("test", 5, generator("nearest"))
-    points, labels = batch["context"].split((params.dim, params.classes), dim=-1)
-    assert labels.sum(dim=-1).eq(1).all()
-    for row in range(5):
-        for query, target in zip(batch["inputs"][row], batch["targets"][row], strict=True):
-            distances = [(query - point).square().sum().item() for point in points[row]]
-            assert labels[row, distances.index(min(distances))].argmax() == target
+    assert_labels_of_the_nearest(task)
 
 
 def test_points_and_queries_are_independent_and_uniform_on_the_sphere():
