@@ -89,7 +89,7 @@ class NystromAttention(MultiHeadAttention):
         if self.beside is None:
             return out
         lanes = v.masked_fill(padded[:, None, :, None], 0.0).permute(0, 3, 1, 2).flatten(0, 1)
-        # Not in float16, in which kernels of 15 tokens and more never end on some processors.
+        # With float16 and 15 or more tokens this convolution hangs on some Intel processors.
         near = at_least_float32(F.conv1d)(
             lanes, self.beside.weight, padding=self.config.kernel // 2, groups=self.heads
         )

@@ -63,3 +63,20 @@ def test_it_survives_a_long_sequence(dtype):
 def test_a_kernel_has_a_middle(kernel):
     with pytest.raises(CabError, match="kernel must be odd, or 0"):
         build("nystrom", "ns", kernel=kernel)
+
+
+def test_its_convolution_is_in_float32_whatever_the_type_around_it(monkeypatch):
+    attention, convolve, types = build("nystrom", "ns"), torch.nn.functional.conv1d, []
+
+    def noted(x, weight, *rest, **options):
+        types.append((x.dtype, weight.dtype))
+        return convolve(x, weight, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "conv1d", noted)
+    attention, x = attention.float(), draw(BATCH, 9, DIM, seed="half").float()
+    expected = attention(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        near = attention(x)
+    attention.bfloat16()(x.bfloat16())
+    assert types == [(torch.float32, torch.float32)] * 3
+    assert relative_difference(near.float(), expected) < 0.05
