@@ -239,7 +239,8 @@ def task(content: Content, one: ProfileContent, name: str) -> dict[str, Any]:
     points = {entry: sign * mean.point for entry, mean in means.items()}
     rows.sort(key=lambda row: (points.get(row.entry, math.inf), row.entry))
     reach = [end for mean in means.values() for end in _reach(mean)]
-    reach += [] if card.chance is None else [card.chance]
+    if card.chance is not None:
+        reach.append(card.chance)
     scale = one.board.scales.get(name)
     reach += [] if scale is None else [scale.floor, scale.top]
     shortcuts: dict[str, float] = {}

@@ -3,18 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cab.publishing.status import AGREES
 from cab.records.precision import Precision, RoundedState
 from cab.site.content import Content, ProfileContent
 
-ALL_BUT_NOTHING = 0.02
-"""A loss on the task's scale that counts as none: what a rerun may differ by, too."""
+NEGLIGIBLE = AGREES
+"""A loss on the task's scale up to which a type counts as lossless, as large as the difference up
+to which a rerun agrees."""
 
 
 @dataclass(frozen=True)
 class PrecisionRow:
     """A variant on a task, and the sentence on where it was measured.
 
-    fewest: the type with the smallest state of those that lose at most `ALL_BUT_NOTHING` of the
+    fewest: the type with the smallest state of those that lose at most `NEGLIGIBLE` of the
     scale, one standard error included; empty if all lose more.
     """
 
@@ -63,11 +65,11 @@ def precision(content: Content, one: ProfileContent) -> dict[str, Any]:
                     "conditions": sorted({row.measured_with for row in rows}),
                 }
             )
-    return {"precisions": tables, "negligible": ALL_BUT_NOTHING}
+    return {"precisions": tables, "negligible": NEGLIGIBLE}
 
 
 def largest(rows: list[PrecisionRow], dtype: str) -> float:
-    """The share of its bytes that a type leaves of a state, at most: types in order of size."""
+    """The largest share of a state's float32 bytes that it takes in a type."""
     return max(
         rounded[dtype].size / row.found.size
         for row in rows
@@ -76,10 +78,10 @@ def largest(rows: list[PrecisionRow], dtype: str) -> float:
 
 
 def fewest(found: Precision) -> str:
-    """The type with the smallest state that loses next to nothing; empty if there is none."""
+    """The type with the smallest state whose loss is negligible; empty if there is none."""
     small = sorted(found.rounded.items(), key=lambda item: (item[1].size, item[0]))
     return next((name for name, one in small if _harmless(one)), "")
 
 
 def _harmless(one: RoundedState) -> bool:
-    return one.score_lost.value + one.score_lost.standard_error <= ALL_BUT_NOTHING
+    return one.score_lost.value + one.score_lost.standard_error <= NEGLIGIBLE
