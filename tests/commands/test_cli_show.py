@@ -9,9 +9,11 @@ import pytest
 from cli_support import Said, cab_here, make_record, write_variant
 from levelled_records import at_levels
 from made_records import made, own_tasks_scored
+from support import REPOSITORY
 
 from cab.records.results import results_file, write_results
 from cab.records.store import Record, RecordStore, Settings
+from cab.registry import discover_variants
 from cab.scores.table import host_class
 
 RESULTS = {"softmax": 0.9, "linear": 0.5, "none": 0.1}
@@ -263,7 +265,10 @@ def test_a_variant_with_published_results_alone_says_where_they_are(tmp_path: Pa
     said = cab_here("show", "deltanet", "--store", tmp_path)
     assert said.code == 2
     assert "Published results are shown by `cab leaderboard`." in " ".join(said.err.split())
-    said = cab_here("show", "performer", "--store", tmp_path)
+    published = {path.stem for path in (REPOSITORY / "results" / "quick").glob("*.jsonl")}
+    unpublished = next(name for name in discover_variants().names() if name not in published)
+    said = cab_here("show", unpublished, "--store", tmp_path)
+    assert said.code == 2
     assert "leaderboard" not in said.err
 
 
