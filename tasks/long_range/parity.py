@@ -15,14 +15,14 @@ from cab.tasks.long_range._products import Products, ladder
     name="parity",
     domain="long_range",
     pattern="cs",
-    summary="say at every bit of a string of up to 64 bits whether the ones so far are odd in "
+    summary="say at every bit of a string of up to 40 bits whether the ones so far are odd in "
     "number",
     backbone="decoder",
     metric="accuracy",
     higher_is_better=True,
     chance=0.5,
-    version=4,
-    length="2 to 64 bits",
+    version=3,
+    length="2 to 40 bits",
     source="parity as a test of state tracking, as in Unlocking State-Tracking in Linear RNNs "
     "Through Negative Eigenvalues (Grazzi et al., 2025, arXiv 2411.12537)",
     licence="generated",
@@ -65,7 +65,7 @@ class Parity(Products):
             50,
         ),
         "quick": ladder(
-            (2, 4, 8, 16, 24, 32, 48, 64),
+            (2, 4, 8, 12, 20, 30, 40),
             2,
             Width(dim=32, heads=2, layers=2, short_convolution=3),
             Training(2000, 32, 2e-3),

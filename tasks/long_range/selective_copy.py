@@ -84,7 +84,7 @@ def _recipe(
     metric="accuracy",
     higher_is_better=True,
     chance=0.0625,
-    version=5,
+    version=4,
     length="12 to 256 tokens",
     source="selective copying as in Mechanistic Design and Scaling of Hybrid Architectures (Poli "
     "et al., 2024, arXiv 2403.17844), with a start token and a token for each question",
@@ -129,8 +129,8 @@ class SelectiveCopy(Task):
                 Scattered(length, tokens, symbols=16, most=5)
                 for length, tokens in ((12, 2), (24, 3), (48, 4), (96, 4), (256, 5))
             ),
-            Width(dim=32, heads=4, layers=2, short_convolution=3),
-            Training(2000, 16, 3e-3),
+            Width(dim=32, heads=2, layers=2, short_convolution=3),
+            Training(1100, 16, 3e-3),
             100,
             rates=(1.5e-3, 3e-3, 6e-3),
         ),
