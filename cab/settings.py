@@ -4,8 +4,10 @@ Settings are `--set key=value`; cards are the literal keywords of a decorator in
 """
 
 import ast
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +75,12 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
     Raises:
         CabError: the file is not Python, does not register one class, or has other than literals.
     """
-    calls = list(_decorator_calls(_parse(path), decorator))
+    return copy.deepcopy(_read_keywords(path, _read(path), decorator))
+
+
+@lru_cache(maxsize=1000)  # A program that runs for long, such as a test, reads each content once.
+def _read_keywords(path: Path, source: str, decorator: str) -> dict[str, Any]:
+    calls = list(_decorator_calls(_parse(path, source), decorator))
     if (n := len(calls)) != 1:
         count = f"{n} classes" if n else "nothing"
         raise CabError(f"{path} registers {count}. Decorate one class with @{decorator}(...).")
@@ -100,17 +107,23 @@ def kinds_in(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise CabError(f"--include {path}: there is no such file.")
-    tree = _parse(path)
+    tree = _parse(path, _read(path))
     found = (name for name in DECORATORS if any(_decorator_calls(tree, name)))
     return [name.removeprefix("register_") for name in found]
 
 
-def _parse(path: Path) -> ast.Module:
+def _read(path: Path) -> str:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise CabError(f"{path}{line} is not valid Python: {error}.") from None
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CabError(f"{path} is not valid Python: {error}.") from None
+
+
+def _parse(path: Path, source: str) -> ast.Module:
+    try:
+        return ast.parse(source, filename=str(path))
+    except SyntaxError as error:
+        raise CabError(f"{path}, line {error.lineno} is not valid Python: {error}.") from None
 
 
 def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> None:
@@ -127,9 +140,18 @@ def _check_keywords(path: Path, decorator: str, keywords: dict[str, Any]) -> Non
 
 
 def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+    for node in _classes(tree):
+        for call in node.decorator_list:
             if isinstance(call, ast.Call):
                 name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
                 if (name.id if isinstance(name, ast.Name) else name) == decorator:
                     yield call
+
+
+def _classes(node: ast.AST) -> Iterator[ast.ClassDef]:
+    """Yield the classes at any depth; statements alone are looked into, since no class is else."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield child
+        if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
+            yield from _classes(child)

@@ -188,7 +188,7 @@ def _run(
 
 
 def _need_data(cells: "list[Cell]", directory: Path) -> None:
-    from cab.running.cells import data_needed
+    from cab.running.estimates import data_needed
 
     for name in data_needed(cells):
         state, sentence = inspect(get_data_set(name), directory)

@@ -20,6 +20,7 @@ from cab.records.results import (
     publishable,
     read_file,
 )
+from cab.records.sources import Sources
 from cab.records.store import Record
 from cab.registry import Registry, reference_names
 from cab.running.replanning import cell_of
@@ -64,12 +65,13 @@ def validate(
         Problem("error", str(path), text) for text in seed_problems(records)
     ]
     recount = recount or Recount(variants, tasks, data_directory())
+    sources = Sources()
     sound = Soundness(published, reference_names(variants), recount)
     for number, record in enumerate(records, 1):
         where = f"{path}, line {number}"
         found += [Problem("error", where, text) for text in _content(path, record)]
         try:
-            cell = cell_of(record, variants, tasks, include)
+            cell = cell_of(record, variants, tasks, include, sources=sources)
         except CabError as error:
             found.append(Problem("error", where, str(error)))
             continue

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from cab.errors import CabError
 from cab.profiles import Profile
 from cab.records.parts import Settings, TaskInfo, VariantInfo
 from cab.records.rates import SEARCH_SEED
-from cab.records.sources import source_hash
+from cab.records.sources import Sources
 from cab.registry import Entry, Registry, import_file, name_of_role
 from cab.running.fitting import (
     model_refusal,
@@ -174,15 +174,21 @@ class Plan:
     left_out: tuple[str, ...]
 
 
-def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[TaskCard]) -> Plan:
-    """Expand a request into cells.
+def plan(
+    request: Request,
+    variants: Registry[VariantCard],
+    tasks: Registry[TaskCard],
+    sources: Sources | None = None,
+) -> Plan:
+    """Expand a request into cells; `sources` remembers hashes between many requests.
 
     Raises:
         CabError: an unknown name or setting, or a named pattern or task that the variant does not
             support.
     """
+    sources = sources or Sources()
     chosen = _choose_tasks(request, tasks)
-    sources = {card.name: _source(tasks.entry(card.name)) for card in chosen}
+    of_tasks = {card.name: _of_task(tasks.entry(card.name), sources) for card in chosen}
     options = {key: value for key, value in request.options.items() if not is_of_recipe(key)}
     cells: list[Cell] = []
     left_out: list[str] = []
@@ -195,7 +201,7 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
         values, defaults = dataclasses.asdict(config), dataclasses.asdict(attention.Config())
         shared: dict[str, Any] = {
             "variant": entry.card,
-            "source_hash": source_hash(entry.path),
+            "source_hash": sources.hash(entry.path),
             "config": values,
             "options": {k: v for k, v in values.items() if v != defaults[k]},
             "profile": request.profile,
@@ -244,9 +250,8 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
                     f"{card.name} has a batch size of {recipe.train.batch_size}, too small for "
                     f"--processes {request.processes}."
                 )
-            own = {**shared, **sources[card.name], "changed": changed}
-            first = Cell(**own, recipe=recipe, seed=SEARCH_SEED)
-            refuse_unrecordable(first)
+            own = {**shared, **of_tasks[card.name], "recipe": recipe, "changed": changed}
+            refuse_unrecordable(first := Cell(**own, seed=SEARCH_SEED))
             if request.rates and recipe.rates and RATE not in request.options:
                 each = [recipe.at_rate(rate) for rate in recipe.rates]
                 cells.extend(dataclasses.replace(first, recipe=one) for one in each)
@@ -258,10 +263,10 @@ def plan(request: Request, variants: Registry[VariantCard], tasks: Registry[Task
     return Plan(tuple(cells), tuple(left_out))
 
 
-def _source(entry: Entry[TaskCard]) -> dict[str, Any]:
+def _of_task(entry: Entry[TaskCard], sources: Sources) -> dict[str, Any]:
     return {
         "task": entry.card,
-        "task_source": None if entry.built_in else source_hash(entry.path),
+        "task_source": None if entry.built_in else sources.hash(entry.path),
         "task_file": entry.path if entry.included else None,
     }
 
@@ -293,8 +298,3 @@ def _row(request: Request, tasks: Registry[TaskCard]) -> list[TaskCard]:
     if request.diagnostic or not row:
         return tasks.cards()
     return [card for card in tasks.cards() if card in row or card.slot != "mixer"]
-
-
-def data_needed(cells: Iterable[Cell]) -> list[str]:
-    """The data sets that some cells need, each once."""
-    return list(dict.fromkeys(name for cell in cells for name in cell.task.data))

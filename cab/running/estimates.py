@@ -119,3 +119,8 @@ def _counted(task: Task, reference: type[Attention], missing: tuple[str, ...]) -
         return Size(name, parameters, None, None, None, "", missing)
     seconds = max(operations / OPERATIONS, STEP * task.recipe.train.steps)
     return Size(name, parameters, tokens, operations, seconds, "counted", missing)
+
+
+def data_needed(cells: Iterable[Cell]) -> list[str]:
+    """The data sets that some cells need, each once."""
+    return list(dict.fromkeys(name for cell in cells for name in cell.task.data))

@@ -7,6 +7,7 @@ from pathlib import Path
 from cab.errors import CabError
 from cab.profiles import get_profile
 from cab.records.rates import rate_of
+from cab.records.sources import Sources
 from cab.records.store import Record
 from cab.registry import Registry
 from cab.running.cells import Cell, Request, plan
@@ -22,8 +23,11 @@ def cell_of(
     include: tuple[Path, ...] = (),
     *,
     unchecked: bool = False,
+    sources: Sources | None = None,
 ) -> Cell:
     """The cell that a record or a checkpoint is of, planned anew from what is installed.
+
+    `sources` remembers hashes between the records of a file.
 
     Raises:
         CabError: no cell of today has the record's key: its source, task version, recipe or
@@ -41,7 +45,7 @@ def cell_of(
         unchecked=unchecked,
     )
     # One cell is planned and its seed set, since a record may name any seed at all.
-    cell = dataclasses.replace(plan(request, variants, tasks).cells[0], seed=record.seed)
+    cell = dataclasses.replace(plan(request, variants, tasks, sources).cells[0], seed=record.seed)
     # The key alone could have been copied from the right cell into a record that says otherwise.
     task = record.task
     said = (record.variant.source_hash, task.version, task.source_hash, record.key)

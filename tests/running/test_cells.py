@@ -18,7 +18,8 @@ from cab.backbones.slots import Slots
 from cab.errors import CabError, UnknownName
 from cab.profiles import get_profile
 from cab.registry import discover_tasks, discover_variants
-from cab.running.cells import Cell, Request, data_needed, plan
+from cab.running.cells import Cell, Request, plan
+from cab.running.estimates import data_needed
 from cab.running.worker import slots_for
 from cab.taxonomy import Domain, Pattern
 
