@@ -47,9 +47,7 @@ def tree_findings(records: Sequence[Record], role: Role | None) -> Iterator[tupl
 def ruler_findings(
     records: Sequence[Record], verifications: Sequence[Verification], role: Role | None
 ) -> Iterator[tuple[Severity, str]]:
-    """Yield what a reference or control lacks: one machine for each task, and a rerun on another.
-
-    Each task has a scale of its own, so only the records of one task must come from one kind.
+    """Yield what the records of a reference or control lack: one machine, and a rerun on another.
 
     Args:
         records: a variant's records of one profile.
@@ -58,20 +56,13 @@ def ruler_findings(
     """
     if role not in RULER or not records:
         return
-    machines: dict[str, set[str]] = {}
-    for record in records:
-        machines.setdefault(record.task.name, set()).add(machine_of(record))
-    for task, kinds in sorted(machines.items()):
-        if len(kinds) > 1:
-            several = ", ".join(sorted(kinds))
-            yield (
-                "error",
-                f"its records of {task} come from more than one kind of machine: {several}",
-            )
-    own = {record.key: machine_of(record) for record in records}
-    if all(own.get(run.key, machine_of(run)) == machine_of(run) for run in verifications):
-        alone = ", ".join(sorted(set(own.values())))
+    machines = sorted({machine_of(record) for record in records})
+    if len(machines) > 1:
         yield (
             "error",
-            f"no record of it was rerun on a kind of machine other than its own: {alone}",
+            f"its records come from more than one kind of machine: {', '.join(machines)}",
         )
+    keys = {record.key for record in records}
+    again = {machine_of(run) for run in verifications if run.key in keys}
+    if not again - set(machines):
+        yield "error", f"no record of it was rerun on a kind of machine other than {machines[0]}"

@@ -1,4 +1,4 @@
-"""Locate: the cell that is the answer holds an image of the class asked for, others hold noise."""
+"""Locate: in the cell that is the answer stands an image of the class asked for."""
 
 import pytest
 import torch
@@ -28,23 +28,10 @@ def test_a_question_is_answered_by_the_cell_of_an_image_of_its_class(split, task
         shown = {
             place: label[cell.numpy().tobytes()]
             for place, cell in enumerate(cells.view(25, 8, 8))
-            if cell.numpy().tobytes() in label
+            if cell.any()
         }
         assert shown == dict(zip(answers, classes, strict=True))
         assert len(set(classes)) == len(classes) == task.recipe.data.digits
-
-
-@pytest.mark.parametrize("split", SPLITS)
-def test_the_other_cells_hold_shuffled_pixels_of_images_of_the_same_split(split):
-    images, _ = digit_images()[split]
-    known = {tuple(image.flatten().sort().values.tolist()) for image in images}
-    batch = LEVELS[1].draw(split, 30, generator("noise", split))
-    ordered = batch["source"].sort(dim=-1).values
-    assert all(tuple(cell) in known for cell in ordered.flatten(0, 1).tolist())
-    # Each is shuffled on its own: no pixel is nearly always dark, as the corners of digits are.
-    noise = torch.ones(30, 25, dtype=torch.bool).scatter(1, batch["targets"], value=False)
-    means = batch["source"][noise].mean(dim=0)
-    assert (means - means.mean()).abs().max() < 0.1
 
 
 def test_levels_have_from_2_digits_to_one_of_each_class():
@@ -62,11 +49,10 @@ def test_the_first_digit_s_cell_answers_one_question():
         batch = task.draw("test", 20, generator("first"))
         scored = task.shortcuts(batch)["first digit's place"]
         assert scored.tolist() == pytest.approx([1 / task.recipe.data.digits] * 20)
-        digits = {image.numpy().tobytes() for image in digit_images()["test"][0]}
-        first = batch["targets"].amin(dim=1).tolist()
+        first = batch["targets"].amin(dim=1)
         for cells, place in zip(batch["source"], first, strict=True):
-            holds = [cell.numpy().tobytes() in digits for cell in cells.view(25, 8, 8)]
-            assert holds.index(True) == place
+            assert not cells[:place].any()
+            assert cells[place].any()
 
 
 def test_accuracy_is_the_share_of_questions():
