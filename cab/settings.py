@@ -78,7 +78,7 @@ def read_keywords(path: Path, decorator: str) -> dict[str, Any]:
     return copy.deepcopy(_read_keywords(path, _read(path), decorator))
 
 
-@lru_cache(maxsize=1000)  # A program that runs for long, such as a test, reads each content once.
+@lru_cache(maxsize=1000)  # Within one process, each content of a file is parsed once.
 def _read_keywords(path: Path, source: str, decorator: str) -> dict[str, Any]:
     calls = list(_decorator_calls(_parse(path, source), decorator))
     if (n := len(calls)) != 1:
@@ -149,7 +149,7 @@ def _decorator_calls(tree: ast.Module, decorator: str) -> Iterator[ast.Call]:
 
 
 def _classes(node: ast.AST) -> Iterator[ast.ClassDef]:
-    """Yield the classes at any depth; statements alone are looked into, since no class is else."""
+    """Yield the classes at any depth; expressions are passed over, since they hold none."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef):
             yield child

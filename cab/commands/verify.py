@@ -11,7 +11,7 @@ import typer
 
 from cab.commands.common import output
 from cab.commands.common.options import DataDir, Device, Include, Json, choose_device
-from cab.data import data_directory, get_data_set, inspect
+from cab.data import data_directory, require
 from cab.errors import CabError
 from cab.records.files import try_writing
 from cab.registry import Registry, discover_tasks, discover_variants, reference_names
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cab.records.folders import Published
     from cab.records.results import Verification
     from cab.records.store import Record
-    from cab.running.cells import Cell
     from cab.scores.normalise import Scale
 
 
@@ -165,6 +164,7 @@ def _run(
     from cab.commands.cells.progress import RunProgress
     from cab.publishing.verification import sample, verdict
     from cab.records.store import RecordStore
+    from cab.running.estimates import data_needed
     from cab.running.execution import Runner
     from cab.running.fork_server import scratch_folder
     from cab.running.replanning import cell_of
@@ -172,7 +172,7 @@ def _run(
     chosen = sample(records, count, draw)
     by_key = {record.key: record for record in chosen}
     cells = [cell_of(record, variants, tasks, include) for record in chosen]
-    _need_data(cells, directory)
+    require(data_needed(cells), directory)
     again, failed = [], []
     scratch = tempfile.TemporaryDirectory(prefix="verify-", dir=scratch_folder())
     with scratch as folder, RunProgress(cells) as said:
@@ -185,15 +185,6 @@ def _run(
             except CabError as error:
                 failed.append(str(error))
     return again, failed
-
-
-def _need_data(cells: "list[Cell]", directory: Path) -> None:
-    from cab.running.estimates import data_needed
-
-    for name in data_needed(cells):
-        state, sentence = inspect(get_data_set(name), directory)
-        if state != "verified":
-            raise CabError(sentence)
 
 
 def _print(problems: "list[Problem]", reruns: "list[tuple[Path, Rerun]]", failed: bool) -> None:

@@ -297,3 +297,29 @@ def test_the_floors_of_a_certificate_are_read_by_level(tmp_path):
         certificate={"quick": certificate},
     )
     assert card.certificate["quick"].floors == (0.5, 0.1)
+
+
+def test_what_is_read_of_a_card_is_the_readers_own(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(source())
+    read_keywords(path, "register_variant")["name"] = "changed"
+    assert read_keywords(path, "register_variant")["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "if True:",
+        "try:",
+        "def made():",
+        "class Outer:",
+        "with open(__file__):",
+        "match 1:\n  case 1:",
+    ],
+)
+def test_a_class_is_found_inside_any_statement(tmp_path, around):
+    path = tmp_path / "mine.py"
+    inner = source().replace("\n", "\n    ")
+    after = "\nfinally:\n    pass" if around == "try:" else ""
+    path.write_text(f"{around}\n    {inner}{after}\n")
+    assert read_keywords(path, "register_variant")["name"] == "mine"
